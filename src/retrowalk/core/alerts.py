@@ -1,0 +1,375 @@
+"""The one alert table: for every hazard and level, what is heard and felt, how long, and what it may interrupt.
+
+The words live in `voice/texts/<language>.toml`; the sounds of the earcons in `voice/earcons.py`.  To add an alert,
+add a row here and its words there; tests hold the three together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from retrowalk.config import Config
+from retrowalk.core.events import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One row: what the walker hears and feels of a `key` at a `level`."""
+
+    key: str
+    level: Level
+    phrase: str = ""
+    """Id of the words (a key of `PHRASES`), empty for an earcon alone."""
+    earcon: str = ""
+    """Sound before the words (one of `EARCONS`), so that the ear is alerted within 25 ms."""
+    haptic: str = ""
+    """Pattern of the vibration motor (a key of `HAPTICS`)."""
+    buzzer: bool = False
+    """Whether the buzzer joins the vibration."""
+    rank: int = 0
+    """Higher cuts lower at once; equal replaces what is waiting, never what is sounding."""
+    deadline_s: float = 1.0
+    """It must begin within this time of its request, or not at all: late information is never spoken."""
+    repeat_s: float = 0.0
+    """While it stays true it is said again this often; 0: once."""
+    mutable: bool = True
+    """Whether the walker's 60 s of quiet applies."""
+
+
+EARCONS = ("chime", "caution", "warning", "touching", "balance", "fault", "countdown", "good", "tick")
+"""Every earcon.  Energy between 500 and 2000 Hz, for older ears."""
+
+HAPTICS: dict[str, tuple[tuple[float, float], ...]] = {
+    # (on, off) in seconds.  Shorter bursts feel more urgent; few, distinct patterns are told apart.
+    "warning": ((0.12, 0.06),) * 4,
+    "caution": ((0.25, 0.10),),
+    "balance": ((0.40, 0.05),),
+    "fault": ((0.60, 0.20), (0.60, 0.20)),
+    "countdown": ((0.30, 0.30), (0.30, 0.30)),
+    "good": ((0.08, 0.10), (0.08, 0.10)),
+}
+"""Patterns of the motor and the buzzer."""
+
+# Ranks.  Warning of a collision outranks everything; a fault outranks chat, because silence must not mean two things.
+RANK_WARNING = 100
+RANK_BALANCE = 95
+RANK_ALARM = 80
+RANK_FAULT = 70
+RANK_CAUTION = 60
+RANK_STATE = 50
+RANK_COACHING = 30
+RANK_ADVISORY = 20
+RANK_TICK = 0
+
+_ROWS = (
+    Alert("rear", Level.ADVISORY, earcon="chime", rank=RANK_ADVISORY, deadline_s=0.5),
+    Alert(
+        "rear",
+        Level.CAUTION,
+        phrase="object",
+        earcon="caution",
+        haptic="caution",
+        rank=RANK_CAUTION,
+        deadline_s=0.7,
+        repeat_s=2.0,
+    ),
+    Alert(
+        "rear",
+        Level.WARNING,
+        phrase="stop",
+        earcon="warning",
+        haptic="warning",
+        buzzer=True,
+        rank=RANK_WARNING,
+        deadline_s=0.5,
+        repeat_s=1.2,
+        mutable=False,
+    ),
+    Alert(
+        "touching",
+        Level.WARNING,
+        earcon="touching",
+        haptic="warning",
+        buzzer=True,
+        rank=RANK_WARNING,
+        deadline_s=0.5,
+        repeat_s=0.6,
+        mutable=False,
+    ),
+    Alert(
+        "unknown",
+        Level.CAUTION,
+        phrase="behind_unknown",
+        earcon="fault",
+        haptic="fault",
+        rank=RANK_FAULT,
+        deadline_s=2.0,
+        repeat_s=15.0,
+        mutable=False,
+    ),
+    Alert("clear", Level.ADVISORY, phrase="clear", earcon="good", rank=RANK_COACHING, deadline_s=1.0),
+    Alert(
+        "lean_back",
+        Level.CAUTION,
+        phrase="lean_back",
+        earcon="balance",
+        haptic="balance",
+        rank=RANK_CAUTION + 1,
+        deadline_s=1.0,
+    ),
+    Alert(
+        "balance_lost",
+        Level.WARNING,
+        earcon="balance",
+        haptic="balance",
+        buzzer=True,
+        rank=RANK_BALANCE,
+        deadline_s=0.2,
+        mutable=False,
+    ),
+    Alert(
+        "fall",
+        Level.WARNING,
+        phrase="fall_question",
+        earcon="countdown",
+        haptic="countdown",
+        buzzer=True,
+        rank=RANK_ALARM,
+        deadline_s=5.0,
+        mutable=False,
+    ),
+    Alert(
+        "countdown",
+        Level.WARNING,
+        phrase="countdown",
+        earcon="countdown",
+        haptic="countdown",
+        buzzer=True,
+        rank=RANK_ALARM,
+        deadline_s=0.9,
+        mutable=False,
+    ),
+    Alert(
+        "fall_confirmed",
+        Level.WARNING,
+        phrase="fall_confirmed",
+        earcon="countdown",
+        haptic="countdown",
+        rank=RANK_ALARM + 2,
+        deadline_s=5.0,
+        mutable=False,
+    ),
+    Alert(
+        "fall_cancelled",
+        Level.ADVISORY,
+        phrase="fall_cancelled",
+        earcon="good",
+        haptic="good",
+        rank=RANK_ALARM + 3,
+        deadline_s=3.0,
+        mutable=False,
+    ),
+    Alert("sos_hold", Level.ADVISORY, phrase="sos_hold", rank=RANK_ALARM + 3, deadline_s=1.0, mutable=False),
+    Alert(
+        "sos",
+        Level.WARNING,
+        phrase="sos_raised",
+        earcon="countdown",
+        haptic="countdown",
+        rank=RANK_ALARM + 3,
+        deadline_s=3.0,
+        mutable=False,
+    ),
+    Alert(
+        "sos_cancelled",
+        Level.ADVISORY,
+        phrase="sos_cancelled",
+        earcon="good",
+        haptic="good",
+        rank=RANK_ALARM + 3,
+        deadline_s=3.0,
+        mutable=False,
+    ),
+    Alert(
+        "all_clear_question",
+        Level.ADVISORY,
+        phrase="all_clear_question",
+        rank=RANK_ALARM + 3,
+        deadline_s=2.0,
+        mutable=False,
+    ),
+    Alert(
+        "caregiver_told",
+        Level.ADVISORY,
+        phrase="caregiver_told",
+        earcon="good",
+        rank=RANK_ALARM + 1,
+        deadline_s=10.0,
+        mutable=False,
+    ),
+    Alert(
+        "caregiver_seen",
+        Level.ADVISORY,
+        phrase="caregiver_seen",
+        earcon="good",
+        rank=RANK_ALARM + 1,
+        deadline_s=10.0,
+        mutable=False,
+    ),
+    Alert(
+        "caregiver_not_reached",
+        Level.CAUTION,
+        phrase="caregiver_not_reached",
+        earcon="fault",
+        haptic="fault",
+        rank=RANK_ALARM + 1,
+        deadline_s=10.0,
+        repeat_s=60.0,
+        mutable=False,
+    ),
+    Alert(
+        "sensor_lost",
+        Level.CAUTION,
+        phrase="sensor_lost",
+        earcon="fault",
+        haptic="fault",
+        buzzer=True,
+        rank=RANK_FAULT,
+        deadline_s=2.0,
+        repeat_s=30.0,
+        mutable=False,
+    ),
+    Alert("sensor_back", Level.ADVISORY, phrase="sensor_back", earcon="good", rank=RANK_STATE, deadline_s=5.0),
+    Alert(
+        "fault",
+        Level.CAUTION,
+        phrase="fault",
+        earcon="fault",
+        haptic="fault",
+        buzzer=True,
+        rank=RANK_FAULT,
+        deadline_s=5.0,
+        repeat_s=60.0,
+        mutable=False,
+    ),
+    Alert("fault_over", Level.ADVISORY, phrase="fault_over", earcon="good", rank=RANK_STATE, deadline_s=5.0),
+    Alert("checking", Level.ADVISORY, phrase="checking", rank=RANK_STATE, deadline_s=5.0, mutable=False),
+    Alert("guarding", Level.ADVISORY, phrase="guarding", earcon="good", rank=RANK_STATE, deadline_s=5.0, mutable=False),
+    Alert(
+        "limited",
+        Level.CAUTION,
+        phrase="limited",
+        earcon="fault",
+        rank=RANK_FAULT - 1,
+        deadline_s=5.0,
+        mutable=False,
+    ),
+    Alert(
+        "not_protecting",
+        Level.CAUTION,
+        phrase="not_protecting",
+        earcon="fault",
+        haptic="fault",
+        buzzer=True,
+        rank=RANK_FAULT + 1,
+        deadline_s=5.0,
+        repeat_s=30.0,
+        mutable=False,
+    ),
+    Alert("not_worn", Level.ADVISORY, phrase="not_worn", rank=RANK_STATE, deadline_s=5.0, mutable=False),
+    Alert("stopping", Level.ADVISORY, phrase="stopping", rank=RANK_STATE, deadline_s=3.0, mutable=False),
+    Alert(
+        "switch_off_question",
+        Level.ADVISORY,
+        phrase="switch_off_question",
+        rank=RANK_STATE,
+        deadline_s=2.0,
+        mutable=False,
+    ),
+    Alert("restarted", Level.CAUTION, phrase="restarted", earcon="fault", rank=RANK_FAULT, deadline_s=5.0, mutable=False),
+    Alert("quiet", Level.ADVISORY, phrase="quiet", rank=RANK_STATE, deadline_s=2.0, mutable=False),
+    Alert("battery_low", Level.CAUTION, phrase="battery_low", earcon="fault", rank=RANK_FAULT, deadline_s=10.0),
+    Alert("tick", Level.ADVISORY, earcon="tick", rank=RANK_TICK, deadline_s=0.5, mutable=False),
+)
+
+ALERTS: dict[tuple[str, Level], Alert] = {(row.key, row.level): row for row in _ROWS}
+"""The table, by key and level."""
+
+ALERT_BY_KEY: dict[str, Alert] = {row.key: row for row in _ROWS if row.key != "rear"}
+"""The rows of keys that have one level only."""
+
+DISTANCES_M = ("0.5", "1", "1.5", "2", "2.5", "3", "4", "5")
+"""Distances that can be said: half metres to 3 m, then metres; rounded towards nearer."""
+
+COUNTS = ("25", "20", "15", "10", "5", "4", "3", "2", "1")
+"""Seconds left that the fall countdown says."""
+
+FAULT_PARTS = ("voice", "courier", "guard", "button", "buzzer", "vibration", "config", "recording")
+"""Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
+
+LIMITS = ("unchecked", "imu", "rear", "unknown", "voice", "config")
+"""Causes of limited or missing protection that can be said."""
+
+
+def distance_value(range_m: float) -> str:
+    """The sayable distance for a range: rounded towards nearer, at least "0.5"."""
+    said = DISTANCES_M[0]
+    for value in DISTANCES_M:
+        if float(value) <= range_m + 1e-9:
+            said = value
+    return said
+
+
+def sensor_names(config: Config) -> tuple[str, ...]:
+    """Names of all sensors of a configuration, as alerts and freshness use them; the clip is `imu`."""
+    return (*(sensor.name for sensor in config.range_sensor), "imu")
+
+
+def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
+    """Every phrase id with the values its blank can take (an empty tuple: it has no blank)."""
+    sensors = sensor_names(config)
+    return {
+        "stop": (),
+        "object": DISTANCES_M,
+        "behind_unknown": (),
+        "clear": (),
+        "lean_back": (),
+        "fall_question": (),
+        "countdown": COUNTS,
+        "fall_confirmed": (),
+        "fall_cancelled": (),
+        "sos_hold": (),
+        "sos_raised": (),
+        "sos_cancelled": (),
+        "all_clear_question": (),
+        "caregiver_told": (),
+        "caregiver_seen": (),
+        "caregiver_not_reached": (),
+        "sensor_lost": sensors,
+        "sensor_back": sensors,
+        "fault": FAULT_PARTS,
+        "fault_over": FAULT_PARTS,
+        "checking": (),
+        "guarding": (),
+        "limited": LIMITS,
+        "not_protecting": LIMITS,
+        "not_worn": (),
+        "stopping": (),
+        "switch_off_question": (),
+        "restarted": (),
+        "quiet": (),
+        "battery_low": ("20", "10"),
+        # Said by the voice process on its own, when the guard has gone silent.
+        "guard_silent": (),
+    }
+
+
+def clips(config: Config) -> Iterator[tuple[str, str]]:
+    """Every (phrase, value) that can ever be asked for: what the bank must hold."""
+    for phrase, values in phrase_values(config).items():
+        if values:
+            for value in values:
+                yield phrase, value
+        else:
+            yield phrase, ""

@@ -1,0 +1,308 @@
+"""What leaves the `Companion`: events (facts that go out) and requests (`Speak`, `Touch`) to its outputs.
+
+Numbers are rounded where an event is made (1 mm, 0.01 m/s, 0.1 degree, 1 ms), so that machines with another
+libm agree.  `type` is the dotted name used in topics, CloudEvents and recordings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import ClassVar
+
+from retrowalk.core.samples import SavedState
+
+
+class Level(IntEnum):
+    """How urgent a hazard is, for the walker's ear (flight-deck order).  At WARNING the word is "Stop"."""
+
+    NONE = 0
+    ADVISORY = 1
+    CAUTION = 2
+    WARNING = 3
+
+
+class Priority(StrEnum):
+    """How urgent an event is, for the caregiver (IEC 60601-1-8 order)."""
+
+    NONE = "none"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class GuardState(StrEnum):
+    """What the walker may rely on."""
+
+    NOT_WORN = "not_worn"
+    CHECKING = "checking"
+    GUARDING = "guarding"
+    LIMITED = "limited"
+    NOT_PROTECTING = "not_protecting"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact.  `t_s` is the session time of the item that led to it; `alert` numbers what is said about it."""
+
+    type: ClassVar[str] = ""
+    priority: ClassVar[Priority] = Priority.NONE
+    t_s: float
+    alert: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardChanged(Event):
+    """The guard state changed, and why (`reasons` are names of faults or causes, sorted)."""
+
+    type: ClassVar[str] = "guard.changed"
+    priority: ClassVar[Priority] = Priority.LOW
+    state: GuardState
+    previous: GuardState
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HazardRaised(Event):
+    """A hazard appeared or became more urgent, with the numbers that justify it."""
+
+    type: ClassVar[str] = "hazard.raised"
+    hazard: str
+    level: str
+    sensor: str = ""
+    range_m: float | None = None
+    closing_speed_m_s: float | None = None
+    time_to_collision_s: float | None = None
+    needed_m: float | None = None
+    """Room the walker needs at this speed for this level."""
+    trunk_pitch_deg: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HazardCleared(Event):
+    """A hazard became less urgent (`level` is what remains, `none` when it is over)."""
+
+    type: ClassVar[str] = "hazard.cleared"
+    hazard: str
+    level: str
+    sensor: str = ""
+    range_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSpoken(Event):
+    """The first frame of an alert left the sound device.  `delay_s` counts from the request to that frame."""
+
+    type: ClassVar[str] = "alert.spoken"
+    phrase: str
+    words: str
+    level: str
+    played_s: float
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensorLost(Event):
+    """A sensor has been silent or useless for too long."""
+
+    type: ClassVar[str] = "sensor.lost"
+    priority: ClassVar[Priority] = Priority.MEDIUM
+    sensor: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensorRestored(Event):
+    """A lost sensor works again."""
+
+    type: ClassVar[str] = "sensor.restored"
+    priority: ClassVar[Priority] = Priority.LOW
+    sensor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRaised(Event):
+    """A part that is not a sensor failed."""
+
+    type: ClassVar[str] = "fault.raised"
+    priority: ClassVar[Priority] = Priority.MEDIUM
+    part: str
+    fault: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultCleared(Event):
+    """A failed part works again."""
+
+    type: ClassVar[str] = "fault.cleared"
+    priority: ClassVar[Priority] = Priority.LOW
+    part: str
+    fault: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceLost(Event):
+    """Tipping over backward faster than a step can catch."""
+
+    type: ClassVar[str] = "balance.lost"
+    priority: ClassVar[Priority] = Priority.LOW
+    trunk_pitch_deg: float
+    pitch_rate_deg_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallSuspected(Event):
+    """Impact, lying and stillness: a countdown runs."""
+
+    type: ClassVar[str] = "fall.suspected"
+    priority: ClassVar[Priority] = Priority.MEDIUM
+    fall: int
+    impact_g: float
+    tilt_deg: float
+    countdown_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallConfirmed(Event):
+    """Nobody cancelled the countdown."""
+
+    type: ClassVar[str] = "fall.confirmed"
+    priority: ClassVar[Priority] = Priority.HIGH
+    fall: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallCancelled(Event):
+    """The countdown, or a confirmed fall, was called off: by `button` or because the walker `walked`."""
+
+    type: ClassVar[str] = "fall.cancelled"
+    priority: ClassVar[Priority] = Priority.HIGH
+    fall: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SosRaised(Event):
+    """The walker held the button for help."""
+
+    type: ClassVar[str] = "sos.raised"
+    priority: ClassVar[Priority] = Priority.HIGH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SosCancelled(Event):
+    """The walker called the SOS off."""
+
+    type: ClassVar[str] = "sos.cancelled"
+    priority: ClassVar[Priority] = Priority.HIGH
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkStarted(Event):
+    """The walker started to walk."""
+
+    type: ClassVar[str] = "walk.started"
+    priority: ClassVar[Priority] = Priority.LOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkEnded(Event):
+    """The walk ended, with its totals."""
+
+    type: ClassVar[str] = "walk.ended"
+    priority: ClassVar[Priority] = Priority.LOW
+    steps: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatteryLow(Event):
+    """The battery fell below 20 % or 10 %."""
+
+    type: ClassVar[str] = "battery.low"
+    priority: ClassVar[Priority] = Priority.MEDIUM
+    charge_percent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandReceived(Event):
+    """A command arrived, and whether it was carried out."""
+
+    type: ClassVar[str] = "command.received"
+    name: str
+    id: str
+    accepted: bool
+    reason: str = ""
+
+
+EVENT_CLASSES: tuple[type[Event], ...] = (
+    GuardChanged,
+    HazardRaised,
+    HazardCleared,
+    AlertSpoken,
+    SensorLost,
+    SensorRestored,
+    FaultRaised,
+    FaultCleared,
+    BalanceLost,
+    FallSuspected,
+    FallConfirmed,
+    FallCancelled,
+    SosRaised,
+    SosCancelled,
+    WalkStarted,
+    WalkEnded,
+    BatteryLow,
+    CommandReceived,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speak:
+    """Asks the voice for a sound: an earcon, then words.
+
+    `alert` numbers the request, rising through the session.  `phrase` is an id of `core.alerts.PHRASES`, empty for an
+    earcon alone; `value` fills its blank.  Higher `rank` cuts lower at once.  After `deadline_s` (session seconds) it
+    must not begin any more.
+    """
+
+    t_s: float
+    alert: int
+    phrase: str
+    value: str
+    earcon: str
+    level: str
+    rank: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hush:
+    """Asks the voice to end alert `alert` (and drop it if it has not begun): it is no longer true."""
+
+    t_s: float
+    alert: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touch:
+    """Asks buzzer and vibration for a pattern of `core.alerts.HAPTICS`; `buzzer` tells whether the buzzer joins in."""
+
+    t_s: float
+    pattern: str
+    buzzer: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSaved:
+    """The state that must survive a restart, whenever it changes."""
+
+    t_s: float
+    state: SavedState
+
+
+Request = Speak | Hush | Touch
+Output = Event | Speak | Hush | Touch | StateSaved

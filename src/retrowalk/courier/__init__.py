@@ -1,0 +1,1 @@
+"""The courier process: outbox, MQTT and recording; everything that may be slow."""

@@ -1,0 +1,325 @@
+"""What is exchanged below the drivers: the protocols, and the real pins, bus, clock and local mailboxes.
+
+`Platform(pin_factory, bus, sound, link, clock)`: a process receives only what it owns.  The real sound comes from
+`voice.alsa`, the real broker link from `courier.mqtt`; the simulated ones from `sim`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from retrowalk.core.samples import Item
+from retrowalk.errors import DeviceError
+
+# ------------------------------------------------------------------------------------------------- clock
+
+
+class Clock(Protocol):
+    """Session time.  Only this tells the time anywhere below the core."""
+
+    origin_mono_s: float
+    """CLOCK_MONOTONIC at session second 0."""
+
+    def now(self) -> float:
+        """Session seconds."""
+
+    def pause(self, seconds: float) -> None:
+        """Waits a short while (a trigger pulse); never more than a few milliseconds."""
+
+    def wall_s(self) -> float:
+        """Unix time, for labels only; may be wrong by years and may jump."""
+
+
+class MonotonicClock:
+    """The real clock.  `origin_mono_s` None: the session begins now."""
+
+    def __init__(self, origin_mono_s: float | None = None) -> None:
+        self.origin_mono_s = time.monotonic() if origin_mono_s is None else origin_mono_s
+
+    def now(self) -> float:
+        return time.monotonic() - self.origin_mono_s
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def wall_s(self) -> float:
+        return time.time()
+
+
+# ------------------------------------------------------------------------------------------------- steps
+
+
+class Step(Protocol):
+    """A driver, an output or a loop, cut into steps.
+
+    `poll(now)` does what is due and returns the items it has and the session second at which it wants to be called
+    next (`math.inf`: only when woken).  It never blocks longer than a bus transfer.  A `SensorError` it raises is
+    reported by the runner, which calls again after `retry_s`.  The runner sets `wake`; whatever happens outside
+    `poll` (an edge, a message) calls it, from any thread, to be polled at once.
+    """
+
+    name: str
+    retry_s: float
+    wake: Callable[[], None]
+
+    def poll(self, now: float) -> tuple[Sequence[Item], float]:
+        """Does what is due at session second `now`."""
+
+    def close(self) -> None:
+        """Releases the device."""
+
+
+def no_wake() -> None:
+    """`wake` of a step that has no runner yet."""
+
+
+# --------------------------------------------------------------------------------------------- pins and bus
+
+
+class I2CBus(Protocol):
+    """One I2C bus."""
+
+    def transfer(self, address: int, write: bytes, read: int) -> bytes:
+        """Writes, then reads `read` bytes in one combined transaction.  Raises `OSError` (a NACK, a stuck bus)."""
+
+    def close(self) -> None:
+        """Releases the bus."""
+
+
+class SmBus:
+    """The real bus, /dev/i2c-N through smbus2; `i2c_rdwr` keeps a write and its read in one transaction."""
+
+    def __init__(self, number: int = 1) -> None:
+        import smbus2  # here, because a machine without a bus need not have the module loaded
+
+        self._message = smbus2.i2c_msg
+        self._bus = smbus2.SMBus(number)
+
+    def transfer(self, address: int, write: bytes, read: int) -> bytes:
+        messages = []
+        if write:
+            messages.append(self._message.write(address, write))
+        answer = None
+        if read:
+            answer = self._message.read(address, read)
+            messages.append(answer)
+        self._bus.i2c_rdwr(*messages)
+        return bytes(answer) if answer is not None else b""
+
+    def close(self) -> None:
+        self._bus.close()
+
+
+def real_pin_factory() -> Any:
+    """gpiozero's lgpio pin factory: edges carry the kernel's time stamp (CLOCK_MONOTONIC).
+
+    lgpio opens a FIFO in the working directory when it is imported: an unwritable one fails here, loudly, instead of
+    letting gpiozero fall back to a factory whose edges are stamped by a sleepy thread.
+    """
+    try:
+        from gpiozero.pins.lgpio import LGPIOFactory
+
+        return LGPIOFactory()
+    except Exception as error:
+        raise DeviceError(f"GPIO pins cannot be opened (is the working directory writable, are you in group gpio?): {error}") from error
+
+
+# ------------------------------------------------------------------------------------------------- sound
+
+
+class Sound(Protocol):
+    """An open sound device: 48 kHz, two channels, signed 16-bit little-endian, interleaved."""
+
+    name: str
+
+    def writable(self, now: float) -> int:
+        """Frames that can be written now without waiting.  Raises `SoundError` if the device is gone."""
+
+    def write(self, pcm: bytes, now: float) -> int:
+        """Hands over frames (4 bytes each); returns how many were taken.  Raises `SoundError`."""
+
+    def played(self, now: float) -> int:
+        """Play pointer: frames that have left since opening.  Raises `SoundError`."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Waits until frames can be written, at most `timeout_s`.  Virtual devices return at once."""
+
+    def close(self) -> None:
+        """Releases the device without waiting for it."""
+
+
+class SoundSystem(Protocol):
+    """Opens sound devices by name."""
+
+    def open(self, device: str, buffer_ms: int) -> Sound:
+        """Opens a device.  Raises `SoundError` with what to do."""
+
+
+# -------------------------------------------------------------------------------------------- broker link
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker accepted the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection is gone, or could not be made."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The broker answered a publish.  Codes from 0x80 mean refused."""
+
+    token: int
+    reason_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message arrived."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+LinkEvent = Connected | Disconnected | Acknowledged | Arrived
+
+
+class BrokerLink(Protocol):
+    """A connection to an MQTT broker that keeps itself up.  No call blocks; what happens comes from `events`."""
+
+    wake: Callable[[], None]
+    """Called, from any thread, when `events` has something."""
+
+    def start(self, will_topic: str, will_payload: bytes, subscriptions: Sequence[str]) -> None:
+        """Begins to connect, and to connect again for ever.  The will is retained, QoS 1."""
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> int:
+        """Hands over a message; its answer comes as `Acknowledged` with the returned token."""
+
+    def events(self, now: float) -> list[LinkEvent]:
+        """What has happened since the last call."""
+
+    def next_due(self, now: float) -> float:
+        """When to ask again even without a wake (`math.inf` on the street)."""
+
+    def stop(self) -> None:
+        """Ends the connection cleanly (the will is not sent)."""
+
+
+# --------------------------------------------------------------------------------------------- mailboxes
+
+
+class Mailbox(Protocol):
+    """Bounded, non-blocking datagrams between the processes: `guard`, `voice`, `courier` and whoever watches."""
+
+    name: str
+    wake: Callable[[], None]
+    """Called when a message has arrived (virtual time only; a real process waits on `fileno`)."""
+
+    def send(self, to: str, message: bytes) -> bool:
+        """Sends, or returns False at once: nobody there, or their queue is full."""
+
+    def receive(self) -> bytes | None:
+        """The next message, or None at once."""
+
+    def fileno(self) -> int:
+        """What `select` can wait on (-1 in virtual time)."""
+
+    def close(self) -> None:
+        """Takes the mailbox down."""
+
+
+MESSAGE_MAX_BYTES = 128 * 1024
+
+
+class SocketMailbox:
+    """A Unix datagram socket `<run_dir>/<name>.sock`."""
+
+    def __init__(self, run_dir: str | Path, name: str) -> None:
+        self.name = name
+        self.wake: Callable[[], None] = no_wake
+        self._run_dir = Path(run_dir)
+        self._path = self._run_dir / f"{name}.sock"
+        if len(os.fsencode(self._path)) > 100:
+            raise DeviceError(f"run directory {self._run_dir}: its path is too long for a socket (100 bytes at most)")
+        try:
+            if stat.S_ISSOCK(self._path.lstat().st_mode):
+                self._path.unlink()  # left by a process that was killed; systemd and the supervisor run one at a time
+        except FileNotFoundError:
+            pass
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._socket.bind(str(self._path))
+        self._path.chmod(0o660)
+
+    def send(self, to: str, message: bytes) -> bool:
+        try:
+            self._socket.sendto(message, str(self._run_dir / f"{to}.sock"))
+        except (BlockingIOError, FileNotFoundError, ConnectionError):
+            return False
+        except OSError:
+            return False  # ENOBUFS, EMSGSIZE: to the sender it is a message not taken
+        return True
+
+    def receive(self) -> bytes | None:
+        try:
+            return self._socket.recv(MESSAGE_MAX_BYTES)
+        except (BlockingIOError, ConnectionError):
+            return None
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------ service
+
+
+def notify(message: str) -> None:
+    """Tells systemd (`READY=1`, `WATCHDOG=1`, `STATUS=...`); does nothing where no service manager listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        try:
+            connection.sendto(message.encode(), address)
+        except OSError:
+            pass  # the service manager is not our business; the guard goes on
+
+
+def boot_id() -> str:
+    """Identifies this boot, so that monotonic times of two boots are never compared."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+@dataclass(slots=True)
+class Platform:
+    """What a process stands on.  Each process receives only what it owns; the rest is None."""
+
+    clock: Clock
+    mailbox: Mailbox
+    pin_factory: Any = None
+    """A gpiozero pin factory."""
+    bus: I2CBus | None = None
+    sound: SoundSystem | None = None
+    link: BrokerLink | None = None

@@ -1,0 +1,1 @@
+"""The voice process: the phrase bank, the mixer and the sound device."""

@@ -1,0 +1,330 @@
+"""The one schema: items, events and commands as JSON; messages between the processes; event types; topics.
+
+Local messages travel as single datagrams of JSON, told apart by `kind`.  Times in local messages are
+CLOCK_MONOTONIC seconds (`mono_s`), because each process has a session of its own; the guard turns them into its
+session seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from retrowalk.core import events as ev
+from retrowalk.core import samples as sm
+from retrowalk.errors import WireError
+
+SCHEMA_VERSION = 1
+
+EVENT_TYPES: dict[str, type[ev.Event]] = {kind.type: kind for kind in ev.EVENT_CLASSES}
+"""Every event type, by its dotted name."""
+
+ITEM_CHANNELS: dict[type, str] = {
+    sm.RangeSample: "/item/range",
+    sm.ImuSample: "/item/imu",
+    sm.ButtonEdge: "/item/button",
+    sm.BatterySample: "/item/battery",
+    sm.VoiceProgress: "/item/voice_progress",
+    sm.VoiceHeartbeat: "/item/voice_heartbeat",
+    sm.CourierHeartbeat: "/item/courier_heartbeat",
+    sm.EventDelivered: "/item/event_delivered",
+    sm.Command: "/item/command",
+    sm.HealthReport: "/item/health",
+    sm.Restored: "/item/restored",
+    sm.StopRequested: "/item/stop_requested",
+    sm.Tick: "/item/tick",
+}
+"""Recording channel of each kind of item."""
+
+OUTPUT_CHANNELS: dict[type, str] = {
+    **{kind: f"/event/{kind.type}" for kind in ev.EVENT_CLASSES},
+    ev.Speak: "/request/speak",
+    ev.Hush: "/request/hush",
+    ev.Touch: "/request/touch",
+    ev.StateSaved: "/state/saved",
+}
+"""Recording channel of each kind of output."""
+
+SESSION_CHANNEL = "/session"
+"""First message of a recording: `Session`."""
+
+CHANNEL_TYPES: dict[str, type] = {channel: kind for kind, channel in {**ITEM_CHANNELS, **OUTPUT_CHANNELS}.items()}
+
+_encoder = msgspec.json.Encoder()
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
+def encode(value: Any) -> bytes:
+    """JSON of an item, an output or a local message.  Floats keep every digit, so they read back exactly equal."""
+    return _encoder.encode(value)
+
+
+def decode(data: bytes, kind: type) -> Any:
+    """Reads JSON back as `kind`.  Raises `WireError` if it does not fit."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise WireError(f"{kind.__name__}: {error}") from error
+
+
+def event_data(event: ev.Event) -> dict[str, Any]:
+    """The fields of an event that are its own: without time and alert number."""
+    return {
+        field.name: msgspec.to_builtins(getattr(event, field.name))
+        for field in dataclasses.fields(event)
+        if field.name not in ("t_s", "alert")
+    }
+
+
+def event_line(event: ev.Event) -> bytes:
+    """One line of `events.jsonl`: t, type, data, alert number."""
+    return encode({"t": event.t_s, "type": event.type, "alert": event.alert, "data": event_data(event)}) + b"\n"
+
+
+# ------------------------------------------------------------------------------- messages between processes
+
+
+class SpeakMessage(Struct, frozen=True, tag_field="kind", tag="speak"):
+    """guard -> voice: a `Speak` request, its deadline as monotonic seconds."""
+
+    alert: int
+    phrase: str
+    value: str
+    earcon: str
+    level: str
+    rank: int
+    deadline_mono_s: float
+
+
+class HushMessage(Struct, frozen=True, tag_field="kind", tag="hush"):
+    """guard -> voice: end this alert."""
+
+    alert: int
+
+
+class KeepAlive(Struct, frozen=True, tag_field="kind", tag="keepalive"):
+    """guard -> voice and courier, every 0.1 s while the main loop decides: the guard lives; its state."""
+
+    mono_s: float
+    guard_state: str
+
+
+class SayMessage(Struct, frozen=True, tag_field="kind", tag="say"):
+    """person -> guard -> voice: free text for a test (`retrowalk say`), at the lowest rank."""
+
+    text: str
+
+
+class ProgressMessage(Struct, frozen=True, tag_field="kind", tag="progress"):
+    """voice -> guard: what became of a request."""
+
+    alert: int
+    phase: sm.VoicePhase
+    mono_s: float
+    words: str = ""
+
+
+class VoiceBeat(Struct, frozen=True, tag_field="kind", tag="voice_beat"):
+    """voice -> guard, every 0.1 s, written by the loop that moves the frames."""
+
+    device: str
+    frames_played: int
+    underruns: int
+    fault: str = ""
+
+
+class EventMessage(Struct, frozen=True, tag_field="kind", tag="event"):
+    """guard -> courier: an event to be committed.  `number` rises within (`session`), `mono_s` is when it happened."""
+
+    session: str
+    number: int
+    type: str
+    priority: str
+    t_s: float
+    mono_s: float
+    alert: int | None
+    data: dict[str, Any]
+
+
+class CommittedMessage(Struct, frozen=True, tag_field="kind", tag="committed"):
+    """courier -> guard: events of `session` up to `number` are on disk; the guard may forget them."""
+
+    session: str
+    number: int
+
+
+class DeliveredMessage(Struct, frozen=True, tag_field="kind", tag="delivered"):
+    """courier -> guard: the broker (or hub) has taken the events of `session` up to `number`."""
+
+    session: str
+    number: int
+
+
+class CourierBeat(Struct, frozen=True, tag_field="kind", tag="courier_beat"):
+    """courier -> guard, each second and on change."""
+
+    connected: bool
+    waiting: int
+    recording: bool
+    fault: str = ""
+
+
+class CommandMessage(Struct, frozen=True, tag_field="kind", tag="command"):
+    """courier -> guard: a validated command."""
+
+    id: str
+    name: str
+    args: dict[str, str]
+
+
+class Record(Struct, frozen=True, array_like=True):
+    """One entry of a recording: order number, channel, log and publish time (ns of the session), JSON."""
+
+    sequence: int
+    channel: str
+    log_ns: int
+    publish_ns: int
+    data: msgspec.Raw
+
+
+class RecordsMessage(Struct, frozen=True, tag_field="kind", tag="records"):
+    """guard -> courier: a batch for the recording.  `session` names the recording."""
+
+    session: str
+    records: list[Record]
+
+
+class StateMessage(Struct, frozen=True, tag_field="kind", tag="state"):
+    """guard -> courier: the state file's content, to be kept on disk for power cuts (opaque bytes, base64)."""
+
+    content: bytes
+
+
+class StateRequest(Struct, frozen=True, tag_field="kind", tag="state_request"):
+    """guard -> courier after a boot: asks for the copy on disk; answered by `StateMessage` (empty if none)."""
+
+
+class Session(Struct, frozen=True, tag_field="kind", tag="session"):
+    """guard -> courier: a session begins; also the first message of its recording."""
+
+    session: str
+    schema_version: int
+    program_version: str
+    started_wall: str
+    boot_id: str
+    config: dict[str, Any]
+
+
+class Watch(Struct, frozen=True, tag_field="kind", tag="watch"):
+    """person -> guard: send `Status` to the mailbox `reply_to` for the next 5 s, five times a second."""
+
+    reply_to: str
+
+
+class Status(Struct, frozen=True, tag_field="kind", tag="status"):
+    """guard -> whoever watches: what a display shows.  None: not known."""
+
+    t_s: float
+    guard_state: str
+    reasons: list[str]
+    range_m: float | None
+    closing_speed_m_s: float | None
+    time_to_collision_s: float | None
+    hazard_level: str
+    trunk_pitch_deg: float | None
+    cadence_spm: float | None
+    steps: int
+    countdown_s: float | None
+    health: dict[str, str]
+    saying: str
+    last_events: list[str]
+
+
+class StopMessage(Struct, frozen=True, tag_field="kind", tag="stop"):
+    """person -> guard: end cleanly."""
+
+    reason: str
+
+
+LocalMessage = (
+    SpeakMessage
+    | HushMessage
+    | KeepAlive
+    | SayMessage
+    | ProgressMessage
+    | VoiceBeat
+    | EventMessage
+    | CommittedMessage
+    | DeliveredMessage
+    | CourierBeat
+    | CommandMessage
+    | RecordsMessage
+    | StateMessage
+    | StateRequest
+    | Session
+    | Watch
+    | Status
+    | StopMessage
+)
+
+_local_decoder: msgspec.json.Decoder[LocalMessage] = msgspec.json.Decoder(LocalMessage)  # type: ignore[arg-type]  # a union
+
+
+def decode_local(data: bytes) -> LocalMessage:
+    """Reads a local message.  Raises `WireError` if it is not one."""
+    try:
+        return _local_decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise WireError(f"local message: {error}") from error
+
+
+# ------------------------------------------------------------------------------------------------- topics
+
+
+def topic_root(site: str, device: str) -> str:
+    """`retrowalk/v1/<site>/<device>`."""
+    return f"retrowalk/v{SCHEMA_VERSION}/{site}/{device}"
+
+
+def cloud_event(
+    *,
+    id: str,
+    site: str,
+    device: str,
+    epoch: str,
+    seq: int,
+    type: str,
+    priority: str,
+    time: str,
+    clock: str,
+    boot_id: str,
+    mono_ms: int,
+    session: str,
+    historical: bool,
+    data: dict[str, Any],
+) -> dict[str, Any]:
+    """The CloudEvents 1.0 envelope (structured JSON) of an event.  Extension names are lower-case, no separators."""
+    return {
+        "specversion": "1.0",
+        "id": id,
+        "source": f"retrowalk:{site}/{device}",
+        "type": f"io.retrowalk.{type}",
+        "time": time,
+        "datacontenttype": "application/json",
+        "priority": priority,
+        "eventtype": type,
+        "epoch": epoch,
+        "seq": seq,
+        "bootid": boot_id,
+        "monoms": mono_ms,
+        "clock": clock,
+        "session": session,
+        "historical": historical,
+        "data": data,
+    }

@@ -124,7 +124,7 @@ def test_wheel_carries_its_data(tmp_path):
 @pytest.mark.system
 def test_second_setup_is_quick_and_quiet():
     """Where everything is there, set-up takes a moment and says nothing."""
-    command = [ROOT / "script" / "setup", "--dev", "--quiet"]
+    command = [str(ROOT / "script" / "setup"), "--dev", "--quiet"]
     subprocess.run(command, check=True)
     started = time.monotonic()
     done = subprocess.run(command, check=True, capture_output=True)

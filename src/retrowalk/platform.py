@@ -138,6 +138,8 @@ class Sound(Protocol):
     """An open sound device: 48 kHz, two channels, signed 16-bit little-endian, interleaved."""
 
     name: str
+    underruns: int
+    """How often the device ran out of frames since it was opened."""
 
     def writable(self, now: float) -> int:
         """Frames that can be written now without waiting.  Raises `SoundError` if the device is gone."""

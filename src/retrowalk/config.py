@@ -2,25 +2,58 @@
 
 One TOML file (`/etc/retrowalk/retrowalk.toml`) holds what a person may set; the program never writes it.
 `load` reads it and reports *all* findings at once.  The string beneath each field is its documentation and
-goes, word for word, into the commented default file (`systemd/retrowalk.toml`).
+goes, word for word, into the commented default file (`systemd/retrowalk.toml`, made by `script/config-reference`).
+
+A knob's range stands twice: in its type, which is checked, and in its string, which is read.  Its unit is the end
+of its name and stands in the string, too.  A test holds the three together.  `lastgood.resolve` is how a device
+reads its file: it falls back on the last one that was in order, never on the defaults below.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
 
 from retrowalk.errors import ConfigError, Finding
 
+FILE_MAX_BYTES = 256 * 1024
+"""A longer file is refused unread: forty times the documented default file."""
+
+UNITS = {
+    "_m_s2": "m/s2",
+    "_deg_s": "degrees/s",
+    "_m_s": "m/s",
+    "_wpm": "words a minute",
+    "_deg": "degrees",
+    "_ms": "ms",
+    "_mb": "MB",
+    "_s": "s",
+    "_m": "m",
+    "_g": "g",
+    "_c": "C",
+}
+"""Unit by the end of a knob's name; the first that fits counts."""
+
+# \Z and not $: before a last line feed, $ fits as well.
 Pin = Annotated[int, Meta(ge=0, le=27)]
-I2cAddress = Annotated[int, Meta(ge=0x08, le=0x77)]
-Name = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$")]
+I2cAddress = Annotated[int, Meta(ge=0x08, le=0x77, description="must be a whole number, 0x08 to 0x77")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z", description="must be 1 to 32 of a to z, 0 to 9 and hyphen")]
+Language = Annotated[str, Meta(pattern=r"^[a-z]{2}\Z", description='must be two letters, a to z, such as "en"')]
+Text = Annotated[
+    str,
+    Meta(pattern=r"^[^\x00-\x1f\x7f]{0,200}\Z", description="must be text on one line, at most 200 characters"),
+]
+FilledText = Annotated[
+    str,
+    Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}\Z", description="must be text on one line, 1 to 200 characters"),
+]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +67,7 @@ class Device(Section, frozen=True, kw_only=True):
     """Name of the device: broker user, client id and topic level (a to z, 0 to 9, hyphen; 1 to 32 characters)."""
     site: Name = "home"
     """Family or ward the device belongs to; the topic level above the device (as `name`)."""
-    language: Annotated[str, Meta(pattern="^[a-z]{2}$")] = "en"
+    language: Language = "en"
     """Language of the spoken phrases: the name of a file in voice/texts (two letters)."""
 
 
@@ -133,7 +166,7 @@ class Imu(Section, frozen=True, kw_only=True):
     chip: Literal["lsm6dsox"] = "lsm6dsox"
     """Chip of the clip."""
     address: I2cAddress = 0x6A
-    """I2C address: 0x6A, or 0x6B with SA0 high (8 to 119)."""
+    """I2C address: 0x6A, or 0x6B with SA0 high (0x08 to 0x77)."""
     axes: tuple[str, str, str] = ("+x", "+y", "+z")
     """Chip axes that point to the walker's front, left and up; a right-handed set such as +x +y +z."""
     poll_s: Annotated[float, Meta(ge=0.01, le=0.2)] = 0.048
@@ -198,9 +231,9 @@ class Vibration(Section, frozen=True, kw_only=True):
 class Voice(Section, frozen=True, kw_only=True):
     """What the walker hears."""
 
-    device: str = "default"
+    device: FilledText = "default"
     """ALSA device, by name: "default", or "plughw:CARD=Device" (see `aplay -L`).  Never a card number."""
-    espeak_voice: str = "en"
+    espeak_voice: FilledText = "en"
     """Voice that renders the phrases, as `espeak-ng --voices` lists them."""
     rate_wpm: Annotated[int, Meta(ge=100, le=260)] = 160
     """Speaking rate of phrases (100 to 260 words a minute).  "Stop" is always said at 200."""
@@ -215,17 +248,17 @@ class Voice(Section, frozen=True, kw_only=True):
 class Broker(Section, frozen=True, kw_only=True):
     """The MQTT broker that carries messages to the caregiver."""
 
-    host: str = "localhost"
+    host: Text = "localhost"
     """Name or address of the broker.  Empty: no messages are sent, and the device says so."""
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
     """Port (1 to 65535); 8883 is usual with TLS."""
     tls: bool = False
     """Whether to encrypt.  Use it for every broker that is not on the device itself."""
-    ca_file: str = ""
+    ca_file: Text = ""
     """Certificate authority file for TLS; empty: the system's."""
-    username: str = ""
+    username: Text = ""
     """User name; empty: the device's name when a password is set, else none."""
-    password_file: str = ""
+    password_file: Text = ""
     """File that holds the password, readable by the service only; empty: none.  The password never stands here."""
     keepalive_s: Annotated[int, Meta(ge=5, le=120)] = 10
     """The broker gives up on a silent device after 1.5 times this (5 to 120 s)."""
@@ -291,15 +324,34 @@ def load(path: str | Path) -> Config:
     Raises `ConfigError` with every finding: unknown keys, wrong types, values out of range, broken rules
     between values, and text that is not TOML (with its line).  Raises `OSError` if it cannot be read.
     """
-    return parse(Path(path).read_bytes(), str(path))
+    return parse(read(path), str(path))
+
+
+def read(path: str | Path) -> bytes:
+    """The bytes of a configuration file, and one more than `FILE_MAX_BYTES` at most.  Raises `OSError`."""
+    with open(path, "rb") as file:
+        return file.read(FILE_MAX_BYTES + 1)
 
 
 def parse(text: bytes, file: str) -> Config:
     """As `load`, from the bytes of a file that is called `file` in the findings."""
+    if len(text) > FILE_MAX_BYTES:
+        raise ConfigError([_whole_file(file, f"must not be longer than {FILE_MAX_BYTES // 1024} KiB")])
     try:
-        table = tomllib.loads(text.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Finding(file, "(file)", "", f"is not TOML: {error}")]) from error
+        # Editors on Windows begin a file with a byte order mark; tomllib would refuse it.
+        table = tomllib.loads(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise ConfigError([_whole_file(file, f"is not UTF-8 text (at line {line})")]) from error
+    except RecursionError as error:
+        raise ConfigError(
+            [_whole_file(file, "is not TOML that can be read: brackets within brackets without end")]
+        ) from error
+    except ValueError as error:  # TOMLDecodeError, which has the line; also a number of 5000 digits
+        raise ConfigError([_whole_file(file, f"is not TOML: {error}")]) from error
+    if not table:
+        # A power cut can leave a file of no bytes.  Read as "all defaults", it would undo every setting unsaid.
+        raise ConfigError([_whole_file(file, "holds no setting; begin with the commented default file")])
     return from_table(table, file)
 
 
@@ -315,9 +367,15 @@ def from_table(table: dict[str, Any], file: str = "(table)") -> Config:
             values[key] = _range_sensors(file, value, findings)
         else:
             values[key] = _section(file, key, value, fields[key].type, findings)
-    if not findings:
-        config = Config(**values)
-        findings.extend(Finding(file, *broken) for broken in _rules(config))
+    config = Config(**values)
+    # A default stands in for what is bad itself (of a sensor without a known chip, for all of it): nothing is said of
+    # how that fits the others.
+    bad = [key.removesuffix(".chip") if key.startswith("range_sensor") else key for key in (f.key for f in findings)]
+    findings.extend(
+        Finding(file, rule.keys[0], rule.value, rule.words)
+        for rule in _rules(config)
+        if not any(_within(key, wrong) for key in rule.keys for wrong in bad)
+    )
     if findings:
         raise ConfigError(findings)
     return config
@@ -329,10 +387,17 @@ def to_table(config: Config) -> dict[str, Any]:
     return table
 
 
-def _section(file: str, prefix: str, value: Any, kind: type[Section], findings: list[Finding]) -> Section | None:
+def sections(config_type: type[Struct] = Config) -> Iterator[tuple[str, Any]]:
+    """Name and type of each table, in the order of the file."""
+    for field in msgspec.structs.fields(config_type):
+        yield field.name, RangeSensor if get_origin(field.type) is tuple else field.type
+
+
+def _section(file: str, prefix: str, value: Any, kind: type[Section], findings: list[Finding]) -> Section:
+    """The section, with defaults in place of what the findings name."""
     if not isinstance(value, dict):
-        findings.append(Finding(file, prefix, _shown(value), "must be a table"))
-        return None
+        findings.append(Finding(file, prefix, _shown(value), f"must be a table, [{prefix}]"))
+        return kind()
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     good: dict[str, Any] = {}
     for key, item in value.items():
@@ -341,85 +406,117 @@ def _section(file: str, prefix: str, value: Any, kind: type[Section], findings: 
         if key not in fields:
             findings.append(_unknown(file, f"{prefix}.{key}", item, fields))
             continue
-        if isinstance(item, float) and not math.isfinite(item):
-            findings.append(Finding(file, f"{prefix}.{key}", _shown(item), "must be a finite number"))
-            continue
         try:
+            # msgspec takes 40 for 40.0 and refuses True; infinity it would take where a range is open.
+            if isinstance(item, float) and not math.isfinite(item):
+                raise msgspec.ValidationError
             good[key] = msgspec.convert(item, fields[key].type)
-        except msgspec.ValidationError as error:
-            findings.append(Finding(file, f"{prefix}.{key}", _shown(item), _rule_text(error)))
+        except msgspec.ValidationError:
+            findings.append(Finding(file, f"{prefix}.{key}", _shown(item), rule_text(key, fields[key].type, item)))
     return kind(**good)
 
 
 def _range_sensors(file: str, value: Any, findings: list[Finding]) -> tuple[RangeSensor, ...]:
     if not isinstance(value, (list, tuple)) or not value:
-        findings.append(Finding(file, "range_sensor", _shown(value), "must be one or more [[range_sensor]] tables"))
-        return ()
+        findings.append(Finding(file, "range_sensor", _shown(value), "must be one or more tables, [[range_sensor]]"))
+        return (HcSr04(),)
     sensors: list[RangeSensor] = []
     for index, item in enumerate(value):
         key = f"range_sensor[{index}]"
-        chip = item.get("chip") if isinstance(item, dict) else None
+        if not isinstance(item, dict):
+            findings.append(Finding(file, key, _shown(item), "must be a table, [[range_sensor]]"))
+            sensors.append(HcSr04())
+            continue
+        chip = item.get("chip")
         kind = RANGE_SENSOR_KINDS.get(chip) if isinstance(chip, str) else None
         if kind is None:
             known = ", ".join(sorted(RANGE_SENSOR_KINDS))
-            findings.append(Finding(file, f"{key}.chip", _shown(chip), f"must be one of: {known}"))
+            shown = "(missing)" if "chip" not in item else _shown(chip)
+            findings.append(Finding(file, f"{key}.chip", shown, f"must be one of: {known}"))
+            sensors.append(HcSr04())
             continue
         section = _section(file, key, item, kind, findings)
-        if isinstance(section, kind):
-            sensors.append(section)
+        assert isinstance(section, kind)
+        sensors.append(section)
     return tuple(sensors)
 
 
-def _rules(config: Config) -> Iterator[tuple[str, str, str]]:
-    """Rules that bind several values: (key, value, rule) for each that is broken."""
-    collision = config.collision
-    if collision.caution_floor_m <= collision.warning_floor_m:
-        yield (
-            "collision.caution_floor_m",
-            f"{collision.caution_floor_m}",
-            f"must be above warning_floor_m ({collision.warning_floor_m})",
+# ------------------------------------------------------------------------------------------------ rules
+
+
+class _Rule(Struct, frozen=True):
+    """A rule between several values that is broken: the key to name first, and all it binds."""
+
+    keys: tuple[str, ...]
+    value: str
+    words: str
+
+
+_ORDER: tuple[tuple[str, str, str], ...] = (
+    ("collision.touching_m", "be below", "collision.warning_floor_m"),
+    ("collision.caution_floor_m", "be above", "collision.warning_floor_m"),
+    ("freshness.degraded_after_s", "be below", "freshness.lost_after_s"),
+    # A FIFO read less often than that would call a sensor degraded that is well.
+    ("imu.poll_s", "be below", "freshness.degraded_after_s"),
+    ("balance.lean_caution_deg", "be below", "balance.loss_deg"),
+    ("recording.total_max_mb", "not be below", "recording.file_max_mb"),
+)
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "be above": operator.gt,
+    "be below": operator.lt,
+    "not be below": operator.ge,
+    "not be above": operator.le,
+}
+
+
+def _rules(config: Config) -> Iterator[_Rule]:
+    """The rules between values that `config` breaks."""
+
+    def order(key: str, value: float, word: str, other: str, limit: float) -> Iterator[_Rule]:
+        if not _COMPARE[word](value, limit):
+            section, _, name = other.rpartition(".")
+            shown = name if key.startswith(f"{section}.") else other
+            yield _Rule((key, other), f"{value}", f"must {word} {shown} ({limit})")
+
+    for key, word, other in _ORDER:
+        yield from order(key, _value(config, key), word, other, _value(config, other))
+
+    first_of: dict[str, str] = {}
+    for index, sensor in enumerate(config.range_sensor):
+        key = f"range_sensor[{index}]"
+        yield from order(
+            f"{key}.clear_range_m", sensor.clear_range_m, "not be above", f"{key}.range_max_m", sensor.range_max_m
         )
-    if collision.touching_m >= collision.warning_floor_m:
-        yield (
-            "collision.touching_m",
-            f"{collision.touching_m}",
-            f"must be below warning_floor_m ({collision.warning_floor_m})",
-        )
-    if config.freshness.degraded_after_s >= config.freshness.lost_after_s:
-        yield (
-            "freshness.degraded_after_s",
-            f"{config.freshness.degraded_after_s}",
-            f"must be below lost_after_s ({config.freshness.lost_after_s})",
-        )
-    if config.recording.total_max_mb < config.recording.file_max_mb:
-        yield (
-            "recording.total_max_mb",
-            f"{config.recording.total_max_mb}",
-            f"must not be below file_max_mb ({config.recording.file_max_mb})",
-        )
-    names = [sensor.name for sensor in config.range_sensor]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield "range_sensor.name", repr(name), "must be used once only"
-    for sensor in config.range_sensor:
-        if sensor.clear_range_m > sensor.range_max_m:
-            yield (
-                f"range_sensor.{sensor.name}.clear_range_m",
-                f"{sensor.clear_range_m}",
-                f"must not be above range_max_m ({sensor.range_max_m})",
-            )
-    taken: dict[int, str] = {}
+        if sensor.name in first_of:
+            other = first_of[sensor.name]
+            yield _Rule((f"{key}.name", other), _shown(sensor.name), f"is already the name of {other[:-5]}")
+        first_of.setdefault(sensor.name, f"{key}.name")
+
+    taken = {2: "imu, whose I2C bus needs it", 3: "imu, whose I2C bus needs it"}
     for key, pin in _pins(config):
         if pin in taken:
-            yield key, f"{pin}", f"is already used by {taken[pin]}"
+            yield _Rule((key, taken[pin]), f"{pin}", f"is already used by {taken[pin]}")
         taken.setdefault(pin, key)
+
     if axis_matrix(config.imu.axes) is None:
-        yield "imu.axes", f"{list(config.imu.axes)}", "must be three different axes such as +x, -y, +z, right-handed"
+        yield _Rule(
+            ("imu.axes",),
+            _shown(list(config.imu.axes)),
+            "must be three different axes such as +x, -y, +z that make a right-handed set",
+        )
+
+
+def _value(config: Config, key: str) -> float:
+    section, name = key.split(".")
+    value: float = getattr(getattr(config, section), name)
+    return value
 
 
 def _pins(config: Config) -> Iterator[tuple[str, int]]:
-    for sensor in config.range_sensor:
-        yield f"range_sensor.{sensor.name}.trigger_pin", sensor.trigger_pin
-        yield f"range_sensor.{sensor.name}.echo_pin", sensor.echo_pin
+    for index, sensor in enumerate(config.range_sensor):
+        yield f"range_sensor[{index}].trigger_pin", sensor.trigger_pin
+        yield f"range_sensor[{index}].echo_pin", sensor.echo_pin
     yield "button.pin", config.button.pin
     yield "buzzer.pin", config.buzzer.pin
     yield "vibration.pin", config.vibration.pin
@@ -440,21 +537,73 @@ def axis_matrix(axes: Iterable[str]) -> tuple[tuple[int, float], ...] | None:
     return tuple(result) if handed > 0 else None
 
 
+# ------------------------------------------------------------------------------------------------ words
+
+
+def unit(name: str) -> str:
+    """The unit of a knob by its name (`range_m`: m); empty for a plain number, a pin or a text."""
+    return next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
+
+
+def bounds(kind: Any) -> tuple[float, float] | None:
+    """Smallest and largest value that a knob's type allows; None where it is not a number with a range."""
+    for meta in _metas(kind):
+        if meta.ge is not None and meta.le is not None:
+            return meta.ge, meta.le
+    return None
+
+
+def rule_text(name: str, kind: Any, value: Any = None) -> str:
+    """What a knob called `name` of type `kind` must be, in plain words, said to someone who wrote `value`."""
+    for meta in _metas(kind):
+        if meta.description is not None:
+            return meta.description
+    if get_origin(kind) is Literal:
+        return f"must be one of: {', '.join(get_args(kind))}"
+    if get_origin(kind) is tuple:
+        return 'must be three axes such as ["+x", "+y", "+z"]'
+    if kind is bool:
+        return "must be true or false"
+    base = get_args(kind)[0]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if base is int:
+        what = "" if number and not isinstance(value, float) else "a whole number, "
+    elif number:
+        what = "" if not isinstance(value, float) or math.isfinite(value) else "a finite number, "
+    else:
+        what = "a number, "
+    limits = bounds(kind)
+    assert limits is not None, name
+    measure = f" ({unit(name)})" if unit(name) else ""
+    return f"must be {what}{limits[0]:g} to {limits[1]:g}{measure}"
+
+
+def _metas(kind: Any) -> Sequence[Meta]:
+    return [meta for meta in get_args(kind)[1:] if isinstance(meta, Meta)] if get_origin(kind) is Annotated else []
+
+
 def _unknown(file: str, key: str, value: Any, fields: Iterable[str]) -> Finding:
     return Finding(file, key, _shown(value), f"is not known; known here: {', '.join(fields)}")
 
 
+def _whole_file(file: str, rule: str) -> Finding:
+    return Finding(file, "(file)", "", rule)
+
+
+def _within(key: str, table: str) -> bool:
+    """Whether `key` is `table` itself or stands in it."""
+    return key == table or key.startswith((f"{table}.", f"{table}["))
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
+    """A value as a person would have written it, shortened."""
+    try:
+        if isinstance(value, bool):
+            text = str(value).lower()
+        elif isinstance(value, str):
+            text = msgspec.json.encode(value).decode()
+        else:
+            text = repr(value)
+    except (ValueError, RecursionError):  # hexadecimal digits by the thousand, a.a.a. ... by the thousand
+        text = "(too long to show)"
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _rule_text(error: msgspec.ValidationError) -> str:
-    text = str(error)
-    return "must be " + text.removeprefix("Expected ") if text.startswith("Expected") else text
-
-
-def sections(config_type: type[Struct] = Config) -> Iterator[tuple[str, Any]]:
-    """Name and type of each table, in the order of the file."""
-    for field in msgspec.structs.fields(config_type):
-        yield field.name, RangeSensor if get_origin(field.type) is tuple else field.type

@@ -24,7 +24,8 @@ class Finding:
     rule: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.key} = {self.value}: {self.rule}"
+        what = f"{self.key} = {self.value}" if self.value else self.key
+        return f"{self.file}: {what}: {self.rule}"
 
 
 class ConfigError(RetrowalkError, ValueError):

@@ -128,7 +128,9 @@ def real_pin_factory() -> Any:
 
         return LGPIOFactory()
     except Exception as error:
-        raise DeviceError(f"GPIO pins cannot be opened (is the working directory writable, are you in group gpio?): {error}") from error
+        raise DeviceError(
+            f"GPIO pins cannot be opened (is the working directory writable, are you in group gpio?): {error}"
+        ) from error
 
 
 # ------------------------------------------------------------------------------------------------- sound

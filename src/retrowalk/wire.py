@@ -273,7 +273,7 @@ LocalMessage = (
     | StopMessage
 )
 
-_local_decoder: msgspec.json.Decoder[LocalMessage] = msgspec.json.Decoder(LocalMessage)  # type: ignore[arg-type]  # a union
+_local_decoder: msgspec.json.Decoder[LocalMessage] = msgspec.json.Decoder(LocalMessage)
 
 
 def decode_local(data: bytes) -> LocalMessage:

@@ -33,6 +33,8 @@ class Alert:
     """It must begin within this time of its request, or not at all: late information is never spoken."""
     repeat_s: float = 0.0
     """While it stays true it is said again this often; 0: once."""
+    on_change: bool = False
+    """Said again only when its value has changed (the next half metre), and not sooner than `repeat_s`."""
     mutable: bool = True
     """Whether the walker's 60 s of quiet applies."""
 
@@ -73,6 +75,7 @@ _ROWS = (
         rank=RANK_CAUTION,
         deadline_s=0.7,
         repeat_s=2.0,
+        on_change=True,
     ),
     Alert(
         "rear",
@@ -92,7 +95,7 @@ _ROWS = (
         earcon="touching",
         haptic="warning",
         buzzer=True,
-        rank=RANK_WARNING,
+        rank=RANK_WARNING - 1,  # it fills the pauses between two "Stop", and never cuts the word
         deadline_s=0.5,
         repeat_s=0.6,
         mutable=False,
@@ -287,7 +290,9 @@ _ROWS = (
         deadline_s=2.0,
         mutable=False,
     ),
-    Alert("restarted", Level.CAUTION, phrase="restarted", earcon="fault", rank=RANK_FAULT, deadline_s=5.0, mutable=False),
+    Alert(
+        "restarted", Level.CAUTION, phrase="restarted", earcon="fault", rank=RANK_FAULT, deadline_s=5.0, mutable=False
+    ),
     Alert("quiet", Level.ADVISORY, phrase="quiet", rank=RANK_STATE, deadline_s=2.0, mutable=False),
     Alert("battery_low", Level.CAUTION, phrase="battery_low", earcon="fault", rank=RANK_FAULT, deadline_s=10.0),
     Alert("tick", Level.ADVISORY, earcon="tick", rank=RANK_TICK, deadline_s=0.5, mutable=False),

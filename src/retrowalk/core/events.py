@@ -100,6 +100,8 @@ class AlertSpoken(Event):
     level: str
     played_s: float
     delay_s: float
+    because: str = ""
+    """The numbers that justified it, for a person to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

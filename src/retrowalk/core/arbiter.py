@@ -1,0 +1,236 @@
+"""What to say now: turns what holds and what happened into `Speak` and `Touch`, by the one alert table.
+
+It decides *when* something is asked for (first time, repeats, next half metre, again after it was cut, never again
+when it no longer holds); which of two requests sounds is the voice's matter, by rank.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from retrowalk.core.alerts import ALERTS, HAPTICS, Alert
+from retrowalk.core.events import AlertSpoken, Hush, Level, Output, Speak, Touch
+from retrowalk.core.samples import VoicePhase, VoiceProgress
+
+AGAIN_S = 0.5
+"""What was cut is asked for again this much later, if it still holds."""
+INSIST_S = 10.0
+"""What is said once is tried for this long, when something more urgent cuts it."""
+ANSWER_S = 1.5
+"""The voice tells what became of a request within its deadline and this."""
+REMEMBERED = 64
+"""Requests whose progress is still expected."""
+
+
+@dataclass(slots=True)
+class _Saying:
+    """Something that holds, or is to be said once."""
+
+    alert: Alert
+    value: str
+    because: str
+    once: bool
+    until_s: float
+    number: int = 0
+    said_s: float = -math.inf
+    said_value: str = ""
+    due_s: float = math.inf
+    heard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that the voice will report on."""
+
+    saying: _Saying
+    asked_s: float
+    because: str
+
+
+class Arbiter:
+    """Keeps what holds by key.  `out` collects the requests and events; the Companion empties it."""
+
+    def __init__(self, out: list[Output]) -> None:
+        self._out = out
+        self._sayings: dict[str, _Saying] = {}
+        self._asked: dict[int, _Asked] = {}
+        self.last_number = 0
+        self.quiet_until_s = -math.inf
+        """Coaching and cautions are quiet until then (the walker asked for it)."""
+        self.voice_lost = False
+        """While it holds, buzzer and vibration stand in for every sound."""
+        self.saying = ""
+        """Phrase that sounds now, for a display."""
+
+    # -- asking -------------------------------------------------------------------------------------------
+
+    def hold(self, now: float, key: str, level: Level, value: str = "", because: str = "", name: str = "") -> int:
+        """`key` holds at `level`: says so now if that is news; returns the number of its latest request.
+
+        `name` tells several holders of one key apart (two lost sensors).
+        """
+        alert = ALERTS[key, level]
+        slot = f"{key}:{name}" if name else key
+        saying = self._sayings.get(slot)
+        if saying is None or saying.alert is not alert:
+            more_urgent = saying is None or alert.level > saying.alert.level
+            fresh = _Saying(alert, value, because, once=False, until_s=math.inf)
+            if saying is not None and not more_urgent:
+                # A milder level waits its turn: raise at once, lower slowly.
+                fresh.said_s = saying.said_s
+                fresh.number = saying.number
+            self._sayings[slot] = saying = fresh
+            if more_urgent:
+                self._ask(now, saying)
+            else:
+                saying.due_s = max(now, saying.said_s + max(1.0, alert.repeat_s)) if alert.repeat_s else math.inf
+            return saying.number
+        saying.value = value
+        saying.because = because
+        if alert.on_change and value != saying.said_value and saying.due_s == math.inf:
+            saying.due_s = max(now, saying.said_s + alert.repeat_s)
+        return saying.number
+
+    def holds(self, key: str, name: str = "") -> bool:
+        """Whether `key` holds."""
+        return (f"{key}:{name}" if name else key) in self._sayings
+
+    def release(self, now: float, key: str, name: str = "", *, hush: bool = False) -> None:
+        """`key` no longer holds; `hush` also cuts off what is being said of it."""
+        saying = self._sayings.pop(f"{key}:{name}" if name else key, None)
+        if saying is not None and hush and saying.number in self._asked:
+            self._out.append(Hush(t_s=_ms(now), alert=saying.number))
+
+    def say(self, now: float, key: str, value: str = "", because: str = "", level: Level | None = None) -> int:
+        """Says something once; tries again for a while if something more urgent cuts it."""
+        alert = ALERTS[key, level] if level is not None else _ROW_OF[key]
+        saying = _Saying(alert, value, because, once=True, until_s=now + INSIST_S)
+        self._sayings[f"once:{key}:{value}"] = saying
+        self._ask(now, saying)
+        return saying.number
+
+    def _ask(self, now: float, saying: _Saying) -> None:
+        alert = saying.alert
+        if saying.once:
+            # A voice that never answers (it was just being started) is asked again.
+            saying.due_s = now + alert.deadline_s + ANSWER_S
+        else:
+            saying.due_s = now + alert.repeat_s if alert.repeat_s and not alert.on_change else math.inf
+        saying.said_s = now
+        saying.said_value = saying.value
+        saying.heard = False
+        self.last_number += 1
+        saying.number = self.last_number
+        if alert.mutable and now < self.quiet_until_s:
+            return
+        if not self.voice_lost:
+            self._asked[saying.number] = _Asked(saying, now, saying.because)
+            if len(self._asked) > REMEMBERED:
+                del self._asked[next(iter(self._asked))]
+            self._out.append(
+                Speak(
+                    t_s=_ms(now),
+                    alert=saying.number,
+                    phrase=alert.phrase,
+                    value=saying.value,
+                    earcon=alert.earcon,
+                    level=alert.level.name.lower(),
+                    rank=alert.rank,
+                    deadline_s=_ms(now + alert.deadline_s),
+                )
+            )
+        pattern = alert.haptic
+        buzzer = alert.buzzer
+        if self.voice_lost and alert.earcon != "tick" and (pattern or alert.earcon):
+            # Nothing can be heard from the speaker: everything that matters is felt, and buzzes.
+            pattern = pattern or (alert.earcon if alert.earcon in HAPTICS else "caution")
+            buzzer = True
+        if pattern:
+            self._out.append(Touch(t_s=_ms(now), pattern=pattern, buzzer=buzzer))
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float:
+        """When something is due to be said again."""
+        return min((saying.due_s for saying in self._sayings.values()), default=math.inf)
+
+    def advance(self, now: float) -> None:
+        """Says what is due."""
+        due = [(-s.alert.rank, key) for key, s in self._sayings.items() if s.due_s <= now]
+        for _, key in sorted(due):
+            saying = self._sayings[key]
+            if saying.once and (now >= saying.until_s or saying.heard):
+                del self._sayings[key]
+            elif not saying.heard and saying.said_s > -math.inf and self._outranked(saying):
+                saying.due_s = now + AGAIN_S  # it was cut, and would be cut again
+            elif saying.alert.on_change and saying.value == saying.said_value and saying.heard:
+                saying.due_s = math.inf
+            else:
+                self._ask(now, saying)
+
+    def _outranked(self, saying: _Saying) -> bool:
+        return any(
+            other.alert.rank > saying.alert.rank and not other.once and other.due_s < math.inf
+            for other in self._sayings.values()
+        )
+
+    # -- what became of it --------------------------------------------------------------------------------
+
+    def progress(self, item: VoiceProgress) -> None:
+        """Takes the voice's report on a request."""
+        asked = self._asked.get(item.alert)
+        if asked is None:
+            return
+        saying, alert = asked.saying, asked.saying.alert
+        current = saying.number == item.alert
+        if item.phase is VoicePhase.STARTED:
+            self.saying = item.words or alert.earcon
+            if saying.once and current:
+                saying.due_s = saying.until_s
+            if alert.earcon != "tick":
+                self._out.append(
+                    AlertSpoken(
+                        t_s=_ms(item.t_received_s),
+                        alert=item.alert,
+                        phrase=alert.phrase or alert.earcon,
+                        words=item.words,
+                        level=alert.level.name.lower(),
+                        played_s=_ms(item.t_measured_s),
+                        delay_s=_ms(item.t_measured_s - asked.asked_s),
+                        because=asked.because,
+                    )
+                )
+            return
+        del self._asked[item.alert]
+        self.saying = ""
+        if item.phase in (VoicePhase.FINISHED, VoicePhase.UNKNOWN_PHRASE):
+            if current:
+                saying.heard = True
+                self._forget_once(saying)
+        elif current and saying.due_s > item.t_received_s + AGAIN_S and alert.rank > 0:
+            # Cut or too late.  It is never resumed; if it is still true it is said again from its beginning.
+            saying.due_s = item.t_received_s + AGAIN_S
+
+    def _forget_once(self, saying: _Saying) -> None:
+        if saying.once:
+            for key, other in list(self._sayings.items()):
+                if other is saying:
+                    del self._sayings[key]
+
+    def voice_back(self, now: float) -> None:
+        """The voice works again: what holds is said again."""
+        self.voice_lost = False
+        self._asked.clear()
+        for saying in self._sayings.values():
+            if not saying.once and saying.alert.level > Level.ADVISORY:
+                saying.due_s = now
+
+
+_ROW_OF: dict[str, Alert] = {}
+for _row in ALERTS.values():
+    _ROW_OF.setdefault(_row.key, _row)
+
+
+def _ms(t_s: float) -> float:
+    return round(t_s, 3)

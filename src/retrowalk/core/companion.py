@@ -1,0 +1,963 @@
+"""The `Companion`: samples in, facts out.  It decides everything and owns nothing.
+
+One pure object.  `feed(item)` returns the events and requests that follow from an item; `deadline()` says when to
+feed a `Tick` if nothing else comes.  Equal items give equal outputs, on any machine, at any speed; when the deadline
+was met late, or ticks came more often, nothing changes but the time stamps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from retrowalk.config import Config
+from retrowalk.core import events as ev
+from retrowalk.core import samples as sm
+from retrowalk.core.alarm import ASK_S, Alarm, Open
+from retrowalk.core.alerts import FAULT_PARTS, distance_value, sensor_names
+from retrowalk.core.arbiter import Arbiter
+from retrowalk.core.events import GuardState, Level, Output
+from retrowalk.core.falls import FallDetector, tilt_deg
+from retrowalk.core.freshness import Freshness
+from retrowalk.core.gait import Gait
+from retrowalk.core.gestures import Button, Gesture, Meant
+from retrowalk.core.hazards import Behind, Path, RearHazard, needed_m
+from retrowalk.core.posture import Posture, Vector
+from retrowalk.core.samples import Item, SavedState
+
+CLIP_LIMIT_DEG = 35.0
+"""A clip worn more crooked than this is not taken for upright standing."""
+OMEGA0_PER_S = 3.1
+"""Inverted pendulum of a trunk 1 m above its pivot: sqrt(g / l)."""
+LOSS_S = 0.06
+"""Balance is lost when the limits hold for this long."""
+LOSS_GAP_S = 3.0
+UPRIGHT_DEG = 35.0
+"""Steps count as getting up only with the trunk this upright."""
+NOT_WORN_AFTER_S = 60.0
+NOT_WORN_TILT_DEG = 60.0
+NEVER_NOT_WORN_AFTER_FALL_S = 600.0
+UNKNOWN_LIMITS_AFTER_S = 10.0
+WALK_STEPS = 8
+WALK_ENDS_AFTER_S = 180.0
+NOT_REACHED_AFTER_S = 30.0
+SAVE_EVERY_S = 10.0
+NUMBER_GAP = 1000
+"""Alert numbers jump by this after a restart, so that none is used twice."""
+BATTERY_STEPS = (20, 10)
+QUIET_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a display may show; nothing is decided from it.  None: not known."""
+
+    guard_state: str
+    reasons: tuple[str, ...]
+    range_m: float | None
+    closing_speed_m_s: float | None
+    time_to_collision_s: float | None
+    hazard_level: str
+    path: str
+    trunk_pitch_deg: float | None
+    cadence_spm: float | None
+    steps: int
+    countdown_s: float | None
+    health: dict[str, str]
+    saying: str
+
+
+class Companion:
+    """The whole of the device's judgement.  See the module's docstring for its contract."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._out: list[Output] = []
+        self._sensors = sensor_names(config)
+        self._freshness = Freshness(config.freshness, self._sensors)
+        self._rear = {
+            sensor.name: RearHazard(sensor, config.walker, config.collision, config.freshness, config.tracker)
+            for sensor in config.range_sensor
+        }
+        self._posture = Posture()
+        self._gait = Gait()
+        self._fall_detector = FallDetector(config.fall)
+        self._alarm = Alarm()
+        self._button = Button()
+        self._arbiter = Arbiter(self._out)
+
+        self._now = -math.inf
+        self._due_s = -math.inf
+        self._begun = False
+        self._state = GuardState.NOT_WORN
+        self._reasons: tuple[str, ...] = ()
+        self._check_started_s = 0.0
+        self._checked = False
+        self._worn = True
+        self._stopping = False
+        self._config_unusable = False
+        self._faults: set[tuple[str, str]] = set()
+        self._courier_fault = ""
+        self._voice_fault = ""
+        self._guarding_since_s: float | None = None
+        self._guarding_last_s: float | None = None
+        self._tick_due_s = math.inf
+
+        self._rear_level = Level.NONE
+        self._rear_name = ""
+        self._rear_alert: int | None = None
+        self._unknown_since_s: float | None = None
+        self._suspected_s = -math.inf
+        self._upright_sum = [0.0, 0.0, 0.0]
+        self._upright_count = 0
+        self._upright_from_s: float | None = None
+        self._motion_s = 0.0
+        self._lean: deque[tuple[float, float]] = deque()
+        self._lean_sum = 0.0
+        self._leaning_since_s: float | None = None
+        self._leaning = False
+        self._lean_said_s = -math.inf
+        self._loss_since_s: float | None = None
+        self._loss_said_s = -math.inf
+        self._switch_off_asked_s = -math.inf
+        self._walk_open = False
+        self._walk_started_s = 0.0
+        self._walk_first_step = 0
+        self._walked_s = 0.0
+        self._charge_said = 100
+        self._events_sent = 0
+        self._told: dict[int, float] = {}
+        self._not_reached = False
+        self._saved: SavedState | None = None
+
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            sm.RangeSample: self._range,
+            sm.ImuSample: self._imu,
+            sm.ButtonEdge: self._edge,
+            sm.BatterySample: self._battery,
+            sm.VoiceProgress: self._voice_progress,
+            sm.VoiceHeartbeat: self._voice_heartbeat,
+            sm.CourierHeartbeat: self._courier_heartbeat,
+            sm.EventDelivered: self._delivered,
+            sm.Command: self._command,
+            sm.HealthReport: self._health,
+            sm.Restored: self._restored,
+            sm.StopRequested: self._stop_requested,
+            sm.Tick: self._tick,
+        }
+
+    # ================================================================================ the contract
+
+    def feed(self, item: Item) -> tuple[Output, ...]:
+        """Takes one item and returns what follows from it.  Never raises on a well-formed item."""
+        now = item.t_received_s
+        if now < self._now:
+            now = self._now  # never decreasing: an item that says otherwise is taken as now
+        self._now = now
+        if not self._begun:
+            self._begin(now, item)
+        self._handlers[type(item)](item)
+        if now >= self._due_s or type(item) is not sm.ImuSample:
+            self._evaluate(now)
+        if not self._out:
+            return ()
+        outputs = tuple(self._out)
+        self._out.clear()
+        for output in outputs:
+            if isinstance(output, ev.Event):
+                self._events_sent += 1
+                if output.priority is ev.Priority.HIGH:
+                    self._told[self._events_sent] = now
+        return outputs
+
+    def deadline(self) -> float | None:
+        """Session second at which a `Tick` is wanted if nothing else comes before; None: never."""
+        return None if self._due_s == math.inf else self._due_s
+
+    def snapshot(self) -> Snapshot:
+        """What is known now, for a display."""
+        behind, _ = self._nearest()
+        now = self._now
+        posture = self._posture
+        return Snapshot(
+            guard_state=self._state.value,
+            reasons=self._reasons,
+            range_m=_round(behind.range_m, 3),
+            closing_speed_m_s=_round(behind.closing_speed_m_s, 2),
+            time_to_collision_s=_round(behind.time_to_collision_s, 1),
+            hazard_level=behind.level.name.lower(),
+            path=self._path().value,
+            trunk_pitch_deg=_round(posture.trunk_pitch_deg, 1) if self._freshness.seen("imu") else None,
+            cadence_spm=_round(self._gait.cadence_spm(now), 0),
+            steps=self._gait.steps,
+            countdown_s=_round(self._alarm.left_s(now), 1),
+            health={name: self._freshness.health(name, now) for name in self._freshness.parts},
+            saying=self._arbiter.saying,
+        )
+
+    # ================================================================================ items
+
+    def _begin(self, now: float, item: Item) -> None:
+        self._begun = True
+        self._freshness.begin(now)
+        self._check_started_s = now
+        self._motion_s = now
+        if not isinstance(item, sm.Restored):
+            self._change(now, GuardState.CHECKING, ())
+
+    def _range(self, item: sm.RangeSample) -> None:
+        rear = self._rear.get(item.sensor)
+        if rear is None:
+            return
+        now = self._now
+        if item.status in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
+            self._alive(item.sensor, now)
+        else:
+            self._freshness.parts[item.sensor].cause = item.status.value
+        rear.feed(item, self._walking(now))
+
+    def _imu(self, item: sm.ImuSample) -> None:
+        now, t = self._now, item.t_measured_s
+        self._alive("imu", now)
+        accel, gyro = item.accel_m_s2, item.gyro_rad_s
+        posture = self._posture
+        posture.update(t, accel, gyro, item.gap)
+        up = posture.up
+        if up is None:
+            return
+        if abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > 0.15:
+            self._motion_s = now
+        if posture.upright is None:
+            self._learn_upright(t, accel, gyro)
+        vertical = accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - 9.80665
+        if self._gait.update(t, vertical):
+            self._stepped(now)
+        fallen = self._fall_detector.update(t, accel, gyro, posture.upright)
+        if fallen is not None:
+            self._suspect(now, fallen.impact_g, fallen.tilt_deg)
+        if posture.upright is not None:
+            self._balance(now, t)
+
+    def _edge(self, item: sm.ButtonEdge) -> None:
+        for meant in self._button.edge(item.t_measured_s, item.pressed):
+            self._mean(self._now, meant)
+
+    def _battery(self, item: sm.BatterySample) -> None:
+        for step in BATTERY_STEPS:
+            if item.charge_percent <= step < self._charge_said:
+                self._charge_said = step
+                number = self._arbiter.say(self._now, "battery_low", str(step))
+                self._emit(ev.BatteryLow(t_s=_ms(self._now), alert=number, charge_percent=round(item.charge_percent)))
+        if item.charge_percent > self._charge_said + 5:
+            self._charge_said = 100  # it was charged
+
+    def _voice_progress(self, item: sm.VoiceProgress) -> None:
+        self._arbiter.progress(item)
+
+    def _voice_heartbeat(self, item: sm.VoiceHeartbeat) -> None:
+        now = self._now
+        self._freshness.heard("voice", now)
+        fault = item.fault
+        # A damaged bank still speaks with what is built in; without a device, or frozen, nothing is heard.
+        deaf = fault in ("no_device", "frozen")
+        if fault != self._voice_fault:
+            if self._voice_fault:
+                self._fault_over(now, "voice", self._voice_fault)
+            self._voice_fault = fault
+            if fault:
+                self._fault(now, "voice", fault, item.device)
+        if deaf and not self._arbiter.voice_lost:
+            self._deafen(now)
+        elif not deaf and self._arbiter.voice_lost:
+            self._arbiter.voice_back(now)
+            if ("voice", "silent") in self._faults:
+                self._fault_over(now, "voice", "silent")
+
+    def _courier_heartbeat(self, item: sm.CourierHeartbeat) -> None:
+        now = self._now
+        if self._freshness.heard("courier", now):
+            self._fault_over(now, "courier", "silent")
+        if item.fault != self._courier_fault:
+            if self._courier_fault:
+                self._fault_over(now, "courier", self._courier_fault)
+            self._courier_fault = item.fault
+            if item.fault:
+                # The network informs, it does not frighten: said once, and again only if somebody waits for help.
+                self._fault(now, "courier", item.fault, "", repeat=False)
+
+    def _delivered(self, item: sm.EventDelivered) -> None:
+        told = [number for number in self._told if number <= item.number]
+        for number in told:
+            del self._told[number]
+        if told and self._alarm.open is not Open.NOTHING:
+            self._arbiter.say(self._now, "caregiver_told")
+        if told and self._not_reached and not self._told:
+            self._not_reached = False
+            self._arbiter.release(self._now, "caregiver_not_reached")
+
+    def _command(self, item: sm.Command) -> None:
+        accepted = item.name == "seen"
+        if accepted:
+            self._arbiter.say(self._now, "caregiver_seen")
+        self._emit(
+            ev.CommandReceived(
+                t_s=_ms(self._now),
+                name=item.name[:32],
+                id=item.id[:64],
+                accepted=accepted,
+                reason="" if accepted else "not on the list of commands",
+            )
+        )
+
+    def _health(self, item: sm.HealthReport) -> None:
+        now = self._now
+        if item.part in self._freshness.parts and item.part in self._sensors:
+            part = self._freshness.parts[item.part]
+            if item.active:
+                part.cause = item.fault
+            elif not part.lost:
+                part.cause = ""
+            return
+        if item.part == "config" and item.fault == "unusable":
+            self._config_unusable = item.active
+        if item.active:
+            self._fault(now, item.part, item.fault, item.detail)
+        else:
+            self._fault_over(now, item.part, item.fault)
+
+    def _restored(self, item: sm.Restored) -> None:
+        now, state = self._now, item.state
+        elapsed = max(0.0, item.elapsed_s)
+        self._arbiter.last_number = max(self._arbiter.last_number, state.last_alert) + NUMBER_GAP
+        self._gait.steps = max(0, state.steps)
+        self._walked_s = max(0.0, state.walked_s)
+        if state.upright is not None and tilt_deg(state.upright, (0.0, 0.0, 1.0)) <= CLIP_LIMIT_DEG:
+            self._posture.set_upright(_unit(state.upright))
+        self._alarm.fall = state.fall_number
+        self._alarm.open = Open(state.open_alarm) if state.open_alarm in ("fall", "sos") else Open.NOTHING
+        guarded_ago = None
+        if state.guarding_since_s is not None:
+            guarded_ago = elapsed + max(0.0, state.t_saved_s - state.guarding_since_s)
+        was_guarding = state.guard_state in (GuardState.GUARDING, GuardState.LIMITED)
+        if was_guarding and guarded_ago is not None and elapsed <= self._config.guard.resume_within_s:
+            self._checked = self._posture.upright is not None
+        self._arbiter.say(now, "restarted")
+        self._change(now, GuardState.CHECKING, ())
+        left = state.countdown_left_s
+        if left is not None:
+            self._suspected_s = now
+            self._alarm.start(now, max(0.0, left - elapsed))
+
+    def _stop_requested(self, item: sm.StopRequested) -> None:
+        self._stop(self._now, item.reason)
+
+    def _tick(self, item: sm.Tick) -> None:
+        """Time has passed; `_evaluate` does the rest."""
+
+    # ================================================================================ what follows
+
+    def _evaluate(self, now: float) -> None:
+        """Brings everything that depends on time up to `now`, and finds the next deadline."""
+        for part in self._freshness.newly_lost(now):
+            self._lost(now, part.name, part.cause)
+        for meant in self._button.advance(now):
+            self._mean(now, meant)
+        walking = self._walking(now)
+        for rear in self._rear.values():
+            rear.advance(now, walking)
+        self._update_state(now)
+        self._update_rear(now)
+        self._update_countdown(now)
+        self._update_walk(now)
+        if not self._not_reached and self._told and now >= min(self._told.values()) + NOT_REACHED_AFTER_S:
+            self._not_reached = True
+            self._arbiter.hold(now, "caregiver_not_reached", Level.CAUTION)
+        self._guarding_tick(now)
+        self._arbiter.advance(now)
+        self._save(now)
+        self._due_s = self._next_due(now)
+
+    def _next_due(self, now: float) -> float:
+        alarm = self._alarm
+        due = min(
+            self._freshness.deadline(),
+            self._button.deadline(),
+            self._arbiter.deadline(),
+            self._tick_due_s,
+            alarm.next_count_s(now),
+            alarm.countdown_ends_s if alarm.countdown_ends_s is not None else math.inf,
+        )
+        for rear in self._rear.values():
+            due = min(due, rear.deadline())
+        if not self._checked and not self._stopping:
+            limit = self._check_started_s + self._config.guard.check_limit_s
+            if limit > now:
+                due = min(due, limit)
+            if self._worn:
+                not_worn = self._motion_s + NOT_WORN_AFTER_S
+                if not_worn > now:
+                    due = min(due, not_worn)
+        if self._unknown_since_s is not None:
+            limit = self._unknown_since_s + UNKNOWN_LIMITS_AFTER_S
+            if limit > now:
+                due = min(due, limit)
+        if self._told and not self._not_reached:
+            due = min(due, min(self._told.values()) + NOT_REACHED_AFTER_S)
+        if self._walk_open:
+            due = min(due, max(self._gait.last_step_s, self._walk_started_s) + WALK_ENDS_AFTER_S)
+        if self._saved is not None and self._walk_open:
+            due = min(due, self._saved.t_saved_s + SAVE_EVERY_S)
+        return due
+
+    # -- sensors and parts ----------------------------------------------------------------------------------
+
+    def _alive(self, name: str, now: float) -> None:
+        if self._freshness.heard(name, now):
+            self._emit(ev.SensorRestored(t_s=_ms(now), sensor=name))
+            self._arbiter.release(now, "sensor_lost", name)
+            self._arbiter.say(now, "sensor_back", name)
+            self._due_s = now
+
+    def _lost(self, now: float, name: str, cause: str) -> None:
+        if name in self._sensors:
+            number = self._arbiter.hold(
+                now, "sensor_lost", Level.CAUTION, value=name, because=cause or "silent", name=name
+            )
+            self._emit(ev.SensorLost(t_s=_ms(now), alert=number, sensor=name, cause=cause or "silent"))
+            if name in self._rear:
+                self._rear[name].broken()
+            else:
+                self._posture.restart()
+        elif name == "voice":
+            self._fault(now, "voice", "silent")
+            self._deafen(now)
+        else:
+            self._fault(now, name, "silent")
+
+    def _deafen(self, now: float) -> None:
+        """Nothing can be heard: touch and buzzer say so at once, and stand in from now on."""
+        self._arbiter.voice_lost = True
+        self._out.append(ev.Touch(t_s=_ms(now), pattern="fault", buzzer=True))
+
+    def _fault(self, now: float, part: str, fault: str, detail: str = "", *, repeat: bool = True) -> None:
+        if (part, fault) in self._faults:
+            return
+        self._faults.add((part, fault))
+        number: int | None = None
+        if part in FAULT_PARTS:
+            if repeat:
+                number = self._arbiter.hold(now, "fault", Level.CAUTION, value=part, because=fault, name=part)
+            else:
+                number = self._arbiter.say(now, "fault", part, because=fault)
+        self._emit(ev.FaultRaised(t_s=_ms(now), alert=number, part=part, fault=fault, detail=detail[:200]))
+
+    def _fault_over(self, now: float, part: str, fault: str) -> None:
+        if (part, fault) not in self._faults:
+            return
+        self._faults.discard((part, fault))
+        number: int | None = None
+        if not any(other == part for other, _ in self._faults):
+            self._arbiter.release(now, "fault", part)
+            if part in FAULT_PARTS:
+                number = self._arbiter.say(now, "fault_over", part)
+        self._emit(ev.FaultCleared(t_s=_ms(now), alert=number, part=part, fault=fault))
+
+    # -- guard state ----------------------------------------------------------------------------------------
+
+    def _update_state(self, now: float) -> None:
+        if self._stopping:
+            return
+        self._update_worn(now)
+        reasons: list[str] = []
+        parts = self._freshness.parts
+        rear_lost = [name for name in self._rear if parts[name].lost]
+        touch_lost = {"buzzer", "vibration"} <= {part for part, _ in self._faults}
+        if self._config_unusable:
+            reasons.append("config")
+        if len(rear_lost) == len(self._rear):
+            reasons.append("rear")
+        if self._arbiter.voice_lost and touch_lost:
+            reasons.append("voice")
+        if reasons:
+            self._change(now, GuardState.NOT_PROTECTING, tuple(reasons))
+            return
+        if not self._worn:
+            self._change(now, GuardState.NOT_WORN, ())
+            return
+        if not self._checked and self._check_done():
+            self._checked = True
+        if parts["imu"].lost:
+            reasons.append("imu")
+        if rear_lost:
+            reasons.append("rear")
+        if self._unknown_since_s is not None and now - self._unknown_since_s >= UNKNOWN_LIMITS_AFTER_S:
+            reasons.append("unknown")
+        if self._arbiter.voice_lost:
+            reasons.append("voice")
+        if not self._checked:
+            if now - self._check_started_s < self._config.guard.check_limit_s:
+                self._change(now, GuardState.CHECKING, ())
+                return
+            reasons.insert(0, "unchecked")
+        if self._state is GuardState.CHECKING and not all(self._freshness.seen(name) for name in self._sensors):
+            starting = [name for name in self._sensors if parts[name].last_s is None and not parts[name].lost]
+            if starting:
+                return  # resumed after a restart: first readings are on their way
+        self._change(now, GuardState.LIMITED if reasons else GuardState.GUARDING, tuple(reasons))
+
+    def _check_done(self) -> bool:
+        """Proof, not an open port: a hand was seen behind and has gone, the clip knows upright."""
+        rears = self._rear.values()
+        return (
+            self._posture.upright is not None
+            and self._freshness.seen("imu")
+            and all(self._freshness.seen(name) for name in self._rear)
+            and all(rear.hand_seen for rear in rears)
+            and all(rear.path is Path.CLEAR or (rear.behind.range_m or 0.0) > 0.8 for rear in rears)
+        )
+
+    def _update_worn(self, now: float) -> None:
+        up = self._posture.up
+        if up is None or not self._freshness.seen("imu"):
+            return
+        if not self._worn:
+            if now - self._motion_s < 1.0:
+                self._worn = True
+                self._checked = False
+                self._check_started_s = now
+            return
+        if (
+            not self._checked
+            and now - self._motion_s >= NOT_WORN_AFTER_S
+            and tilt_deg(up, (0.0, 0.0, 1.0)) > NOT_WORN_TILT_DEG
+            and now - self._suspected_s > NEVER_NOT_WORN_AFTER_FALL_S
+        ):
+            self._worn = False
+
+    def _change(self, now: float, state: GuardState, reasons: tuple[str, ...]) -> None:
+        if state is self._state and reasons == self._reasons:
+            return
+        previous, before = self._state, self._reasons
+        self._state, self._reasons = state, reasons
+        arbiter = self._arbiter
+        number: int | None = None
+        if state is not GuardState.NOT_PROTECTING:
+            arbiter.release(now, "not_protecting")
+        if state is GuardState.NOT_PROTECTING:
+            number = arbiter.hold(now, "not_protecting", Level.CAUTION, value=reasons[0])
+        elif state is GuardState.LIMITED:
+            # Lost sensors and a lost voice are named by their own faults.
+            news = [reason for reason in reasons if reason not in before and reason in ("unchecked", "unknown")]
+            if news:
+                number = arbiter.say(now, "limited", news[0])
+        elif state is not previous:
+            number = arbiter.say(now, state.value)
+        guarding = state in (GuardState.GUARDING, GuardState.LIMITED)
+        if guarding and self._guarding_since_s is None:
+            self._guarding_since_s = now
+        elif not guarding:
+            self._guarding_since_s = None
+        if guarding and self._tick_due_s == math.inf:
+            self._tick_due_s = now + self._config.voice.tick_s
+        elif not guarding:
+            self._tick_due_s = math.inf
+        self._emit(ev.GuardChanged(t_s=_ms(now), alert=number, state=state, previous=previous, reasons=reasons))
+
+    def _guarding_tick(self, now: float) -> None:
+        """The proof of life: heard only while the path behind is known and nothing else needs the ear."""
+        if now < self._tick_due_s:
+            return
+        self._tick_due_s = now + self._config.voice.tick_s
+        known = self._path() in (Path.CLEAR, Path.OBJECT)
+        if known and self._rear_level < Level.CAUTION and not self._alarm.counting:
+            self._arbiter.say(now, "tick")
+
+    def _stop(self, now: float, reason: str) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        self._end_walk(now)
+        self._arbiter.release(now, "rear")
+        self._arbiter.release(now, "touching")
+        self._arbiter.release(now, "unknown")
+        self._rear_level = Level.NONE
+        self._change(now, GuardState.STOPPING, (reason,))
+
+    # -- the path behind ------------------------------------------------------------------------------------
+
+    def _path(self) -> Path:
+        """The worst of what the working rear sensors know."""
+        known = [rear.path for rear in self._rear.values()]
+        for path in (Path.UNKNOWN, Path.STARTING, Path.OBJECT, Path.CLEAR):
+            if path in known:
+                return path
+        return Path.BROKEN
+
+    def _nearest(self) -> tuple[Behind, str]:
+        """Nearest trusted, never an average: the most urgent, then the nearest."""
+        best: tuple[Behind, str] | None = None
+        for name, rear in self._rear.items():
+            behind = rear.behind
+            if best is None or _urgency(behind) > _urgency(best[0]):
+                best = (behind, name)
+        assert best is not None  # a configuration has at least one range sensor
+        return best
+
+    def _update_rear(self, now: float) -> None:
+        behind, name = self._nearest()
+        level = behind.level
+        standing = self._walking(now) is False
+        if self._stopping or self._state is GuardState.NOT_WORN:
+            level = Level.NONE
+        elif self._state is GuardState.CHECKING and not self._checked and standing:
+            level = Level.NONE  # the hand held behind for the check is no obstacle
+        arbiter = self._arbiter
+        value = distance_value(behind.range_m) if behind.range_m is not None else ""
+        if level > Level.NONE:
+            because = _because(behind)
+            number = arbiter.hold(now, "rear", level, value=value if level is Level.CAUTION else "", because=because)
+            if level > self._rear_level or (level > Level.NONE and name != self._rear_name):
+                self._emit(self._hazard(now, behind, name, level, number))
+            elif level < self._rear_level:
+                self._emit(self._cleared(now, behind, self._rear_name, level))
+        elif self._rear_level > Level.NONE:
+            arbiter.release(now, "rear")
+            self._emit(self._cleared(now, behind, self._rear_name, level))
+        self._rear_level = level
+        self._rear_name = name if level > Level.NONE else ""
+        if level is Level.WARNING and behind.touching:
+            arbiter.hold(now, "touching", Level.WARNING, because=_because(behind))
+        else:
+            arbiter.release(now, "touching")
+        self._update_unknown(now, standing)
+
+    def _update_unknown(self, now: float, standing: bool) -> None:
+        path = self._path()
+        suppressed = self._state in (GuardState.CHECKING, GuardState.NOT_WORN, GuardState.STOPPING)
+        if path is Path.UNKNOWN and not suppressed:
+            if self._unknown_since_s is None:
+                self._unknown_since_s = now
+                number = self._arbiter.hold(now, "unknown", Level.CAUTION, because="nothing proves the path clear")
+                self._emit(
+                    ev.HazardRaised(t_s=_ms(now), alert=number, hazard="unknown", level=Level.CAUTION.name.lower())
+                )
+        elif self._unknown_since_s is not None:
+            self._unknown_since_s = None
+            self._arbiter.release(now, "unknown")
+            self._emit(ev.HazardCleared(t_s=_ms(now), hazard="unknown", level="none"))
+            if path is Path.CLEAR and not suppressed:
+                self._arbiter.say(now, "clear")
+
+    def _hazard(self, now: float, behind: Behind, name: str, level: Level, number: int) -> ev.HazardRaised:
+        need = needed_m(
+            Level.WARNING if level is Level.WARNING else Level.CAUTION,
+            behind.speed_used_m_s,
+            self._config.walker,
+            self._config.collision,
+        )
+        return ev.HazardRaised(
+            t_s=_ms(now),
+            alert=number,
+            hazard="rear",
+            level=level.name.lower(),
+            sensor=name,
+            range_m=_round(behind.range_m, 3),
+            closing_speed_m_s=_round(behind.closing_speed_m_s, 2),
+            time_to_collision_s=_round(behind.time_to_collision_s, 1),
+            needed_m=_round(need, 2),
+            trunk_pitch_deg=_round(self._posture.trunk_pitch_deg, 1),
+        )
+
+    def _cleared(self, now: float, behind: Behind, name: str, level: Level) -> ev.HazardCleared:
+        return ev.HazardCleared(
+            t_s=_ms(now), hazard="rear", level=level.name.lower(), sensor=name, range_m=_round(behind.range_m, 3)
+        )
+
+    # -- balance, steps, falls ------------------------------------------------------------------------------
+
+    def _walking(self, now: float) -> bool | None:
+        return self._gait.walking(now) if self._freshness.seen("imu") else None
+
+    def _learn_upright(self, t: float, accel: Vector, gyro: Vector) -> None:
+        size = math.sqrt(accel[0] ** 2 + accel[1] ** 2 + accel[2] ** 2)
+        turning = abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > 0.6
+        if turning or abs(size - 9.81) > 2.0 or self._upright_from_s is None:
+            self._upright_from_s = t
+            self._upright_count = 0
+            self._upright_sum = [0.0, 0.0, 0.0]
+            return
+        for i in (0, 1, 2):
+            self._upright_sum[i] += accel[i]
+        self._upright_count += 1
+        if t - self._upright_from_s >= self._config.balance.upright_s and self._upright_count > 50:
+            up = _unit((self._upright_sum[0], self._upright_sum[1], self._upright_sum[2]))
+            if tilt_deg(up, (0.0, 0.0, 1.0)) <= CLIP_LIMIT_DEG:
+                self._posture.set_upright(up)
+            self._upright_from_s = None
+            self._due_s = self._now
+
+    def _stepped(self, now: float) -> None:
+        if self._alarm.counting and abs(self._lean_deg()) < UPRIGHT_DEG:
+            self._alarm.upright_steps += 1
+            if self._alarm.upright_steps >= self._config.fall.recovered_steps:
+                self._cancel_fall(now, "walked")
+        self._due_s = min(self._due_s, now)
+
+    def _lean_deg(self) -> float:
+        up, upright = self._posture.up, self._posture.upright
+        return tilt_deg(up, upright or (0.0, 0.0, 1.0)) if up is not None else 90.0
+
+    def _balance(self, now: float, t: float) -> None:
+        pitch = self._posture.trunk_pitch_deg
+        if pitch is None or abs(pitch) > 60.0:
+            self._loss_since_s = self._leaning_since_s = None
+            return  # lying, or nearly: the fall detector's matter
+        knobs = self._config.balance
+        rate = self._posture.pitch_rate_deg_s
+        # Capture point of an inverted pendulum: where the trunk is going to be, backward positive.
+        ahead = -(pitch + rate / OMEGA0_PER_S)
+        if ahead > knobs.loss_deg and -rate > knobs.loss_rate_deg_s:
+            if self._loss_since_s is None:
+                self._loss_since_s = t
+            elif t - self._loss_since_s >= LOSS_S and now - self._loss_said_s > LOSS_GAP_S:
+                self._loss_said_s = now
+                number = self._arbiter.say(now, "balance_lost", because=f"{pitch:.0f} degrees, {rate:.0f} degrees/s")
+                self._emit(
+                    ev.BalanceLost(
+                        t_s=_ms(now),
+                        alert=number,
+                        trunk_pitch_deg=round(pitch, 1),
+                        pitch_rate_deg_s=round(rate, 1),
+                    )
+                )
+        else:
+            self._loss_since_s = None
+        lean = self._lean
+        lean.append((t, ahead))
+        self._lean_sum += ahead
+        # Averaged over a step: within one, pitch rate swings either way.
+        while lean and t - lean[0][0] > knobs.lean_hold_s:
+            self._lean_sum -= lean.popleft()[1]
+        mean = self._lean_sum / len(lean) if lean else 0.0
+        if mean > knobs.lean_caution_deg:
+            if self._leaning_since_s is None:
+                self._leaning_since_s = t
+            elif not self._leaning and t - self._leaning_since_s >= knobs.lean_hold_s:
+                self._leaning = True
+                self._raise_lean(now, mean)
+        else:
+            self._leaning_since_s = None
+            if self._leaning and mean < 0.5 * knobs.lean_caution_deg:
+                self._leaning = False
+                self._emit(ev.HazardCleared(t_s=_ms(now), hazard="lean_back", level="none"))
+
+    def _raise_lean(self, now: float, mean_deg: float) -> None:
+        number: int | None = None
+        protecting = self._state in (GuardState.GUARDING, GuardState.LIMITED, GuardState.NOT_PROTECTING)
+        if now - self._lean_said_s >= self._config.balance.message_gap_s and protecting:
+            self._lean_said_s = now
+            number = self._arbiter.say(now, "lean_back", because=f"leaning {mean_deg:.0f} degrees back")
+        self._emit(
+            ev.HazardRaised(
+                t_s=_ms(now),
+                alert=number,
+                hazard="lean_back",
+                level=Level.CAUTION.name.lower(),
+                trunk_pitch_deg=_round(self._posture.trunk_pitch_deg, 1),
+            )
+        )
+
+    def _suspect(self, now: float, impact_g: float, tilt: float) -> None:
+        watched = self._state not in (GuardState.NOT_WORN, GuardState.STOPPING)
+        if not watched or self._alarm.counting or self._alarm.open is Open.FALL:
+            return
+        seconds = self._config.fall.countdown_s
+        self._suspected_s = now
+        self._alarm.fall += 1
+        self._alarm.start(now, seconds)
+        because = f"impact {impact_g:.1f} g, tilted {tilt:.0f} degrees, still"
+        number = self._arbiter.say(now, "fall", because=because)
+        self._emit(
+            ev.FallSuspected(
+                t_s=_ms(now),
+                alert=number,
+                fall=self._alarm.fall,
+                impact_g=round(impact_g, 1),
+                tilt_deg=round(tilt, 1),
+                countdown_s=seconds,
+            )
+        )
+        self._due_s = now
+
+    def _update_countdown(self, now: float) -> None:
+        alarm = self._alarm
+        if alarm.countdown_ends_s is None:
+            return
+        if now >= alarm.countdown_ends_s:
+            alarm.stop()
+            alarm.open = Open.FALL
+            number = self._arbiter.say(now, "fall_confirmed", because="the countdown ended")
+            self._emit(ev.FallConfirmed(t_s=_ms(now), alert=number, fall=alarm.fall))
+            return
+        value = alarm.count(now)
+        if value:
+            self._arbiter.say(now, "countdown", value, because=f"{value} s left")
+
+    def _cancel_fall(self, now: float, by: str) -> None:
+        alarm = self._alarm
+        alarm.stop()
+        if alarm.open is Open.FALL:
+            alarm.open = Open.NOTHING
+        number = self._arbiter.say(now, "fall_cancelled", because=f"by {by}")
+        self._emit(ev.FallCancelled(t_s=_ms(now), alert=number, fall=alarm.fall, by=by))
+        self._due_s = min(self._due_s, now)
+
+    def _update_walk(self, now: float) -> None:
+        gait = self._gait
+        if not self._walk_open:
+            if gait.bout_started_s is None:
+                self._walk_first_step = gait.steps
+            elif gait.steps - self._walk_first_step >= WALK_STEPS:
+                self._walk_open = True
+                self._walk_started_s = now
+                self._emit(ev.WalkStarted(t_s=_ms(now)))
+        elif now - max(gait.last_step_s, self._walk_started_s) >= WALK_ENDS_AFTER_S:
+            self._end_walk(now)
+
+    def _end_walk(self, now: float) -> None:
+        if not self._walk_open:
+            return
+        self._walk_open = False
+        duration = max(0.0, min(now, self._gait.last_step_s) - self._walk_started_s)
+        self._walked_s += duration
+        steps = self._gait.steps - self._walk_first_step
+        self._walk_first_step = self._gait.steps
+        self._emit(ev.WalkEnded(t_s=_ms(now), steps=steps, duration_s=round(duration, 1)))
+
+    # -- the button -----------------------------------------------------------------------------------------
+
+    def _mean(self, now: float, meant: Meant) -> None:
+        alarm, arbiter = self._alarm, self._arbiter
+        gesture = meant.gesture
+        if gesture is Gesture.CLICK:
+            self._click(now, meant.down_s)
+        elif gesture is Gesture.PRESS:
+            if now - self._suspected_s > 2.0 and alarm.open is Open.NOTHING and not alarm.counting:
+                self._how_am_i(now)
+        elif gesture is Gesture.DOUBLE:
+            if alarm.open is Open.NOTHING and not alarm.counting:
+                arbiter.quiet_until_s = now + QUIET_S
+                arbiter.say(now, "quiet")
+        elif gesture is Gesture.TRIPLE:
+            if alarm.open is Open.NOTHING and not alarm.counting:
+                self._switch_off_asked_s = now
+                arbiter.say(now, "switch_off_question")
+        elif gesture is Gesture.HOLD:
+            arbiter.say(now, "sos_hold")
+        elif gesture is Gesture.SOS:
+            alarm.open = Open.SOS
+            number = arbiter.say(now, "sos", because="the button was held")
+            self._emit(ev.SosRaised(t_s=_ms(now), alert=number))
+        elif gesture is Gesture.STUCK:
+            self._fault(now, "button", "stuck", "held for more than 10 s")
+        elif gesture is Gesture.FREED:
+            self._fault_over(now, "button", "stuck")
+
+    def _click(self, now: float, down_s: float) -> None:
+        alarm = self._alarm
+        if alarm.counting:
+            started = alarm.countdown_started_s
+            if started is not None and down_s > started:
+                self._cancel_fall(now, "button")
+                alarm.asked_s = -math.inf
+        elif alarm.open is not Open.NOTHING:
+            if down_s - alarm.asked_s <= ASK_S and down_s > alarm.asked_s:
+                self._all_clear(now)
+            else:
+                alarm.asked_s = now
+                self._arbiter.say(now, "all_clear_question")
+        elif down_s > self._switch_off_asked_s and now - self._switch_off_asked_s <= ASK_S:
+            self._switch_off_asked_s = -math.inf
+            self._stop(now, "button")
+
+    def _all_clear(self, now: float) -> None:
+        alarm = self._alarm
+        alarm.asked_s = -math.inf
+        if alarm.open is Open.FALL:
+            self._cancel_fall(now, "button")
+        else:
+            alarm.open = Open.NOTHING
+            number = self._arbiter.say(now, "sos_cancelled")
+            self._emit(ev.SosCancelled(t_s=_ms(now), alert=number, by="button"))
+
+    def _how_am_i(self, now: float) -> None:
+        """Says what protects the walker now."""
+        if self._state is GuardState.LIMITED or self._state is GuardState.NOT_PROTECTING:
+            self._arbiter.say(now, self._state.value, self._reasons[0] if self._reasons else "unknown")
+        else:
+            self._arbiter.say(now, self._state.value)
+
+    # -- leaving --------------------------------------------------------------------------------------------
+
+    def _emit(self, event: ev.Event) -> None:
+        self._out.append(event)
+
+    def _save(self, now: float) -> None:
+        state = SavedState(
+            t_saved_s=_ms(now),
+            guard_state=self._state.value,
+            guarding_since_s=_round(self._guarding_since_s, 3),
+            upright=self._posture.upright,
+            fall_number=self._alarm.fall,
+            countdown_left_s=_round(self._alarm.left_s(now), 3),
+            open_alarm=self._alarm.open.value,
+            steps=self._gait.steps,
+            walked_s=round(self._walked_s, 1),
+            last_alert=self._arbiter.last_number,
+        )
+        saved = self._saved
+        if saved is not None:
+            same = dataclasses.replace(
+                state,
+                t_saved_s=saved.t_saved_s,
+                countdown_left_s=saved.countdown_left_s
+                if (saved.countdown_left_s is None) == (not self._alarm.counting)
+                else -1.0,
+                steps=saved.steps,
+                last_alert=saved.last_alert,
+            )
+            if same == saved and not (self._walk_open and now - saved.t_saved_s >= SAVE_EVERY_S):
+                return
+        self._saved = state
+        self._out.append(ev.StateSaved(t_s=_ms(now), state=state))
+
+
+def _urgency(behind: Behind) -> tuple[int, float]:
+    return behind.level, -(behind.range_m if behind.range_m is not None else math.inf)
+
+
+def _because(behind: Behind) -> str:
+    if behind.range_m is None:
+        return ""
+    text = f"{behind.range_m:.2f} m behind"
+    if behind.closing_speed_m_s is not None:
+        text += f", closing {behind.closing_speed_m_s:.2f} m/s"
+    left = behind.time_to_collision_s
+    return f"{text}, {left:.1f} s left" if left is not None else text
+
+
+def _unit(v: Vector) -> Vector:
+    size = math.sqrt(v[0] ** 2 + v[1] ** 2 + v[2] ** 2) or 1.0
+    return (v[0] / size, v[1] / size, v[2] / size)
+
+
+def _ms(t_s: float) -> float:
+    return round(t_s, 3)
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,85 @@
+"""How old the last useful reading of each sensor is, and since when a part has been silent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from retrowalk.config import Freshness as Knobs
+
+START_GRACE_S = 0.6
+"""A sensor that has not spoken this long after the session began is absent (it is named within 1 s)."""
+
+
+@dataclass(slots=True)
+class Part:
+    """One sensor, or process, whose silence matters."""
+
+    name: str
+    lost_after_s: float
+    last_s: float | None = None
+    """Last sign of life, received time."""
+    lost: bool = False
+    cause: str = ""
+    """What was last reported to be wrong with it."""
+
+
+class Freshness:
+    """Follows the signs of life of parts.  All times are received times in session seconds."""
+
+    def __init__(self, knobs: Knobs, sensors: tuple[str, ...]) -> None:
+        self._degraded_after_s = knobs.degraded_after_s
+        self.parts: dict[str, Part] = {name: Part(name, knobs.lost_after_s) for name in sensors}
+        self.parts["voice"] = Part("voice", knobs.voice_lost_after_s)
+        self.parts["courier"] = Part("courier", knobs.courier_lost_after_s)
+        self._start_s: float | None = None
+
+    def begin(self, now: float) -> None:
+        """The session begins: the time of grace for the first readings runs."""
+        if self._start_s is None:
+            self._start_s = now
+
+    def heard(self, name: str, now: float) -> bool:
+        """A sign of life; returns whether the part had been lost."""
+        part = self.parts[name]
+        part.last_s = now
+        was_lost = part.lost
+        part.lost = False
+        if was_lost:
+            part.cause = ""
+        return was_lost
+
+    def limit_s(self, part: Part) -> float:
+        """The instant from which the part counts as lost."""
+        if part.last_s is not None:
+            return part.last_s + part.lost_after_s
+        if self._start_s is None:
+            return math.inf
+        # The voice and the courier are processes of their own and may take a while to come up.
+        grace = START_GRACE_S if part.name not in ("voice", "courier") else START_GRACE_S + part.lost_after_s + 4.0
+        return self._start_s + grace
+
+    def deadline(self) -> float:
+        """When the next part will be lost if it stays silent."""
+        return min((self.limit_s(part) for part in self.parts.values() if not part.lost), default=math.inf)
+
+    def newly_lost(self, now: float) -> list[Part]:
+        """Parts whose limit has passed by `now`, each told once."""
+        lost = [part for part in self.parts.values() if not part.lost and self.limit_s(part) <= now]
+        for part in lost:
+            part.lost = True
+        return lost
+
+    def seen(self, name: str) -> bool:
+        """Whether the part has ever given a sign of life and is not lost."""
+        part = self.parts[name]
+        return part.last_s is not None and not part.lost
+
+    def health(self, name: str, now: float) -> str:
+        """`ok`, `degraded`, `lost`, or `starting`."""
+        part = self.parts[name]
+        if part.lost:
+            return "lost"
+        if part.last_s is None:
+            return "starting"
+        return "degraded" if now - part.last_s > self._degraded_after_s and part.lost_after_s <= 2.0 else "ok"

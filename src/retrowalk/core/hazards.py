@@ -1,0 +1,267 @@
+"""Whether something is behind, how urgent it is, and whether the path is known at all.
+
+The stopping-distance rule: a warning comes when the room left is no more than what this walker needs to stop,
+`v (t_system + t_human) + reach + clearance`; a caution 1.5 s earlier; an advisory when a new object is less than 6 s
+away.  t_human is the 95th percentile of cue-to-standstill; nobody has published it for backward walking, so it is an
+assumption per age until it is measured.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from retrowalk.config import Collision, Freshness, HcSr04, Walker
+from retrowalk.config import RangeTracker as TrackerKnobs
+from retrowalk.core.events import Level
+from retrowalk.core.samples import RangeSample, RangeStatus
+from retrowalk.core.tracker import RangeTracker
+
+T_HUMAN_S = {"older": 1.87, "younger": 1.23}
+"""95th percentile of cue to standstill, lognormal models with medians 1.05 s and 0.75 s (assumed, to be measured)."""
+RECEDING_M_S = -0.15
+"""A track that leaves faster than this may vanish without leaving the path unknown."""
+CLEAR_PROOF_S = 1.0
+"""So long must "no target" last, without a gap, before a held hazard is given up."""
+FORGET_UNKNOWN_S = 3.0
+"""So long must "no target" last before a path that was unknown is clear again."""
+
+
+def human_stop_s(walker: Walker) -> float:
+    """Cue to standstill to allow for, in seconds."""
+    return walker.measured_stop_s if walker.profile == "measured" else T_HUMAN_S[walker.profile]
+
+
+def needed_m(level: Level, speed_m_s: float, walker: Walker, collision: Collision) -> float:
+    """Room needed at `speed_m_s` for `level` (WARNING or CAUTION)."""
+    speed = max(0.0, speed_m_s)
+    room = speed * (collision.system_delay_s + human_stop_s(walker)) + walker.reach_m + walker.clearance_m
+    return room + collision.caution_ahead_s * speed if level is Level.CAUTION else room
+
+
+def collision_level(range_m: float, speed_m_s: float, walker: Walker, collision: Collision) -> Level:
+    """How urgent something at `range_m`, nearing at `speed_m_s`, is.  Nearer or faster never lowers it."""
+    if range_m <= collision.warning_floor_m:
+        return Level.WARNING
+    if speed_m_s < collision.moving_m_s:
+        return Level.NONE
+    if range_m <= needed_m(Level.WARNING, speed_m_s, walker, collision):
+        return Level.WARNING
+    if range_m <= max(collision.caution_floor_m, needed_m(Level.CAUTION, speed_m_s, walker, collision)):
+        return Level.CAUTION
+    if range_m <= speed_m_s * collision.advisory_time_to_collision_s:
+        return Level.ADVISORY
+    return Level.NONE
+
+
+class Path(StrEnum):
+    """What a rear sensor knows of the path."""
+
+    STARTING = "starting"
+    OBJECT = "object"
+    CLEAR = "clear"
+    UNKNOWN = "unknown"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What is behind, after one sample or one deadline."""
+
+    level: Level
+    touching: bool
+    range_m: float | None
+    closing_speed_m_s: float | None
+    speed_used_m_s: float
+
+    @property
+    def time_to_collision_s(self) -> float | None:
+        """Seconds left at this speed; None when nothing nears."""
+        if self.range_m is None or self.closing_speed_m_s is None or self.closing_speed_m_s < 0.05:
+            return None
+        return self.range_m / self.closing_speed_m_s
+
+
+class RearHazard:
+    """The collision hazard of one rear sensor: tracker, level with hysteresis, and what is known of the path."""
+
+    def __init__(
+        self,
+        sensor: HcSr04,
+        walker: Walker,
+        collision: Collision,
+        freshness: Freshness,
+        tracker: TrackerKnobs,
+    ) -> None:
+        self.name = sensor.name
+        self._sensor = sensor
+        self._walker = walker
+        self._collision = collision
+        self._freshness = freshness
+        self._blind_after_s = tracker.blind_after_s
+        self.tracker = RangeTracker(tracker)
+        self.path = Path.STARTING
+        self.behind = Behind(Level.NONE, False, None, None, 0.0)
+        self._lower_since_s: float | None = None
+        self._still_since_s: float | None = None
+        self._quiet_range_m: float | None = None
+        self._no_target_since_s: float | None = None
+        self._proof_s = -math.inf
+        self._doubt_since_s: float | None = None
+        self.hand_seen = False
+        """Whether something within arm's length was seen, for the check at the start."""
+
+    # -- feeding ------------------------------------------------------------------------------------------
+
+    def feed(self, sample: RangeSample, walking: bool | None, sigma_range_m: float | None = None) -> None:
+        """Takes one sample.  `walking` None: not known (no clip), so it is assumed."""
+        now = sample.t_received_s
+        if self.path is Path.BROKEN and sample.status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
+            self.path = Path.STARTING
+        if sample.status is RangeStatus.VALID and sample.range_m is not None:
+            self._no_target_since_s = None
+            self._proof_s = now
+            accepted = self.tracker.update(sample.t_measured_s, sample.range_m, sigma_range_m)
+            if accepted:
+                self._doubt_since_s = None
+                self.path = Path.OBJECT
+                if sample.range_m < 0.8:
+                    self.hand_seen = True
+            elif self.path in (Path.STARTING, Path.CLEAR) and self._doubt_since_s is None:
+                self._doubt_since_s = now  # something answers now and then; it proves neither object nor clear
+        elif sample.status is RangeStatus.NO_TARGET:
+            self._proof_s = now
+            if self._no_target_since_s is None:
+                self._no_target_since_s = now
+        else:
+            self._no_target_since_s = None
+        self.advance(now, walking)
+
+    def broken(self) -> None:
+        """The sensor is lost: nothing is known, and what was held is given up to the fault that is named."""
+        self.tracker.drop()
+        self.path = Path.BROKEN
+        self.behind = Behind(Level.NONE, False, None, None, 0.0)
+        self._lower_since_s = self._still_since_s = self._no_target_since_s = self._doubt_since_s = None
+        self._quiet_range_m = None
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float:
+        """When `advance` may change something without a sample."""
+        due = math.inf
+        if self._lower_since_s is not None:
+            due = min(due, self._lower_since_s + self._collision.release_hold_s)
+        if self._still_since_s is not None:
+            due = min(due, self._still_since_s + self._collision.quiet_after_still_s)
+        if self._doubt_since_s is not None and self.path is not Path.UNKNOWN:
+            due = min(due, self._doubt_since_s + self._freshness.unknown_after_s)
+        return due
+
+    def blind(self, now: float) -> bool:
+        """Whether there is a track that no sample has confirmed for too long."""
+        return self.tracker.alive and now - self.tracker.last_s > self._blind_after_s
+
+    def advance(self, now: float, walking: bool | None) -> None:
+        """Brings level and path up to `now`."""
+        if self.path is Path.BROKEN:
+            return
+        if self.tracker.alive and self.blind(now):
+            self._give_up_or_hold(now)
+        if not self.tracker.alive:
+            self._settle_path(now)
+            self._lower(now, Level.NONE, Behind(Level.NONE, False, None, None, 0.0), gone=True)
+            return
+        self._judge(now, walking)
+
+    def _give_up_or_hold(self, now: float) -> None:
+        """A blind track is held until "no target" has lasted: a missing return alone is never clear."""
+        since = self._no_target_since_s
+        if since is None or now - since < CLEAR_PROOF_S:
+            return
+        closing = self.tracker.closing_speed_m_s
+        receding = closing is not None and closing < RECEDING_M_S
+        near = self.tracker.range_m(self.tracker.last_s) <= self._sensor.clear_range_m
+        self.tracker.drop()
+        if near and not receding:
+            self.path = Path.UNKNOWN
+        else:
+            self.path = Path.CLEAR
+
+    def _settle_path(self, now: float) -> None:
+        since = self._no_target_since_s
+        if self.path is Path.UNKNOWN:
+            if since is not None and now - since >= FORGET_UNKNOWN_S:
+                self.path = Path.CLEAR
+                self._doubt_since_s = None
+        elif since is not None and now - since >= 0.3:
+            self.path = Path.CLEAR
+            self._doubt_since_s = None
+        elif self._doubt_since_s is not None and now - self._doubt_since_s >= self._freshness.unknown_after_s:
+            self.path = Path.UNKNOWN
+        if self.path is Path.CLEAR and now - self._proof_s > self._freshness.proof_s:
+            self.path = Path.UNKNOWN
+
+    def _judge(self, now: float, walking: bool | None) -> None:
+        range_m = self.tracker.range_m(now)
+        closing = self.tracker.closing_speed_m_s
+        if closing is not None:
+            speed = closing
+        else:
+            # Until closing speed is known, walking speed stands in for it.
+            speed = 0.0 if walking is False else self._walker.usual_speed_m_s
+        collision = self._collision
+        still = closing is not None and abs(closing) < collision.moving_m_s
+        level = collision_level(range_m, speed, self._walker, collision)
+        if closing is not None and closing <= -collision.moving_m_s:
+            level = Level.NONE  # walking away from it
+        level = self._quieten(now, level, still, range_m)
+        touching = level is Level.WARNING and range_m < collision.touching_m
+        behind = Behind(level, touching, range_m, closing, speed)
+        if level >= self.behind.level:
+            self.behind = behind
+            self._lower_since_s = None
+            return
+        # Lower only with room to spare, and slowly.
+        spare = collision_level(max(0.0, range_m - collision.release_m), speed, self._walker, collision)
+        if closing is not None and (closing <= -collision.moving_m_s or self._quiet_range_m is not None):
+            spare = level
+        held = self.behind.level
+        self._lower(now, min(held, spare), behind, gone=False)
+
+    def _quieten(self, now: float, level: Level, still: bool, range_m: float) -> Level:
+        """Standing still beside something: the alerts end after a while, until it nears again."""
+        if not still:
+            self._still_since_s = None
+            self._quiet_range_m = None
+            return level
+        if self._quiet_range_m is not None:
+            if range_m > self._quiet_range_m - 0.10:
+                return Level.NONE
+            self._quiet_range_m = None
+            self._still_since_s = None
+        if level is Level.NONE and self.behind.level is Level.NONE:
+            return level
+        if self._still_since_s is None:
+            self._still_since_s = now
+        if now - self._still_since_s >= self._collision.quiet_after_still_s:
+            self._quiet_range_m = range_m
+            self._still_since_s = None
+            return Level.NONE
+        return level
+
+    def _lower(self, now: float, level: Level, behind: Behind, *, gone: bool) -> None:
+        held = self.behind.level
+        if level >= held:
+            self._lower_since_s = None
+            self.behind = Behind(held, behind.touching, behind.range_m, behind.closing_speed_m_s, behind.speed_used_m_s)
+            return
+        if self._lower_since_s is None:
+            self._lower_since_s = now
+        quiet = self._quiet_range_m is not None
+        if gone or quiet or now - self._lower_since_s >= self._collision.release_hold_s:
+            self._lower_since_s = None
+            self.behind = Behind(level, False, behind.range_m, behind.closing_speed_m_s, behind.speed_used_m_s)
+        else:
+            self.behind = Behind(held, False, behind.range_m, behind.closing_speed_m_s, behind.speed_used_m_s)

@@ -1,0 +1,146 @@
+"""Range to something behind, and how fast it nears: a gated two-state Kalman filter for one beam.
+
+Reference filter: constant velocity, process noise 0.7 m/s2, gate 12, start on two agreeing samples, restart on three
+agreeing rejects, blind after 0.5 s.  Measured against median filters, alpha-beta and Theil-Sen it was the one with no
+false alarm in an hour that is late by 0.1 s only.  The gate is worth more than the filter.
+"""
+
+from __future__ import annotations
+
+from retrowalk.config import RangeTracker as Knobs
+
+AGREE_M = 0.25
+"""Samples this close together (besides the walker's own speed) speak of one thing."""
+AGREE_SPEED_M_S = 1.5
+"""Fastest approach believed between two samples; also the clip of a start speed."""
+PAIR_MAX_S = 0.35
+"""Two samples further apart than this do not start a track."""
+KNOWN_AFTER = 3
+"""Closing speed is published after so many accepted updates: earlier it is mostly noise."""
+
+
+class RangeTracker:
+    """One track on one sensor.  Times are measured times in session seconds, ranges in metres."""
+
+    __slots__ = (
+        "_a",
+        "_b",
+        "_c",
+        "_gate",
+        "_pending",
+        "_q",
+        "_r",
+        "_rejects",
+        "_speed",
+        "_t",
+        "_value",
+        "accepted",
+        "rejected",
+        "started_s",
+    )
+
+    def __init__(self, knobs: Knobs) -> None:
+        self._q = knobs.sigma_accel_m_s2**2
+        self._r = knobs.sigma_range_m**2
+        self._gate = knobs.gate
+        self.rejected = 0
+        self.drop()
+
+    def drop(self) -> None:
+        """Forgets the track."""
+        self._t = 0.0
+        self._value = 0.0
+        self._speed = 0.0  # d(range)/dt, negative when nearing
+        self._a = self._b = self._c = 0.0
+        self._pending: tuple[float, float] | None = None
+        self._rejects: list[tuple[float, float]] = []
+        self.accepted = 0
+        """Updates accepted since the track began; 0: no track."""
+        self.started_s = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a track (it may be blind)."""
+        return self.accepted > 0
+
+    @property
+    def last_s(self) -> float:
+        """Measured time of the last accepted sample."""
+        return self._t
+
+    @property
+    def closing_speed_m_s(self) -> float | None:
+        """Positive when nearing; None until it is known."""
+        return -self._speed if self.accepted >= KNOWN_AFTER else None
+
+    def range_m(self, now: float) -> float:
+        """Range extrapolated to `now` (session seconds); never negative."""
+        ahead = now - self._t
+        return max(0.0, self._value + self._speed * ahead if self.accepted >= KNOWN_AFTER else self._value)
+
+    def update(self, t_measured_s: float, range_m: float, sigma_range_m: float | None = None) -> bool:
+        """Feeds one valid range; returns whether it was accepted.  `sigma_range_m` widens the noise for this one."""
+        if self.accepted == 0:
+            return self._start(t_measured_s, range_m)
+        dt = t_measured_s - self._t
+        if dt <= 0.0:
+            return False  # an older echo than the last one tells nothing new
+        predicted = self._value + self._speed * dt
+        q = self._q
+        dt2 = dt * dt
+        a = self._a + 2.0 * dt * self._b + dt2 * self._c + q * dt2 * dt2 / 4.0
+        b = self._b + dt * self._c + q * dt2 * dt / 2.0
+        c = self._c + q * dt2
+        r = self._r if sigma_range_m is None else max(self._r, sigma_range_m * sigma_range_m)
+        innovation = range_m - predicted
+        spread = a + r
+        if innovation * innovation > self._gate * spread:
+            self.rejected += 1
+            self._reject(t_measured_s, range_m)
+            return False
+        gain_range = a / spread
+        gain_speed = b / spread
+        self._t = t_measured_s
+        self._value = predicted + gain_range * innovation
+        self._speed += gain_speed * innovation
+        self._a = (1.0 - gain_range) * a
+        self._b = (1.0 - gain_range) * b
+        self._c = c - gain_speed * b
+        self.accepted += 1
+        self._rejects.clear()
+        return True
+
+    def _start(self, t: float, range_m: float) -> bool:
+        """Never on one sample: a single outlier would cost 0.8 s of wrong speed."""
+        first = self._pending
+        self._pending = (t, range_m)
+        if first is None:
+            return False
+        dt = t - first[0]
+        if not 0.0 < dt <= PAIR_MAX_S or abs(range_m - first[1]) > AGREE_M:
+            return False
+        self._begin(first[0], t, range_m, 0.0, 1.0)
+        return True
+
+    def _reject(self, t: float, range_m: float) -> None:
+        self._rejects.append((t, range_m))
+        if len(self._rejects) < 3:
+            return
+        (t0, r0), (t1, r1), (t2, r2) = self._rejects[-3:]
+        del self._rejects[:-3]
+        if max(r0, r1, r2) - min(r0, r1, r2) > AGREE_M or not 0.0 < t2 - t0 <= 2.0 * PAIR_MAX_S:
+            return
+        slope = max(-AGREE_SPEED_M_S, min(AGREE_SPEED_M_S, (r2 - r0) / (t2 - t0)))
+        self._begin(t0, t2, r2, slope, 0.25)
+
+    def _begin(self, t_first: float, t: float, range_m: float, speed: float, speed_variance: float) -> None:
+        self._t = t
+        self._value = range_m
+        self._speed = speed
+        self._a = self._r
+        self._b = 0.0
+        self._c = speed_variance
+        self._rejects = []
+        self._pending = None
+        self.accepted = 2
+        self.started_s = t_first

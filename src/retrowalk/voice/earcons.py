@@ -55,7 +55,7 @@ TONES: dict[str, tuple[Tone, ...]] = {
 LEVELS: dict[str, float] = {
     "warning": 0.95,
     "touching": 0.70,
-    "balance": 0.80,
+    "balance": 0.68,
     "fault": 0.65,
     "countdown": 0.65,
     "caution": 0.60,
@@ -63,7 +63,7 @@ LEVELS: dict[str, float] = {
     "chime": 0.30,
     "tick": 0.12,
 }
-"""Peak of each earcon, as a part of the configured volume.  The warning is the loudest; the tick is quiet, never mute."""
+"""Peak of each earcon, as a part of the configured volume.  The warning is the loudest; the tick is never mute."""
 
 
 def synthesise(volume: float) -> dict[str, bytes]:

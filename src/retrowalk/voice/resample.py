@@ -79,7 +79,7 @@ def level(samples: array[int], rate_hz: int, volume: float) -> array[int]:
 
 
 def resample(samples: array[int], rate_hz: int) -> array[int]:
-    """To 48 kHz, from a lower rate, by a windowed sinc (one short filter for each of the phases between two samples)."""
+    """To 48 kHz, from a lower rate, by a windowed sinc: one short filter for each phase between two samples."""
     if rate_hz == RATE_HZ:
         return samples
     if not 0 < rate_hz < RATE_HZ:

@@ -102,11 +102,11 @@ class Arbiter:
         if saying is not None and hush and saying.number in self._asked:
             self._out.append(Hush(t_s=_ms(now), alert=saying.number))
 
-    def say(self, now: float, key: str, value: str = "", because: str = "", level: Level | None = None) -> int:
-        """Says something once; tries again for a while if something more urgent cuts it."""
-        alert = ALERTS[key, level] if level is not None else _ROW_OF[key]
-        saying = _Saying(alert, value, because, once=True, until_s=now + INSIST_S)
-        self._sayings[f"once:{key}:{value}"] = saying
+    def say(self, now: float, key: str, value: str = "", because: str = "", *, insist: bool = True) -> int:
+        """Says something once; `insist`: tries again for a while if something more urgent cuts it."""
+        saying = _Saying(_ROW_OF[key], value, because, once=True, until_s=now + INSIST_S)
+        if insist:
+            self._sayings[f"once:{key}:{value}"] = saying
         self._ask(now, saying)
         return saying.number
 

@@ -574,7 +574,7 @@ class Companion:
         self._tick_due_s = now + self._config.voice.tick_s
         known = self._path() in (Path.CLEAR, Path.OBJECT)
         if known and self._rear_level < Level.CAUTION and not self._alarm.counting:
-            self._arbiter.say(now, "tick")
+            self._arbiter.say(now, "tick", insist=False)
 
     def _stop(self, now: float, reason: str) -> None:
         if self._stopping:
@@ -725,7 +725,9 @@ class Companion:
                 self._loss_since_s = t
             elif t - self._loss_since_s >= LOSS_S and now - self._loss_said_s > LOSS_GAP_S:
                 self._loss_said_s = now
-                number = self._arbiter.say(now, "balance_lost", because=f"{pitch:.0f} degrees, {rate:.0f} degrees/s")
+                number = self._arbiter.say(
+                    now, "balance_lost", because=f"{pitch:.0f} degrees, {rate:.0f} degrees/s", insist=False
+                )
                 self._emit(
                     ev.BalanceLost(
                         t_s=_ms(now),
@@ -805,7 +807,7 @@ class Companion:
             return
         value = alarm.count(now)
         if value:
-            self._arbiter.say(now, "countdown", value, because=f"{value} s left")
+            self._arbiter.say(now, "countdown", value, because=f"{value} s left", insist=False)
 
     def _cancel_fall(self, now: float, by: str) -> None:
         alarm = self._alarm

@@ -1,0 +1,140 @@
+"""GPIO lines as the drivers use them: inputs that keep their edges with the time of each, and outputs.
+
+They stand on gpiozero *pins*, not on its devices.  What matters of those pins:
+
+- `when_changed` holds a bound method *weakly*: whoever sets it must outlive it.  An `InputLine` sets its own.
+- The handler gets `(ticks, state)`.  On lgpio the ticks are the kernel's time stamp of the edge in seconds of
+  CLOCK_MONOTONIC, and `factory.ticks()` is `time.monotonic()`: one clock, but compared through `ticks_diff` only.
+- lgpio calls every handler of the process from one thread, and an exception in any handler ends that thread and
+  silences all lines for ever.  So the handler here catches everything and does next to nothing.
+- Setting `function` on lgpio drops the edge detection without forgetting the handler; a handler set after that would
+  never be called.  So the handler is taken off first, and put on last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from retrowalk.errors import DeviceError, RetrowalkError
+from retrowalk.platform import Clock
+
+EDGES_KEPT = 256
+"""A line that chatters loses its oldest edges, not the memory of the device."""
+
+
+def pin_error(gpio: int, doing: str, error: Exception) -> DeviceError:
+    """The error that names the pin; gpiozero, lgpio and the kernel each raise errors of their own kind."""
+    return DeviceError(f"GPIO{gpio} cannot be {doing}: {str(error) or type(error).__name__}")
+
+
+class InputLine:
+    """An input line.  `edges` holds (ticks, level) of every edge not yet taken, oldest first.
+
+    `on_edge(level)` is called from the factory's thread after each edge; it should only wake somebody.
+    Raises `DeviceError` from every method when the pin cannot be used.
+    """
+
+    def __init__(self, factory: Any, gpio: int, pull: str, on_edge: Callable[[bool], None]) -> None:
+        self.edges: deque[tuple[Any, bool]] = deque(maxlen=EDGES_KEPT)
+        self.handler_errors = 0
+        """How often the handler failed; it goes on all the same."""
+        self._gpio = gpio
+        self._on_edge = on_edge
+        try:
+            self._pin = factory.pin(gpio)
+            self._pin.when_changed = None
+            self._pin.input_with_pull(pull)
+            self._pin.edges = "both"
+            self._pin.when_changed = self._changed
+        except RetrowalkError:
+            raise
+        except Exception as error:
+            raise pin_error(gpio, "opened as an input", error) from error
+
+    def level(self) -> bool:
+        """Whether the line is high now."""
+        try:
+            return bool(self._pin.state)
+        except RetrowalkError:
+            raise
+        except Exception as error:
+            raise pin_error(self._gpio, "read", error) from error
+
+    def close(self) -> None:
+        try:
+            self._pin.when_changed = None
+            self._pin.close()
+        except Exception:
+            pass  # it is gone already: nothing left to do
+
+    def _changed(self, ticks: Any, state: Any) -> None:
+        try:
+            if state == 0 or state == 1:  # 2 is lgpio's watchdog, not an edge
+                self.edges.append((ticks, bool(state)))
+                self._on_edge(bool(state))
+        except Exception:
+            self.handler_errors += 1
+
+
+class OutputLine:
+    """An output line, low when opened and when closed.  Raises `DeviceError` when the pin cannot be used."""
+
+    def __init__(self, factory: Any, gpio: int) -> None:
+        self._gpio = gpio
+        try:
+            self._pin = factory.pin(gpio)
+            self._pin.output_with_state(0)
+        except RetrowalkError:
+            raise
+        except Exception as error:
+            raise pin_error(gpio, "opened as an output", error) from error
+
+    def set(self, level: bool) -> None:
+        try:
+            self._pin.state = 1 if level else 0
+        except RetrowalkError:
+            raise
+        except Exception as error:
+            raise pin_error(self._gpio, "set", error) from error
+
+    def close(self) -> None:
+        for release in (lambda: self.set(False), self._pin.close):
+            try:
+                release()
+            except Exception:
+                pass  # low if it can be, released if it can be
+
+
+class TickClock:
+    """Puts the pin factory's ticks on the session's clock, by reading both at one moment (`mark`)."""
+
+    def __init__(self, factory: Any, clock: Clock) -> None:
+        self._factory = factory
+        self._clock = clock
+        self.mark_tick: Any = None
+        self.mark_s = 0.0
+        """Session second of the latest mark."""
+
+    def mark(self) -> float:
+        """Reads both clocks and returns the session second.  A pair torn apart by the scheduler is read again."""
+        factory, clock = self._factory, self._clock
+        torn_s = math.inf
+        for _ in range(3):
+            before = factory.ticks()
+            session_s = clock.now()
+            apart_s = factory.ticks_diff(factory.ticks(), before)
+            if apart_s < torn_s:
+                self.mark_tick, self.mark_s, torn_s = before, session_s, apart_s
+            if apart_s < 100e-6:
+                break
+        return self.mark_s
+
+    def after_mark_s(self, tick: Any) -> float:
+        """Seconds from the latest mark to `tick`; negative for an earlier one."""
+        return float(self._factory.ticks_diff(tick, self.mark_tick))
+
+    def between_s(self, later: Any, earlier: Any) -> float:
+        return float(self._factory.ticks_diff(later, earlier))

@@ -1,0 +1,270 @@
+"""HC-SR04-class ultrasonic range sensor on two GPIO lines.
+
+Wiring: VCC to 5 V (3.3 V types: 3.3 V), GND to ground, Trig straight to `trigger_pin` (GPIO23), Echo to `echo_pin`
+(GPIO24).  A 5 V module's echo must go through a divider: 1 kΩ from Echo to the GPIO, 2 kΩ from the GPIO to ground.
+Give the amplifier and the motor a ground return of their own; noise on a shared one shows as false near echoes.
+
+One ping: >= 10 us on the trigger; the echo line rises after 0.2 to 1 ms and stays high for the time of flight.  A
+module that hears nothing keeps it high for its own time (36, 38, 60, 110 or 200 ms), or does nothing at all, or hangs
+high until power is cut.  `gpiozero.DistanceSensor` hides all of that behind a median of nine; this driver gives one
+`RangeSample` a ping, with what it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from retrowalk.config import HcSr04
+from retrowalk.core.samples import Item, RangeSample, RangeStatus
+from retrowalk.devices.faults import FaultState
+from retrowalk.devices.lines import InputLine, OutputLine, TickClock
+from retrowalk.errors import DeviceError, SensorError
+from retrowalk.platform import Clock, no_wake
+
+PULSE_S = 12e-6
+"""The module wants at least 10 us."""
+
+PING_PERIOD_S = 0.060
+"""A far wall's echo can return after 38 ms; the next ping waits at least this long for the room to fall silent."""
+
+# Two walkers' modules hear each other.  Were both periods equal, a false near echo would stand still and look like a
+# wall.  Powers of 2 modulo 13 are a Welch-Costas sequence: whatever the shift of one walker's against the other's, no
+# difference comes twice, so a false echo jumps and the tracker's gate rejects it.  0 to 10 ms on top of the period.
+_JITTER_S = tuple((pow(2, i, 13) - 1) * 0.010 / 11 for i in range(12))
+
+RANGE_MIN_M = 0.02
+"""Nearer than this the module's own ringing answers."""
+
+RISE_MAX_S = 0.100
+"""A rise later than this after its trigger is no answer to it."""
+
+PULSE_MAX_S = 0.250
+"""The longest no-target pulse of any known module is 200 ms; a line high for longer is stuck."""
+
+LOOK_AGAIN_S = 0.010
+"""How often the level of a long pulse is looked at once a ping is due."""
+
+STUCK_TRIES = 3
+STUCK_REPORT_S = 0.4
+"""A stuck line is reported after so many pings could not be sent, or after this long."""
+
+SILENT_REPORT_S = 0.7
+"""No useful answer for so long (ten pings) is reported; the walker is to hear of it within 1 s."""
+
+FOREIGN_S = 1.0
+"""An edge stamped further than this from its ping was not stamped by the factory's clock."""
+
+
+def speed_of_sound_m_s(temperature_c: float) -> float:
+    """Speed of sound in dry air, about 331 m/s at 0 °C and 343 m/s at 20 °C."""
+    return 331.3 * math.sqrt(1.0 + temperature_c / 273.15)
+
+
+@dataclass(slots=True)
+class _Ping:
+    began_s: float
+    tick: Any
+    look_s: float
+    """When to look at it without an edge: the next ping is due."""
+    rise: Any = None
+    rise_s: float = 0.0
+    low_since_s: float | None = None
+    """The line was seen low though no falling edge has come."""
+    foreign: bool = False
+
+
+class Ultrasonic:
+    """One ping every 60 to 70 ms, one `RangeSample` a ping, and a `HealthReport` when a fault begins or ends.
+
+    VALID has 0.02 m to `range_max_m`, measured at mid-flight.  NO_TARGET is a pulse longer than that flight.  NO_ECHO:
+    no pulse.  REJECTED: edges no echo can give.  STUCK: the echo line is high when it must not be; no ping is sent.
+    Faults: `absent` (no echo for 0.7 s), `garbage` (only impossible ones), `stuck`.  Raises `SensorError("absent")`
+    when a line cannot be used; the next poll opens both again.
+    """
+
+    def __init__(self, config: HcSr04, pin_factory: Any, clock: Clock) -> None:
+        self.name = config.name
+        self.retry_s = 0.5
+        self.wake = no_wake
+        self.counts: Counter[str] = Counter()
+        """Samples by status, and by reason what was thrown away."""
+        self._config = config
+        self._factory = pin_factory
+        self._clock = clock
+        self._metres_per_s = speed_of_sound_m_s(config.temperature_c) / 2.0
+        self._width_max_s = config.range_max_m / self._metres_per_s
+        self._width_min_s = RANGE_MIN_M / self._metres_per_s
+        self._ticks = TickClock(pin_factory, clock)
+        self._trigger: OutputLine | None = None
+        self._echo: InputLine | None = None
+        self._ping: _Ping | None = None
+        self._next_ping_s = -math.inf
+        # Where in the sequence a device begins must differ between devices that were switched on together.
+        self._jitter = int(clock.origin_mono_s * 1e3)
+        self._fault = FaultState(config.name)
+        self._high_since_s: float | None = None
+        self._high_tries = 0
+        self._bad_since_s: float | None = None
+        self._bad_rejected = False
+
+    # ------------------------------------------------------------------------------------------- as a step
+
+    def poll(self, now: float) -> tuple[Sequence[Item], float]:
+        items: list[Item] = []
+        try:
+            echo = self._echo or self._open()
+            self._take_edges(echo, now, items)
+            if self._ping is not None and now >= self._ping.look_s:
+                self._look(self._ping, echo, now, items)
+            if self._ping is None and now >= self._next_ping_s:
+                self._send(echo, now, items)
+        except DeviceError as error:
+            self.close()
+            raise SensorError("absent", f"{self.name}: {error}") from error
+        return items, self._next_ping_s if self._ping is None else self._ping.look_s
+
+    def close(self) -> None:
+        for line in (self._trigger, self._echo):
+            if line is not None:
+                line.close()
+        self._trigger = self._echo = self._ping = None
+
+    def _open(self) -> InputLine:
+        self._trigger = OutputLine(self._factory, self._config.trigger_pin)
+        # Pulled down, so that an unplugged module is a silent line and not an aerial.
+        self._echo = InputLine(self._factory, self._config.echo_pin, "down", self._on_edge)
+        return self._echo
+
+    def _on_edge(self, level: bool) -> None:
+        if not level:  # a rise alone changes nothing yet
+            self.wake()
+
+    # --------------------------------------------------------------------------------------------- a ping
+
+    def _send(self, echo: InputLine, now: float, items: list[Item]) -> None:
+        if echo.level():
+            self._stuck(now, now, items)
+            return
+        self._high_since_s, self._high_tries = None, 0
+        if self._fault.active == "stuck":
+            items += self._fault.change(now, "")
+        trigger = self._trigger
+        assert trigger is not None  # opened with the echo line
+        echo.edges.clear()  # they are from before this ping
+        began_s = self._ticks.mark()
+        try:
+            trigger.set(True)
+            self._clock.pause(PULSE_S)
+        finally:
+            trigger.set(False)
+        self._jitter = (self._jitter + 1) % len(_JITTER_S)
+        self._next_ping_s = began_s + PING_PERIOD_S + _JITTER_S[self._jitter]
+        self._ping = _Ping(began_s, self._ticks.mark_tick, self._next_ping_s)
+
+    def _take_edges(self, echo: InputLine, now: float, items: list[Item]) -> None:
+        edges = echo.edges
+        while edges:
+            tick, level = edges.popleft()
+            ping = self._ping
+            if ping is None:
+                self.counts["stray_edge"] += 1
+                continue
+            after_s = self._ticks.after_mark_s(tick)
+            if not 0.0 < after_s < FOREIGN_S:  # also NaN
+                self.counts["stale_edge"] += 1
+                ping.foreign = ping.foreign or not -FOREIGN_S < after_s <= 0.0
+            elif level:
+                if ping.rise is not None:
+                    self._reject(ping, now, "second_rise", items)
+                elif after_s > RISE_MAX_S:
+                    self._reject(ping, now, "late_rise", items)
+                else:
+                    ping.rise, ping.rise_s = tick, ping.began_s + after_s
+            elif ping.rise is None:
+                self._reject(ping, now, "fall_without_rise", items)
+            else:
+                self._answer(ping, now, self._ticks.between_s(tick, ping.rise), items)
+
+    def _answer(self, ping: _Ping, now: float, width_s: float, items: list[Item]) -> None:
+        if not self._width_min_s <= width_s < PULSE_MAX_S:  # also NaN
+            self._reject(ping, now, "too_short" if width_s < self._width_min_s else "too_long", items)
+        elif width_s > self._width_max_s:
+            self._give(ping, now, RangeStatus.NO_TARGET, items)
+        else:
+            # The echo is as old as its mid-flight: that is when the sound was at the target.
+            measured_s = min(ping.rise_s + width_s / 2.0, now)
+            range_m = min(width_s * self._metres_per_s, self._config.range_max_m)
+            self._give(ping, now, RangeStatus.VALID, items, measured_s, range_m)
+
+    def _look(self, ping: _Ping, echo: InputLine, now: float, items: list[Item]) -> None:
+        """Asks the line itself: the next ping is due and this one has not been answered."""
+        if echo.level():
+            high_since_s = ping.began_s if ping.rise is None else ping.rise_s
+            if now - high_since_s > PULSE_MAX_S:
+                self._stuck(now, high_since_s, items)
+            else:
+                ping.look_s = now + LOOK_AGAIN_S  # a clone's long no-target pulse
+        elif ping.rise is not None:
+            # Low, but no falling edge: it is on its way, or the kernel has lost it.
+            if ping.low_since_s is None:
+                ping.low_since_s, ping.look_s = now, now + LOOK_AGAIN_S
+            else:
+                self._reject(ping, now, "fall_lost", items)
+        elif ping.foreign:
+            self._reject(ping, now, "foreign_clock", items)
+        else:
+            self._give(ping, now, RangeStatus.NO_ECHO, items)
+
+    # ------------------------------------------------------------------------------------------- its outcome
+
+    def _give(
+        self,
+        ping: _Ping,
+        now: float,
+        status: RangeStatus,
+        items: list[Item],
+        measured_s: float | None = None,
+        range_m: float | None = None,
+    ) -> None:
+        self._ping = None
+        self.counts[status] += 1
+        items.append(RangeSample(now, ping.began_s if measured_s is None else measured_s, self.name, status, range_m))
+        if status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
+            self._bad_since_s, self._bad_rejected = None, False
+            if self._fault.active:
+                items += self._fault.change(now, "")
+            return
+        if self._bad_since_s is None:
+            self._bad_since_s = ping.began_s
+        self._bad_rejected = self._bad_rejected or status is RangeStatus.REJECTED
+        if now - self._bad_since_s >= SILENT_REPORT_S:
+            items += self._fault.change(now, *self._silent_fault())
+
+    def _silent_fault(self) -> tuple[str, str]:
+        trigger, echo = self._config.trigger_pin, self._config.echo_pin
+        if self._bad_rejected:
+            reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.counts.items()) if "_" in reason)
+            return "garbage", f"GPIO{echo} gives only pulses no echo can give ({reasons})"
+        return (
+            "absent",
+            f"no echo pulse on GPIO{echo} for {SILENT_REPORT_S} s: check 5 V, ground, trigger GPIO{trigger}, divider",
+        )
+
+    def _reject(self, ping: _Ping, now: float, reason: str, items: list[Item]) -> None:
+        self.counts[reason] += 1
+        self._give(ping, now, RangeStatus.REJECTED, items)
+
+    def _stuck(self, now: float, high_since_s: float, items: list[Item]) -> None:
+        self._ping = None
+        if self._high_since_s is None:
+            self._high_since_s = high_since_s
+        self._high_tries += 1
+        self._next_ping_s = now + PING_PERIOD_S
+        self.counts[RangeStatus.STUCK] += 1
+        items.append(RangeSample(now, now, self.name, RangeStatus.STUCK))
+        if self._high_tries >= STUCK_TRIES or now - self._high_since_s >= STUCK_REPORT_S:
+            items += self._fault.change(now, "stuck", f"echo line GPIO{self._config.echo_pin} stays high")

@@ -247,8 +247,8 @@ class Outbox:
                 (now, now, limit),
             ).fetchall()
         return [
-            Row(seq, id, session, number, type, priority, mono_s, Stamp(boot_id, wall_s, clock), data, attempts)
-            for seq, id, session, number, type, priority, mono_s, boot_id, wall_s, clock, data, attempts in rows
+            Row(seq, id_, session, number, type_, priority, mono_s, Stamp(boot_id, wall_s, clock), data, attempts)
+            for seq, id_, session, number, type_, priority, mono_s, boot_id, wall_s, clock, data, attempts in rows
         ]
 
     def next_try(self, now: float) -> float | None:

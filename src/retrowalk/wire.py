@@ -233,6 +233,7 @@ class Status(Struct, frozen=True, tag_field="kind", tag="status"):
     t_s: float
     guard_state: str
     reasons: list[str]
+    path: str
     range_m: float | None
     closing_speed_m_s: float | None
     time_to_collision_s: float | None

@@ -178,6 +178,11 @@ class Companion:
         """Session second at which a `Tick` is wanted if nothing else comes before; None: never."""
         return None if self._due_s == math.inf else self._due_s
 
+    @property
+    def snapshot_state(self) -> str:
+        """The guard state alone, for the signs of life."""
+        return self._state.value
+
     def snapshot(self) -> Snapshot:
         """What is known now, for a display."""
         behind, _ = self._nearest()

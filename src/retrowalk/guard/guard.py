@@ -1,0 +1,387 @@
+"""The guard: items in, the Companion's outputs routed to where they act.  The same in real and in virtual time.
+
+It decides nothing itself.  It keeps what the courier has not confirmed, hands everything over for the recording, and
+sends the signs of life.  Every send is non-blocking; whoever does not take a message gets it again or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from retrowalk import __version__, wire
+from retrowalk.config import Config, to_table
+from retrowalk.core import events as ev
+from retrowalk.core import samples as sm
+from retrowalk.core.companion import Companion
+from retrowalk.core.samples import Item
+from retrowalk.errors import SensorError, WireError
+from retrowalk.guard.state import Kept
+from retrowalk.platform import Clock, Mailbox, no_wake
+
+KEEP_ALIVE_S = 0.1
+FLUSH_S = 0.1
+"""Records wait at most this long for the courier."""
+FLUSH_BYTES = 32 * 1024
+STATUS_S = 0.2
+WATCH_S = 5.0
+RESEND_S = 2.0
+RECORDS_KEPT = 6000
+"""Records kept for a courier that is away: about half a minute."""
+EVENTS_KEPT = 2000
+GOODBYE_S = 3.0
+"""After a stop was asked for, the guard stays this long to say goodbye."""
+
+
+class TouchOutput(Protocol):
+    """Buzzer and vibration."""
+
+    def touch(self, request: ev.Touch) -> None:
+        """Starts a pattern at once."""
+
+
+class Saver(Protocol):
+    """Keeps the state."""
+
+    def save(self, kept: Kept) -> None:
+        """Takes the latest content; never waits."""
+
+
+class Guard:
+    """Owns the Companion and routes what it says.  A step: `poll(now)`; items come in through `take`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        mailbox: Mailbox,
+        touch: TouchOutput,
+        saver: Saver,
+        session: str,
+        boot_id: str,
+        started_wall: str,
+    ) -> None:
+        self.name = "guard"
+        self.retry_s = 1.0
+        self.wake: Callable[[], None] = no_wake
+        self.companion = Companion(config)
+        self.finished = False
+        """Whether the goodbye has been said and the process may end."""
+        self.stop_reason = ""
+        self._clock = clock
+        self._mail = mailbox
+        self._touch = touch
+        self._saver = saver
+        self._session = session
+        self._boot_id = boot_id
+        self._now = 0.0
+        self._sequence = 0
+        self._records: deque[wire.Record] = deque(maxlen=RECORDS_KEPT)
+        self._record_bytes = 0
+        self._flush_due_s = math.inf
+        self._hello = wire.encode(
+            wire.Session(session, wire.SCHEMA_VERSION, __version__, started_wall, boot_id, to_table(config))
+        )
+        self._hello_sent = False
+        self._events: dict[tuple[str, int], wire.EventMessage] = {}
+        self._number = 0
+        self._resend_due_s = math.inf
+        self._keep_alive_due_s = 0.0
+        self._status_due_s = math.inf
+        self._watchers: dict[str, float] = {}
+        self._recent: deque[str] = deque(maxlen=8)
+        self._state: sm.SavedState | None = None
+        self._kept_count = 0
+        self._stop_due_s = math.inf
+        self._failing: dict[str, str] = {}
+        self._decided_s = -math.inf
+
+    # -- starting -------------------------------------------------------------------------------------------
+
+    def begin(self, now: float, kept: Kept | None, wall_s: float) -> None:
+        """First item of the session: what was kept, if anything; else the passing of time."""
+        if kept is None:
+            self.take([sm.Tick(now)], now)
+            return
+        self._kept_count = kept.count
+        for message in kept.events:
+            self._events[message.session, message.number] = message
+        self._resend_due_s = now
+        if kept.state is None:
+            self.take([sm.Tick(now)], now)
+            return
+        elapsed = kept.elapsed_s(self._boot_id, self._clock.origin_mono_s + now, wall_s)
+        self.take([sm.Restored(now, kept.state, round(elapsed, 3))], now)
+
+    # -- items ----------------------------------------------------------------------------------------------
+
+    def take(self, items: Sequence[Item], now: float, step: str = "") -> None:
+        """Feeds items and routes what follows.  `step` names where they come from."""
+        if step in self._failing and items:
+            fault = self._failing.pop(step)
+            self._feed(sm.HealthReport(now, step, fault, active=False))
+        for item in items:
+            self._feed(item)
+
+    def step_failed(self, step: str, error: SensorError, now: float) -> None:
+        """A step raised: told to the Companion once per cause."""
+        if self._failing.get(step) == error.fault:
+            return
+        self._failing[step] = error.fault
+        self._feed(sm.HealthReport(now, step, error.fault, active=True, detail=error.detail[:200]))
+
+    def _feed(self, item: Item) -> None:
+        if item.t_received_s < self._now:
+            item = dataclasses.replace(item, t_received_s=self._now)
+        self._now = item.t_received_s
+        outputs = self.companion.feed(item)
+        # What must be heard leaves before anything is written down.
+        for output in outputs:
+            if type(output) is ev.Speak:
+                self._speak(output)
+            elif type(output) is ev.Touch:
+                self._touch.touch(output)
+            elif type(output) is ev.Hush:
+                self._mail.send("voice", wire.encode(wire.HushMessage(output.alert)))
+        self._record(_channel(item), item, item.t_received_s, getattr(item, "t_measured_s", item.t_received_s))
+        save = False
+        for output in outputs:
+            self._record(wire.OUTPUT_CHANNELS[type(output)], output, item.t_received_s, output.t_s)
+            if isinstance(output, ev.Event):
+                save |= self._event(output)
+            elif type(output) is ev.StateSaved:
+                self._state = output.state
+                save = True
+        if save:
+            self._keep()
+
+    def _speak(self, request: ev.Speak) -> None:
+        self._mail.send(
+            "voice",
+            wire.encode(
+                wire.SpeakMessage(
+                    request.alert,
+                    request.phrase,
+                    request.value,
+                    request.earcon,
+                    request.level,
+                    request.rank,
+                    self._clock.origin_mono_s + request.deadline_s,
+                )
+            ),
+        )
+
+    def _event(self, event: ev.Event) -> bool:
+        """Hands an event to the courier and keeps it until it is committed; returns whether it must be saved."""
+        self._number += 1
+        message = wire.EventMessage(
+            session=self._session,
+            number=self._number,
+            type=event.type,
+            priority=event.priority.value,
+            t_s=event.t_s,
+            mono_s=round(self._clock.origin_mono_s + event.t_s, 3),
+            alert=event.alert,
+            data=wire.event_data(event),
+        )
+        self._events[message.session, message.number] = message
+        if len(self._events) > EVENTS_KEPT:
+            self._forget_least()
+        self._mail.send("courier", wire.encode(message))
+        if self._resend_due_s == math.inf:
+            self._resend_due_s = self._now + RESEND_S
+        self._recent.append(f"{event.t_s:.1f} {event.type}")
+        if isinstance(event, ev.GuardChanged) and event.state is ev.GuardState.STOPPING:
+            self.stop_reason = event.reasons[0] if event.reasons else ""
+            self._stop_due_s = self._now + GOODBYE_S
+        return event.priority in (ev.Priority.HIGH, ev.Priority.MEDIUM)
+
+    def _forget_least(self) -> None:
+        """Too many unconfirmed: the oldest of the least important goes; high and medium never before the others."""
+        for priority in ("none", "low", "medium", "high"):
+            for key, message in self._events.items():
+                if message.priority == priority:
+                    del self._events[key]
+                    return
+
+    def _keep(self) -> None:
+        self._kept_count += 1
+        kept = Kept(
+            count=self._kept_count,
+            session=self._session,
+            boot_id=self._boot_id,
+            saved_mono_s=self._clock.origin_mono_s + self._now,
+            saved_wall_s=self._clock.wall_s(),
+            state=self._state,
+            # The rest is told again from the recording if it matters; these are what somebody waits for.
+            events=[m for m in self._events.values() if m.priority in ("high", "medium")][-50:],
+        )
+        self._saver.save(kept)
+        self._mail.send("courier", wire.encode(wire.StateMessage(wire.encode(kept))))
+
+    # -- recording ------------------------------------------------------------------------------------------
+
+    def _record(self, channel: str, value: object, log_s: float, publish_s: float) -> None:
+        self._sequence += 1
+        data = wire.encode(value)
+        self._records.append(
+            wire.Record(self._sequence, channel, round(log_s * 1e9), max(0, round(publish_s * 1e9)), msgspec.Raw(data))
+        )
+        self._record_bytes += len(data) + 60
+        if self._flush_due_s == math.inf:
+            self._flush_due_s = self._now + FLUSH_S
+        if self._record_bytes > FLUSH_BYTES:
+            self._flush_due_s = self._now
+
+    def _flush(self, now: float) -> None:
+        """Hands records over; what the courier does not take now is tried again, oldest first."""
+        if not self._hello_sent:
+            self._hello_sent = self._mail.send("courier", self._hello)
+        self._flush_due_s = math.inf
+        while self._records and self._hello_sent:
+            batch: list[wire.Record] = []
+            size = 0
+            for record in self._records:
+                size += len(record.channel) + len(bytes(record.data)) + 60
+                if batch and size > FLUSH_BYTES:
+                    break
+                batch.append(record)
+            if not self._mail.send("courier", wire.encode(wire.RecordsMessage(self._session, batch))):
+                self._hello_sent = False  # away: when it is back it must be told again who we are
+                break
+            for _ in batch:
+                self._records.popleft()
+        self._record_bytes = 0 if not self._records else self._record_bytes
+        if self._records or not self._hello_sent:
+            self._flush_due_s = now + 0.5
+
+    # -- the step -------------------------------------------------------------------------------------------
+
+    def poll(self, now: float) -> tuple[Sequence[Item], float]:
+        """Reads the mailbox, lets time pass, sends signs of life; returns when it wants to be called again."""
+        self._now = max(self._now, now)
+        while (message := self._mail.receive()) is not None:
+            self._receive(message, now)
+        deadline = self.companion.deadline()
+        if deadline is not None and deadline <= now and now > self._decided_s:
+            self._decided_s = now
+            self._feed(sm.Tick(now))
+        if now >= self._keep_alive_due_s:
+            self._keep_alive_due_s = now + KEEP_ALIVE_S
+            alive = wire.encode(wire.KeepAlive(self._clock.origin_mono_s + now, self.companion.snapshot_state))
+            self._mail.send("voice", alive)
+            self._mail.send("courier", alive)
+        if now >= self._flush_due_s:
+            self._flush(now)
+        if now >= self._resend_due_s:
+            self._resend(now)
+        if now >= self._status_due_s:
+            self._send_status(now)
+        if now >= self._stop_due_s and not self.finished:
+            self._flush(now)
+            self.finished = True
+        deadline = self.companion.deadline()
+        due = min(
+            deadline if deadline is not None else math.inf,
+            self._keep_alive_due_s,
+            self._flush_due_s,
+            self._resend_due_s,
+            self._status_due_s,
+            self._stop_due_s if not self.finished else math.inf,
+        )
+        return (), max(due, now + 0.001) if deadline is not None and deadline <= now else due
+
+    def close(self) -> None:
+        """Nothing of its own to release."""
+
+    def _resend(self, now: float) -> None:
+        """Unconfirmed events go out again; the courier knows what it has."""
+        if not self._events:
+            self._resend_due_s = math.inf
+            return
+        for message in list(self._events.values())[:200]:
+            if not self._mail.send("courier", wire.encode(message)):
+                break
+        self._resend_due_s = now + RESEND_S
+
+    def _receive(self, data: bytes, now: float) -> None:
+        try:
+            message = wire.decode_local(data)
+        except WireError:
+            return  # from a stranger; the run directory is ours, so this is a version mix-up at worst
+        origin = self._clock.origin_mono_s
+        match message:
+            case wire.ProgressMessage():
+                measured = round(message.mono_s - origin, 6)
+                self._feed(sm.VoiceProgress(now, measured, message.alert, message.phase, message.words))
+            case wire.VoiceBeat():
+                self._feed(
+                    sm.VoiceHeartbeat(now, message.device, message.frames_played, message.underruns, message.fault)
+                )
+            case wire.CourierBeat():
+                self._feed(
+                    sm.CourierHeartbeat(now, message.connected, message.waiting, message.recording, message.fault)
+                )
+            case wire.CommittedMessage():
+                self._committed(message)
+            case wire.DeliveredMessage():
+                if message.session == self._session:
+                    self._feed(sm.EventDelivered(now, message.number))
+            case wire.CommandMessage():
+                self._feed(sm.Command(now, message.id, message.name, message.args))
+            case wire.Watch():
+                self._watchers[message.reply_to] = now + WATCH_S
+                self._status_due_s = min(self._status_due_s, now)
+            case wire.SayMessage():
+                self._mail.send("voice", data)
+            case wire.StopMessage():
+                self._feed(sm.StopRequested(now, message.reason))
+            case _:
+                pass
+
+    def _committed(self, message: wire.CommittedMessage) -> None:
+        saved = False
+        for key in [key for key in self._events if key[0] == message.session and key[1] <= message.number]:
+            saved |= self._events.pop(key).priority in ("high", "medium")
+        if saved:
+            self._keep()
+
+    def _send_status(self, now: float) -> None:
+        self._watchers = {name: until for name, until in self._watchers.items() if until > now}
+        if not self._watchers:
+            self._status_due_s = math.inf
+            return
+        seen = self.companion.snapshot()
+        status = wire.encode(
+            wire.Status(
+                t_s=round(now, 3),
+                guard_state=seen.guard_state,
+                reasons=list(seen.reasons),
+                path=seen.path,
+                range_m=seen.range_m,
+                closing_speed_m_s=seen.closing_speed_m_s,
+                time_to_collision_s=seen.time_to_collision_s,
+                hazard_level=seen.hazard_level,
+                trunk_pitch_deg=seen.trunk_pitch_deg,
+                cadence_spm=seen.cadence_spm,
+                steps=seen.steps,
+                countdown_s=seen.countdown_s,
+                health=seen.health,
+                saying=seen.saying,
+                last_events=list(self._recent),
+            )
+        )
+        for name in self._watchers:
+            self._mail.send(name, status)
+        self._status_due_s = now + STATUS_S
+
+
+def _channel(item: Item) -> str:
+    channel = wire.ITEM_CHANNELS[type(item)]
+    return f"{channel}/{item.sensor}" if isinstance(item, sm.RangeSample) else channel

@@ -1,0 +1,232 @@
+"""The guard process on the street: one thread a step, one main loop that decides.
+
+Threads share nothing but the inbox.  The main loop touches no disk, no network and no sound; it waits on the inbox and
+on the mailbox, feeds the Companion and routes what follows.  The watchdog is fed by evidence: the main loop has
+decided, and every step has been polled when it wanted to be.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import select
+import signal
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from retrowalk.config import Config
+from retrowalk.core import samples as sm
+from retrowalk.core.samples import Item
+from retrowalk.devices.button import ButtonDriver
+from retrowalk.devices.lsm6dsox import Lsm6dsox
+from retrowalk.devices.touch import TouchDriver
+from retrowalk.devices.ultrasonic import Ultrasonic
+from retrowalk.errors import DeviceError, SensorError
+from retrowalk.guard.guard import Guard
+from retrowalk.guard.state import Kept, StateFile, StateSaver
+from retrowalk.platform import Clock, Platform, Step, boot_id, notify
+from retrowalk.wire import StateMessage, StateRequest, decode_local, encode
+
+log = logging.getLogger("retrowalk.guard")
+
+STEP_LATE_S = 2.0
+"""A step that has not come back for so long is stuck: the watchdog is not fed any more."""
+WATCHDOG_EVERY_S = 0.5
+MAIN_WAIT_S = 0.1
+COURIER_COPY_WAIT_S = 0.1
+
+
+def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDriver]:
+    """Every driver the configuration asks for, and the touch output, on this platform.
+
+    The same in real and in virtual time: only `platform` differs.
+    """
+    pins, bus = platform.pin_factory, platform.bus
+    assert bus is not None
+    touch = TouchDriver(config.buzzer, config.vibration, pins, platform.clock)
+    steps: list[Step] = [Ultrasonic(sensor, pins, platform.clock) for sensor in config.range_sensor]
+    steps.append(Lsm6dsox(config.imu, bus, platform.clock))
+    steps.append(ButtonDriver(config.button, pins, platform.clock))
+    steps.append(touch)
+    return steps, touch
+
+
+class Inbox:
+    """What the step threads have for the main loop; an eventfd wakes it."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Callable[[Guard], None]] = deque()
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        return self._event
+
+    def put(self, entry: Callable[[Guard], None]) -> None:
+        self._entries.append(entry)
+        os.eventfd_write(self._event, 1)
+
+    def drain(self, guard: Guard) -> None:
+        """Runs what has come in, on the guard."""
+        try:
+            os.eventfd_read(self._event)
+        except BlockingIOError:
+            pass
+        while self._entries:
+            self._entries.popleft()(guard)
+
+
+class StepThread(threading.Thread):
+    """Polls one step when it is due, or at once when it is woken."""
+
+    def __init__(self, step: Step, clock: Clock, inbox: Inbox) -> None:
+        super().__init__(name=step.name, daemon=True)
+        self._step = step
+        self._clock = clock
+        self._inbox = inbox
+        self._news = threading.Event()
+        self._stopping = False
+        self.due_s = 0.0
+        """When the step will be polled next."""
+        step.wake = self._news.set
+
+    def run(self) -> None:
+        step, clock = self._step, self._clock
+        while not self._stopping:
+            self._news.clear()
+            now = clock.now()
+            self.due_s = now
+            try:
+                items, due = step.poll(now)
+            except SensorError as error:
+                self._inbox.put(_failed(step.name, error, now))
+                due = now + step.retry_s
+            except BaseException as error:
+                log.exception("%s: stopped by a fault in the program", step.name)
+                self._inbox.put(_crash(error))
+                return
+            else:
+                if items:
+                    self._inbox.put(_took(step.name, items))
+            due = min(due, now + 1.0)
+            self.due_s = due
+            wait = due - clock.now()
+            if wait > 0.0:
+                self._news.wait(wait)
+
+    def stop(self) -> None:
+        """Ends the thread after its poll."""
+        self._stopping = True
+        self._news.set()
+
+
+def _took(step: str, items: Sequence[Item]) -> Callable[[Guard], None]:
+    return lambda guard: guard.take(items, items[-1].t_received_s, step)
+
+
+def _failed(step: str, error: SensorError, now: float) -> Callable[[Guard], None]:
+    return lambda guard: guard.step_failed(step, error, now)
+
+
+def _crash(error: BaseException) -> Callable[[Guard], None]:
+    def crash(guard: Guard) -> None:
+        raise RuntimeError("a thread of the guard died; the process ends and is started again") from error
+
+    return crash
+
+
+def recall(platform: Platform, file: StateFile, wait_s: float = COURIER_COPY_WAIT_S) -> Kept | None:
+    """The state to go on from: the run directory's, else (after a boot) the courier's copy, else nothing.
+
+    Asks nobody unless the run directory is empty, and then waits at most `wait_s`.
+    """
+    kept = file.read()
+    if kept is not None or platform.mailbox.fileno() < 0:
+        return kept
+    mailbox = platform.mailbox
+    if not mailbox.send("courier", encode(StateRequest())):
+        return None
+    until = time.monotonic() + wait_s
+    while (left := until - time.monotonic()) > 0.0:
+        if not select.select([mailbox.fileno()], [], [], left)[0]:
+            return None
+        data = mailbox.receive()
+        message = decode_local(data) if data is not None else None
+        if isinstance(message, StateMessage):
+            from retrowalk.wire import decode
+
+            return decode(message.content, Kept) if message.content else None
+    return None
+
+
+def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *, unusable: bool = False) -> int:
+    """Guards until asked to stop; returns the exit status.  `problem`: what is wrong with the configuration file."""
+    clock = platform.clock
+    saver = StateSaver(StateFile(run_dir))
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    inbox = Inbox()
+    steps, touch = build_steps(config, platform)
+    guard = Guard(
+        config,
+        clock=clock,
+        mailbox=platform.mailbox,
+        touch=touch,
+        saver=saver,
+        session=uuid.uuid4().hex[:16],
+        boot_id=boot_id(),
+        started_wall=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    kept = recall(platform, StateFile(run_dir))
+    guard.begin(clock.now(), kept, clock.wall_s())
+    if problem:
+        fault = "unusable" if unusable else "rejected"
+        guard.take([sm.HealthReport(clock.now(), "config", fault, active=True, detail=problem[:200])], clock.now())
+    threads = [StepThread(step, clock, inbox) for step in steps]
+    for thread in threads:
+        thread.start()
+    gc.collect()
+    gc.freeze()
+    notify("READY=1\nSTATUS=checking")
+    log.info("guarding: %d steps, %s", len(steps), "resumed" if kept else "new session")
+    watchdog_s = 0.0
+    status = ""
+    try:
+        while not guard.finished:
+            now = clock.now()
+            _, due = guard.poll(now)
+            if stop.is_set():
+                stop.clear()
+                guard.take([sm.StopRequested(clock.now(), "service")], clock.now())
+                continue
+            if now - watchdog_s >= WATCHDOG_EVERY_S and all(
+                thread.is_alive() and now - thread.due_s < STEP_LATE_S for thread in threads
+            ):
+                watchdog_s = now
+                state = guard.companion.snapshot_state
+                notify("WATCHDOG=1" if state == status else f"WATCHDOG=1\nSTATUS={state}")
+                status = state
+            wait = min(max(0.0, due - clock.now()), MAIN_WAIT_S)
+            select.select([inbox.fileno(), platform.mailbox.fileno()], [], [], wait)
+            inbox.drain(guard)
+    finally:
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            thread.join(timeout=1.0)
+        for step in steps:
+            try:
+                step.close()
+            except (DeviceError, OSError) as error:
+                log.warning("%s: %s", step.name, error)
+        saver.close()
+        platform.mailbox.close()
+    if guard.stop_reason == "button":
+        # Switching off is not ours to do: a path unit watches for this file.
+        (run_dir / "power-off").touch()
+    return 0

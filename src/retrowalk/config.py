@@ -75,7 +75,7 @@ class Walker(Section, frozen=True, kw_only=True):
     """How the walker stops.  Nobody has published stopping while walking backward: measure it when you can."""
 
     profile: Literal["older", "younger", "measured"] = "older"
-    """Whose stopping time to use; `measured` uses `measured_stop_s`.  When in doubt, older: it warns earlier."""
+    """Whose stopping time to use: older, younger, or measured (`measured_stop_s`).  When in doubt, older: it warns earlier."""
     measured_stop_s: Annotated[float, Meta(ge=0.3, le=4.0)] = 1.9
     """Cue to standstill of this walker, 95 of 100 stops (0.3 to 4 s).  Used with profile = "measured" only."""
     reach_m: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.30
@@ -92,7 +92,7 @@ class HcSr04(Section, frozen=True, kw_only=True, tag_field="chip", tag="hc-sr04"
     name: Name = "rear"
     """Name of the sensor, as spoken and recorded (a to z, 0 to 9, hyphen)."""
     role: Literal["rear"] = "rear"
-    """What it watches."""
+    """What it watches: rear, the path behind."""
     trigger_pin: Pin = 23
     """GPIO number (BCM) of the trigger line (0 to 27)."""
     echo_pin: Pin = 24
@@ -164,7 +164,7 @@ class Imu(Section, frozen=True, kw_only=True):
     """The motion sensor clip on the lower back."""
 
     chip: Literal["lsm6dsox"] = "lsm6dsox"
-    """Chip of the clip."""
+    """Chip of the clip: lsm6dsox."""
     address: I2cAddress = 0x6A
     """I2C address: 0x6A, or 0x6B with SA0 high (0x08 to 0x77)."""
     axes: tuple[str, str, str] = ("+x", "+y", "+z")

@@ -1,0 +1,435 @@
+"""The voice process: takes requests from the guard, keeps the sound device fed, tells what was really heard.
+
+`VoiceLoop` is a step; the same code runs in virtual time.  It trusts nothing but the play pointer: progress is told
+when a frame has left the device, and a pointer that stands still is a fault even when the device reports none.  When
+the guard falls silent it says so by itself, because silence must never mean two things.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import select
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from retrowalk import wire
+from retrowalk.config import Config
+from retrowalk.core import alerts
+from retrowalk.core.events import Speak
+from retrowalk.core.samples import Item, VoicePhase
+from retrowalk.errors import BankError, SoundError, WireError
+from retrowalk.platform import Platform, Sound, no_wake, notify
+from retrowalk.voice import earcons
+from retrowalk.voice.bank import Bank, Builtin
+from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ, Clip, Mixer, Progress
+
+log = logging.getLogger("retrowalk.voice")
+
+BEAT_S = 0.1
+"""Sign of life to the guard; it takes over with buzzer and vibration after 0.3 s without one."""
+FROZEN_AFTER_S = 0.3
+"""A play pointer that stands still for longer: nothing is heard, whatever the device says."""
+FROZEN_REOPEN_S = 2.0
+"""A device that has stood still for so long is closed and opened again."""
+OPEN_RETRY_S = 1.0
+RETURN_S = 5.0
+"""While a stand-in plays, the configured device is tried again this often, in silence."""
+GUARD_SILENT_AFTER_S = 0.6
+"""Six missed signs of life of the guard."""
+GUARD_SILENT_REPEAT_S = 5.0
+BANK_LOOK_S = 2.0
+"""A bank that is made or mended while this process serves is taken into use within this time."""
+BANK_LOAD_S = 0.1
+"""In silence, one more clip is read and checked this often, so that damage is known before the clip is needed."""
+EVIDENCE_S = 1.0
+"""The service manager is told that all is well only with evidence younger than this."""
+MESSAGES_PER_POLL = 64
+
+STAND_IN_DEVICE = "default"
+"""Tried when the configured device cannot be opened."""
+
+_OWN_GUARD_SILENT = -1
+_OWN_SAY = -2
+"""Alert numbers of what this process says by itself; the guard hears nothing about them."""
+_SAY = "retrowalk say"
+
+
+class VoiceLoop:
+    """The voice as a step: `poll` receives, mixes, feeds the device, reports.
+
+    `bank` None: serves with what ships with the program and reports `bank_missing`; a bank that appears in
+    `bank_dir` later is taken into use.  Needs `platform.sound`, `platform.mailbox` and `platform.clock`.
+
+    Faults in the beat, the gravest first: `no_device` (the configured device cannot be opened; a stand-in may be
+    playing), `frozen` (its play pointer does not advance), `bank_missing`, `bank_damaged`.
+    """
+
+    name = "voice"
+    retry_s = OPEN_RETRY_S
+
+    def __init__(self, config: Config, bank: Bank | None, platform: Platform, *, bank_dir: Path | None = None) -> None:
+        if platform.sound is None:
+            raise ValueError("platform.sound: the voice needs a sound system")
+        self.wake: Callable[[], None] = no_wake
+        self._config = config.voice
+        self._whole_config = config
+        self._system = platform.sound
+        self._clock = platform.clock
+        self._mailbox = platform.mailbox
+        self._mailbox.wake = lambda: self.wake()
+        self._mixer = Mixer(self._lookup, earcons.synthesise(config.voice.volume))
+        self._builtin = Builtin(config.voice.volume)
+        self._said: Clip | None = None
+
+        self._bank = bank
+        self._bank_dir = bank.directory if bank_dir is None and bank is not None else bank_dir
+        self._bank_seen = self._bank_stamp()
+        self._bank_look_s = 0.0
+        self._bank_load_s = 0.0
+        self._bank_incomplete = bool(bank and bank.missing())
+
+        self._sound: Sound | None = None
+        self._device = config.voice.device
+        self._candidates = list(dict.fromkeys((config.voice.device, STAND_IN_DEVICE)))
+        self._open_s = 0.0
+        self._return_s = 0.0
+        self._complaint = ""
+        self._unwritten = b""
+        self._rendered = 0  # frames since the device was opened
+        self._played = 0
+        self._advanced_s = 0.0
+        self._reopen_s = 0.0
+        self._frozen = False
+        self._pending: deque[tuple[int, Progress]] = deque()  # (play pointer at which it has happened, what)
+
+        self._beat_s = 0.0
+        self._evidence_s = 0.0
+        self._guard_heard_s: float | None = None
+        self._guard_state = ""
+        self._guard_silent_s: float | None = None  # when it is said next; None while the guard lives
+
+    # ------------------------------------------------------------------------------------------ the step
+
+    def poll(self, now: float) -> tuple[Sequence[Item], float]:
+        """Does what is due; wants to be called again when half of the device's buffer has been played."""
+        self._receive(now)
+        self._watch_guard(now)
+        self._tend_bank(now)
+        if self._sound is None and now >= self._open_s:
+            self._open(self._candidates, now)
+        if self._sound is not None:
+            try:
+                self._feed(self._sound, now)
+            except SoundError as error:
+                self._lose(str(error), now)
+        if self._sound is None:
+            _, progress = self._mixer.render(0, now)
+            for happened in progress:
+                self._tell(happened, now)
+        if now >= self._beat_s:
+            self._beat(now)
+        half_s = self._config.buffer_ms / 2000.0
+        return (), min(self._beat_s, now + half_s) if self._sound is not None else self._beat_s
+
+    def close(self) -> None:
+        """Lets go of the sound device and the mailbox."""
+        if self._sound is not None:
+            self._sound.close()
+            self._sound = None
+        self._mailbox.close()
+
+    @property
+    def fault(self) -> str:
+        """The gravest fault, by name; empty when all is well."""
+        if self._sound is None or self._device != self._config.device:
+            return "no_device"
+        if self._frozen:
+            return "frozen"
+        if self._bank is None:
+            return "bank_missing"
+        if self._bank_incomplete or self._bank.damaged:
+            return "bank_damaged"
+        return ""
+
+    def alive(self, now: float) -> bool:
+        """Whether frames left the device, or a fault was reported, within the last second."""
+        return now - self._evidence_s <= EVIDENCE_S
+
+    # ---------------------------------------------------------------------------------------- messages
+
+    def _receive(self, now: float) -> None:
+        for _ in range(MESSAGES_PER_POLL):
+            data = self._mailbox.receive()
+            if data is None:
+                return
+            try:
+                message = wire.decode_local(data)
+            except WireError as error:
+                log.warning("ignored: %s", error)
+                continue
+            match message:
+                case wire.SpeakMessage():
+                    self._speak(message, now)
+                case wire.HushMessage(alert):
+                    self._mixer.hush(alert, now)
+                case wire.KeepAlive(_, guard_state):
+                    self._guard_heard_s = now
+                    self._guard_state = guard_state
+                case wire.SayMessage(text):
+                    self._say(text, now)
+                case _:
+                    log.warning("ignored: a %s is not for the voice", type(message).__name__)
+
+    def _speak(self, message: wire.SpeakMessage, now: float) -> None:
+        self._mixer.speak(
+            Speak(
+                t_s=now,
+                alert=message.alert,
+                phrase=message.phrase,
+                value=message.value,
+                earcon=message.earcon,
+                level=message.level,
+                rank=message.rank,
+                deadline_s=message.deadline_mono_s - self._clock.origin_mono_s,
+            ),
+            now,
+        )
+
+    def _say(self, text: str, now: float) -> None:
+        pcm = self._bank.text_clip(text) if self._bank is not None else None
+        if pcm is None:
+            log.info("not said, because it has not been rendered: %s", text)
+            return
+        self._said = Clip(text, pcm)
+        self._speak_own(_OWN_SAY, _SAY, "", "advisory", alerts.RANK_TICK, 5.0, now)
+
+    def _speak_own(
+        self, alert: int, phrase: str, earcon: str, level: str, rank: int, within_s: float, now: float
+    ) -> None:
+        request = Speak(
+            t_s=now,
+            alert=alert,
+            phrase=phrase,
+            value="",
+            earcon=earcon,
+            level=level,
+            rank=rank,
+            deadline_s=now + within_s,
+        )
+        self._mixer.speak(request, now)
+
+    def _watch_guard(self, now: float) -> None:
+        if self._guard_heard_s is None:
+            return
+        silent = now - self._guard_heard_s > GUARD_SILENT_AFTER_S and self._guard_state != "stopping"
+        if not silent:
+            if self._guard_silent_s is not None:
+                self._guard_silent_s = None
+                self._mixer.hush(_OWN_GUARD_SILENT, now)
+            return
+        if self._guard_silent_s is None:
+            log.error("the guard has been silent for %.1f s", now - self._guard_heard_s)
+            self._guard_silent_s = now
+        if now >= self._guard_silent_s:
+            self._guard_silent_s = now + GUARD_SILENT_REPEAT_S
+            rank = alerts.RANK_WARNING - 1
+            self._speak_own(_OWN_GUARD_SILENT, "guard_silent", "fault", "caution", rank, 2.0, now)
+
+    # --------------------------------------------------------------------------------------- the phrases
+
+    def _lookup(self, phrase: str, value: str) -> Clip | None:
+        if phrase == _SAY:
+            return self._said
+        clip = self._bank.lookup(phrase, value) if self._bank is not None else None
+        return clip or self._builtin.lookup(phrase)
+
+    def _tend_bank(self, now: float) -> None:
+        if now >= self._bank_look_s:
+            self._bank_look_s = now + BANK_LOOK_S
+            stamp = self._bank_stamp()
+            if self._bank_dir is not None and stamp != self._bank_seen:
+                self._bank_seen = stamp
+                self._take_bank(self._bank_dir)
+        if self._bank is not None and now >= self._bank_load_s and self._mixer.idle:
+            self._bank_load_s = now + BANK_LOAD_S
+            self._bank.load_next()
+
+    def _bank_stamp(self) -> tuple[int, int] | None:
+        if self._bank_dir is None:
+            return None
+        try:
+            status = (self._bank_dir / "manifest.json").stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def _take_bank(self, directory: Path) -> None:
+        try:
+            bank = Bank.open(self._whole_config, directory)
+        except (BankError, OSError) as error:
+            log.warning("%s", error)
+            return
+        self._bank = bank
+        self._bank_incomplete = bool(bank.missing())
+        log.info("phrase bank %s taken into use", directory)
+
+    # ---------------------------------------------------------------------------------------- the device
+
+    def _open(self, devices: Sequence[str], now: float) -> bool:
+        for device in devices:
+            try:
+                sound = self._system.open(device, self._config.buffer_ms)
+            except SoundError as error:
+                if str(error) != self._complaint:
+                    self._complaint = str(error)
+                    log.error("%s", error)
+                continue
+            self._complaint = ""
+            self._sound = sound
+            self._device = device
+            self._unwritten = b""
+            self._rendered = self._played = 0
+            self._advanced_s = now
+            self._return_s = now + RETURN_S
+            self._reopen_s = now + FROZEN_REOPEN_S
+            log.info("sound device %s opened", sound.name)
+            return True
+        self._open_s = now + OPEN_RETRY_S
+        self._device = self._config.device
+        return False
+
+    def _feed(self, sound: Sound, now: float) -> None:
+        if self._device != self._config.device and now >= self._return_s and self._mixer.idle:
+            self._return_to_configured(sound, now)
+            return
+        room = sound.writable(now)
+        if room > 0 and self._unwritten:
+            taken = sound.write(self._unwritten, now)
+            self._unwritten = self._unwritten[taken * FRAME_BYTES :]
+            room -= taken
+        if room > 0 and not self._unwritten:
+            pcm, progress = self._mixer.render(room, now)
+            for happened in progress:
+                self._expect(happened, now)
+            self._rendered += room
+            taken = sound.write(pcm, now)
+            if taken < room:
+                self._unwritten = pcm[taken * FRAME_BYTES :]
+        played = sound.played(now)
+        if played > self._played:
+            self._played = played
+            self._advanced_s = now
+            self._evidence_s = now
+            self._reopen_s = now + FROZEN_REOPEN_S
+            self._frozen = False
+        elif now - self._advanced_s >= FROZEN_AFTER_S:
+            if not self._frozen:
+                log.error("sound device %s: no frame has been played for %.1f s", sound.name, FROZEN_AFTER_S)
+            self._frozen = True
+            if now >= self._reopen_s:
+                self._lose(f"sound device {sound.name}: stands still, is opened again", now)
+                self._open(self._candidates, now)
+                return
+        while self._pending and self._pending[0][0] <= self._played:
+            due, happened = self._pending.popleft()
+            self._tell(happened, now - (self._played - due) / RATE_HZ)
+
+    def _return_to_configured(self, sound: Sound, now: float) -> None:
+        """Only in silence: leaves the stand-in for the configured device, if that is back."""
+        self._return_s = now + RETURN_S
+        try:
+            back = self._system.open(self._config.device, self._config.buffer_ms)
+        except SoundError:
+            return
+        back.close()
+        self._lose(f"sound device {self._config.device} is back", now)
+        self._open(self._candidates, now)
+
+    def _lose(self, why: str, now: float) -> None:
+        """The device is gone, and with it every frame that has not been played."""
+        log.error("%s", why)
+        if self._sound is not None:
+            self._sound.close()
+        self._sound = None
+        self._open_s = now
+        for _, happened in self._pending:
+            if happened.phase is VoicePhase.FINISHED:
+                self._tell(Progress(happened.alert, VoicePhase.CUT, 0, happened.words), now)
+            elif happened.phase is not VoicePhase.STARTED:
+                self._tell(happened, now)
+        self._pending.clear()
+        self._mixer.drop(now)
+
+    # ------------------------------------------------------------------------------------------ reports
+
+    def _expect(self, happened: Progress, now: float) -> None:
+        if happened.phase is VoicePhase.EXPIRED:
+            self._tell(happened, now)
+            return
+        # A first frame has been heard when the pointer is behind it; an end is reached when it stands there.
+        first = 1 if happened.phase is VoicePhase.STARTED else 0
+        self._pending.append((self._rendered + happened.frame + first, happened))
+
+    def _tell(self, happened: Progress, at_s: float) -> None:
+        if happened.alert < 0:
+            return
+        mono_s = self._clock.origin_mono_s + at_s
+        message = wire.ProgressMessage(happened.alert, happened.phase, mono_s, happened.words)
+        self._mailbox.send("guard", wire.encode(message))
+
+    def _beat(self, now: float) -> None:
+        self._beat_s = now + BEAT_S
+        fault = self.fault
+        if fault in ("no_device", "frozen"):
+            self._evidence_s = now  # reported, so the service manager need not act: the guard does
+        underruns = self._sound.underruns if self._sound is not None else 0
+        beat = wire.VoiceBeat(self._device, self._played if self._sound is not None else 0, underruns, fault)
+        self._mailbox.send("guard", wire.encode(beat))
+
+
+# ------------------------------------------------------------------------------------------ the process
+
+
+def open_bank(config: Config, bank_dir: Path) -> Bank | None:
+    """The bank, or None (and a line in the log) if there is none."""
+    try:
+        return Bank.open(config, bank_dir)
+    except (BankError, OSError) as error:
+        log.error("%s", error)
+        return None
+
+
+def run(config: Config, platform: Platform, bank_dir: str | Path) -> None:
+    """The voice process: serves until SIGTERM or SIGINT.  Starts without a bank, and never waits for one."""
+    bank_dir = Path(bank_dir)
+    loop = VoiceLoop(config, open_bank(config, bank_dir), platform, bank_dir=bank_dir)
+    stopping = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    gc.collect()
+    gc.freeze()  # what is here stays; a collection need not look at it again in the middle of a warning
+    ready = False
+    fed_s = -1.0
+    try:
+        while not stopping:
+            now = platform.clock.now()
+            _, due = loop.poll(now)
+            if not ready:
+                notify("READY=1")
+                ready = True
+            if now - fed_s >= EVIDENCE_S / 2 and loop.alive(now):
+                notify("WATCHDOG=1")
+                fed_s = now
+            # A signal that comes between the test above and here is seen after one timeout, 0.1 s at most.
+            select.select([platform.mailbox.fileno()], [], [], max(0.0, due - platform.clock.now()))
+    finally:
+        notify("STOPPING=1")
+        loop.close()

@@ -1,0 +1,412 @@
+"""LSM6DSOX inertial sensor in the clip on the lower back, read through its FIFO.
+
+Wiring: VIN to 3.3 V, GND to ground, SDA to GPIO2, SCL to GPIO3; SA0 open or low for address 0x6A, high for 0x6B.
+400 kHz (`dtparam=i2c_arm=on,i2c_arm_baudrate=400000`).  Keep the cable under 30 cm, away from the motor's.
+
+Set up for 104 Hz, 16 g, 2000 °/s, both in the FIFO.  At this rate the chip's own low-pass is 52 Hz for acceleration
+(half the rate, high-performance mode) and about 33 Hz for rotation, which is what 104 Hz leaves room for; both are the
+reset values [datasheet, to be checked on the bench], so no filter register is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import struct
+from collections import Counter
+from collections.abc import Sequence
+
+from retrowalk.config import Imu, axis_matrix
+from retrowalk.core.samples import ImuSample, Item
+from retrowalk.devices.faults import FaultState
+from retrowalk.devices.sample_clock import SampleClock
+from retrowalk.errors import SensorError
+from retrowalk.platform import Clock, I2CBus, no_wake
+
+FIFO_CTRL3 = 0x09
+FIFO_CTRL4 = 0x0A
+WHO_AM_I = 0x0F
+CTRL1_XL = 0x10
+CTRL2_G = 0x11
+CTRL3_C = 0x12
+CTRL9_XL = 0x18
+FIFO_STATUS1 = 0x3A
+FIFO_DATA_OUT_TAG = 0x78
+
+CHIP_ID = 0x6C
+SW_RESET = 0x01
+BDU_IF_INC = 0x44
+I3C_DISABLE = 0x02
+ACCEL_104HZ_16G = 0x44
+GYRO_104HZ_2000DPS = 0x4C
+FIFO_BOTH_104HZ = 0x44
+FIFO_BYPASS = 0x00
+FIFO_CONTINUOUS = 0x06
+
+FIFO_WORDS = 512
+RATE_HZ = 104.0
+ACCEL_M_S2 = 0.488e-3 * 9.80665
+"""One count at 16 g."""
+GYRO_RAD_S = math.radians(0.070)
+"""One count at 2000 °/s."""
+
+BURST_WORDS = 64
+"""At most so many words in one transfer: 10 ms at 400 kHz.  A fuller FIFO is read in several polls, one at once."""
+
+RESET_WAIT_S = 0.010
+RESET_LIMIT_S = 0.100
+SETTLE_SAMPLES = 10
+"""The gyroscope needs about 70 ms after it is switched on; what the FIFO holds of that time is thrown away."""
+
+CHECK_EVERY_S = 1.0
+"""A brown-out sets all registers back, and a chip that is off answers like one that has nothing to tell."""
+
+NACK_LIMIT_S = 0.100
+NACK_RETRY_S = 0.020
+"""A motor that switches on can spoil a transfer; the FIFO waits.  Longer than the limit, and the clip is gone."""
+
+NOTHING_LIMIT_S = 0.300
+"""No sample for so long, though the chip answers, is a fault; the chip is set up again, this often."""
+
+BAD_SHARE_MAX = 0.2
+"""More garbage among the words than this is a fault, even if good ones arrive."""
+
+FROZEN_SAMPLES = 104
+"""At 16 g the noise is about 1.6 counts on each axis: the same bits for a second are no measurement."""
+MOVES_MIN = 3
+
+_WORDS = struct.Struct("<Bhhh")
+_GYRO, _ACCEL, _OTHER = 1, 2, 3
+_OTHER_SENSORS = frozenset({0x03, 0x04, 0x05, *range(0x06, 0x16), 0x19})
+
+
+def _tag(byte: int) -> tuple[int, int]:
+    """(kind, 2-bit counter) of a FIFO tag; kind 0 is no tag at all: odd parity or a sensor the chip does not have."""
+    sensor = byte >> 3
+    if byte.bit_count() % 2:
+        return 0, 0
+    kind = sensor if sensor in (_GYRO, _ACCEL) else _OTHER if sensor in _OTHER_SENSORS else 0
+    return kind, byte >> 1 & 3
+
+
+_TAGS = tuple(_tag(byte) for byte in range(256))
+
+_Counts = tuple[int, int, int]
+_Pair = tuple[int, _Counts, _Counts, bool]
+"""One instant: index, acceleration, rotation, and whether instants before it are missing."""
+_NO_ACCEL: frozenset[_Counts] = frozenset({(0, 0, 0), (-1, -1, -1)})
+"""A bus that is pulled low or high; no body is without weight to the last count."""
+
+_FROZEN = ("frozen", f"acceleration has had the same bits for {FROZEN_SAMPLES} samples")
+_GARBAGE = ("garbage", "the FIFO gives words it cannot hold")
+
+_ERRNO_MEANS = {
+    errno.EREMOTEIO: "no acknowledge: not connected, not powered, or another address",
+    errno.ENXIO: "no acknowledge: not connected, not powered, or another address",
+    errno.ETIMEDOUT: "timed out: a bus line is held low",
+    errno.EIO: "input/output error: a loose wire, or noise",
+    errno.EAGAIN: "arbitration lost: another master, or noise",
+}
+
+
+class Lsm6dsox:
+    """Reads the FIFO every `poll_s`; one `ImuSample` for each instant, in body axes, m/s² and rad/s.
+
+    `t_measured_s` counts the chip's samples and is slewed to the session's clock: increasing, never after
+    `t_received_s`, within about one sample (10 ms) of the truth.  `gap` is true for the first sample after lost ones.
+
+    Raises `SensorError`: `absent` (no answer on the bus for 0.1 s, with what the error number means), `wrong_chip`
+    (WHO_AM_I is of something else), `garbage` (registers do not keep what is written).  Reports, and sets up again by
+    itself: `garbage` (words no FIFO holds, or none at all), `frozen` (the same bits for a second).  A reset by a
+    brown-out is found within a second and mended.
+    """
+
+    def __init__(self, config: Imu, bus: I2CBus, clock: Clock) -> None:
+        axes = axis_matrix(config.axes)
+        if axes is None:
+            raise ValueError(f"imu.axes = {list(config.axes)}: must be right-handed, such as +x +y +z")
+        self.name = "imu"
+        self.retry_s = 0.2
+        self.wake = no_wake
+        self.counts: Counter[str] = Counter()
+        """Samples given, and by reason what was thrown away or repaired."""
+        self._axes = axes
+        self._config = config
+        self._bus = bus
+        self._clock = clock
+        self._step = self._identify
+        self._reset_s = 0.0
+        self._check_s = 0.0
+        self._nack_since_s: float | None = None
+        self._nothing_since_s = 0.0
+        self._bad_share = 0.0
+        """Share of the words that were garbage, over about a quarter of a second."""
+        self._fault = FaultState(self.name)
+        self._times = SampleClock(1.0 / RATE_HZ)
+        # What is known of the stream of words.
+        self._half: tuple[int, int, _Counts] | None = None
+        self._counter: int | None = None
+        self._index = 0
+        self._settling = 0
+        self._gap = False
+        # The latest sample given.
+        self._given_s: float | None = None
+        self._given_index = 0
+        # How long the acceleration has had the same bits, and how often in a row it has changed since.
+        self._same: _Counts | None = None
+        self._same_count = 0
+        self._moves = 0
+
+    # ------------------------------------------------------------------------------------------- as a step
+
+    def poll(self, now: float) -> tuple[Sequence[Item], float]:
+        try:
+            items, due_s = self._step(now)
+        except SensorError:
+            self._begin_again()
+            raise
+        except OSError as error:
+            return self._not_answered(now, error)
+        self._nack_since_s = None
+        return items, due_s
+
+    def close(self) -> None:
+        """Leaves the chip as it is; the bus is not the driver's to close."""
+        self._begin_again()
+
+    def _begin_again(self) -> None:
+        self._step = self._identify
+
+    def _not_answered(self, now: float, error: OSError) -> tuple[Sequence[Item], float]:
+        self.counts["nack"] += 1
+        if self._nack_since_s is None:
+            self._nack_since_s = now
+        if self._step == self._read and now - self._nack_since_s < NACK_LIMIT_S:
+            self._check_s = now  # whatever spoiled the transfer may have reset the chip
+            return (), now + NACK_RETRY_S
+        self._begin_again()
+        means = _ERRNO_MEANS.get(error.errno or 0) or os.strerror(error.errno or errno.EIO)
+        where = f"LSM6DSOX at 0x{self._config.address:02X}"
+        raise SensorError("absent", f"{where} does not answer (error {error.errno}: {means})") from error
+
+    # -------------------------------------------------------------------------------------------- set-up
+
+    def _identify(self, now: float) -> tuple[Sequence[Item], float]:
+        found = self._get(WHO_AM_I, 1)[0]
+        if found != CHIP_ID:
+            raise SensorError(
+                "wrong_chip",
+                f"0x{self._config.address:02X} answers WHO_AM_I with 0x{found:02X}; an LSM6DSOX says 0x{CHIP_ID:02X}",
+            )
+        self._put(CTRL3_C, SW_RESET)
+        self._reset_s = now
+        self._step = self._set_up
+        return (), now + RESET_WAIT_S
+
+    def _set_up(self, now: float) -> tuple[Sequence[Item], float]:
+        if self._get(CTRL3_C, 1)[0] & SW_RESET:
+            if now - self._reset_s > RESET_LIMIT_S:
+                raise SensorError("garbage", f"LSM6DSOX does not come back from a reset within {RESET_LIMIT_S} s")
+            return (), now + RESET_WAIT_S
+        settings = (
+            (CTRL3_C, BDU_IF_INC),
+            (CTRL9_XL, self._get(CTRL9_XL, 1)[0] | I3C_DISABLE),
+            (FIFO_CTRL4, FIFO_BYPASS),  # empties it
+            (FIFO_CTRL3, FIFO_BOTH_104HZ),
+            (FIFO_CTRL4, FIFO_CONTINUOUS),
+            (CTRL1_XL, ACCEL_104HZ_16G),
+            (CTRL2_G, GYRO_104HZ_2000DPS),
+        )
+        for register, value in settings:
+            self._put(register, value)
+        for register, value in dict(settings).items():
+            found = self._get(register, 1)[0]
+            if found != value:
+                raise SensorError(
+                    "garbage",
+                    f"LSM6DSOX register 0x{register:02X} reads 0x{found:02X} after 0x{value:02X} was written",
+                )
+        self._step = self._read
+        self._check_s = now + CHECK_EVERY_S
+        self._nothing_since_s = now
+        self._bad_share = 0.0
+        self._half = None
+        self._lost()
+        self._settling = SETTLE_SAMPLES
+        return (), now + self._config.poll_s
+
+    def _lost(self) -> None:
+        """Samples were lost, nobody knows how many: the next one has a gap before it, and time is anchored anew."""
+        self._counter = None
+        self._gap = self._given_s is not None
+        self._times.restart()
+
+    def _still_set_up(self) -> bool:
+        return self._get(CTRL1_XL, 3) == bytes((ACCEL_104HZ_16G, GYRO_104HZ_2000DPS, BDU_IF_INC)) and self._get(
+            FIFO_CTRL3, 2
+        ) == bytes((FIFO_BOTH_104HZ, FIFO_CONTINUOUS))
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    def _read(self, now: float) -> tuple[Sequence[Item], float]:
+        if now >= self._check_s:
+            self._check_s = now + CHECK_EVERY_S
+            if not self._still_set_up():
+                self.counts["chip_reset"] += 1
+                return self._identify(now)
+        before_s = self._clock.now()
+        status = self._get(FIFO_STATUS1, 2)
+        after_s = self._clock.now()
+        words = status[0] | (status[1] & 0x03) << 8
+        if words > FIFO_WORDS or status[1] & 0x04:  # more than it holds, or a bit that is always 0
+            self.counts["garbage_status"] += 1
+            return self._nothing(now, "garbage", f"FIFO status 0x{status[1]:02X}{status[0]:02X} is impossible")
+        if status[1] & 0x48:
+            self.counts["overrun"] += 1
+            self._half = None
+            self._lost()
+        if not words:
+            return self._nothing(now, "frozen", "the FIFO stays empty")
+        taken = min(words, BURST_WORDS)
+        try:
+            data = self._get(FIFO_DATA_OUT_TAG, taken * _WORDS.size)
+        except OSError:
+            self._half = None  # words may have left the chip without arriving; the time of the next look shows it
+            raise
+        bad_before = self.counts["garbage_word"] + self.counts["garbage_value"]
+        pairs = self._pair(data)
+        bad = self.counts["garbage_word"] + self.counts["garbage_value"] - bad_before
+        self._bad_share += (bad / taken - self._bad_share) / 5.0
+        items: list[Item] = []
+        if pairs:
+            left = words - taken
+            newest = self._index + ((left + 1) // 2 if self._half else left // 2)
+            newest_s, anew = self._times.newest(newest, before_s, after_s)
+            last_s = newest_s - (newest - pairs[-1][0]) * self._times.period_s
+            items = self._give(now, self._moving(pairs), min(last_s, now), anew)
+        if not items:
+            frozen = self._same_count > FROZEN_SAMPLES
+            return self._nothing(now, *(_FROZEN if frozen else _GARBAGE), at_once=frozen)
+        self._nothing_since_s = now
+        if self._bad_share > BAD_SHARE_MAX:
+            items += self._fault.change(now, *_GARBAGE)
+        elif self._fault.active and self._bad_share < BAD_SHARE_MAX / 4.0:
+            items += self._fault.change(now, "")
+        return items, now if words > taken else now + self._config.poll_s
+
+    def _nothing(self, now: float, fault: str, detail: str, at_once: bool = False) -> tuple[list[Item], float]:
+        """A look without a sample: a fault at once or after a while, and then the chip is set up again."""
+        silent = now - self._nothing_since_s >= NOTHING_LIMIT_S
+        items: list[Item] = []
+        if silent or at_once:
+            items = self._fault.change(now, fault, f"LSM6DSOX at 0x{self._config.address:02X}: {detail}")
+        if silent:
+            self._nothing_since_s = now
+            self.counts["set_up_again"] += 1
+            return items, self._identify(now)[1]
+        return items, now + self._config.poll_s
+
+    def _pair(self, data: bytes) -> list[_Pair]:
+        """Words to instants; a half whose other half has not been read yet is kept."""
+        pairs: list[_Pair] = []
+        half = self._half
+        for tag, x, y, z in _WORDS.iter_unpack(data):
+            kind, counter = _TAGS[tag]
+            if kind == _OTHER:
+                continue
+            if not kind:
+                self.counts["garbage_word"] += 1
+                continue
+            if half is None or half[0] != counter or half[1] == kind:
+                if half is not None:
+                    self.counts["unpaired_word"] += 1
+                half = (counter, kind, (x, y, z))
+                continue
+            accel, gyro = ((x, y, z), half[2]) if kind == _ACCEL else (half[2], (x, y, z))
+            half = None
+            missing = 0 if self._counter is None else (counter - self._counter - 1) & 3
+            self._counter = counter
+            self._index += 1 + missing
+            if missing:
+                self.counts["missing"] += missing
+            if accel in _NO_ACCEL:
+                self.counts["garbage_value"] += 1
+                self._gap = self._given_s is not None
+                continue
+            if self._settling:
+                self._settling -= 1
+                continue
+            pairs.append((self._index, accel, gyro, missing > 0))
+        self._half = half
+        return pairs
+
+    def _moving(self, pairs: list[_Pair]) -> list[_Pair]:
+        """The pairs without those of a chip that repeats itself."""
+        moving = []
+        for pair in pairs:
+            if pair[1] == self._same:
+                self._same_count += 1
+                self._moves = 0
+            else:
+                self._same, self._same_count = pair[1], 1
+                self._moves += 1
+            # Once frozen, one new value proves nothing; a few in a row do.
+            if self._same_count > FROZEN_SAMPLES or (self._fault.active == "frozen" and self._moves < MOVES_MIN):
+                self.counts["frozen"] += 1
+                self._gap = True
+                continue
+            moving.append(pair)
+        return moving
+
+    def _give(self, now: float, pairs: list[_Pair], last_s: float, anew: bool) -> list[Item]:
+        """Samples of the pairs; `last_s` is the time of the last one, `anew` that time was anchored anew before it."""
+        if not pairs:
+            return []
+        given_s, first, last = self._given_s, pairs[0][0], pairs[-1][0]
+        step_s = self._times.period_s
+        if given_s is not None:
+            if last_s <= given_s:
+                last_s = (given_s + now) / 2.0
+            if anew:
+                self._gap = True
+                if last_s - (last - first) * step_s <= given_s:
+                    step_s = (last_s - given_s) / (last - first + 1)
+            else:
+                # The correction of this look is spread over its samples: their spacing stays even.
+                step_s = (last_s - given_s) / (last - self._given_index)
+        (forward, forward_sign), (left, left_sign), (up, up_sign) = self._axes
+        a_f, a_l, a_u = forward_sign * ACCEL_M_S2, left_sign * ACCEL_M_S2, up_sign * ACCEL_M_S2
+        g_f, g_l, g_u = forward_sign * GYRO_RAD_S, left_sign * GYRO_RAD_S, up_sign * GYRO_RAD_S
+        items: list[Item] = []
+        for index, accel, gyro, missing in pairs:
+            measured_s = last_s - (last - index) * step_s
+            if given_s is not None and measured_s <= given_s:  # the clock stood still between two looks
+                self.counts["stalled"] += 1
+                self._gap = True
+                continue
+            given_s = measured_s
+            items.append(
+                ImuSample(
+                    now,
+                    measured_s,
+                    (accel[forward] * a_f, accel[left] * a_l, accel[up] * a_u),
+                    (gyro[forward] * g_f, gyro[left] * g_l, gyro[up] * g_u),
+                    self._gap or missing,
+                )
+            )
+            self._gap = False
+        self._given_s, self._given_index = given_s, last
+        self.counts["samples"] += len(items)
+        return items
+
+    # ---------------------------------------------------------------------------------------------- bus
+
+    def _get(self, register: int, count: int) -> bytes:
+        data = self._bus.transfer(self._config.address, bytes((register,)), count)
+        if len(data) != count:
+            raise OSError(errno.EIO, f"{len(data)} bytes instead of {count}")
+        return data
+
+    def _put(self, register: int, value: int) -> None:
+        self._bus.transfer(self._config.address, bytes((register, value)), 0)

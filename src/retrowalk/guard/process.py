@@ -26,11 +26,11 @@ from retrowalk.devices.button import ButtonDriver
 from retrowalk.devices.lsm6dsox import Lsm6dsox
 from retrowalk.devices.touch import TouchDriver
 from retrowalk.devices.ultrasonic import Ultrasonic
-from retrowalk.errors import DeviceError, SensorError
+from retrowalk.errors import DeviceError, SensorError, WireError
 from retrowalk.guard.guard import Guard
 from retrowalk.guard.state import Kept, StateFile, StateSaver
 from retrowalk.platform import Clock, Platform, Step, boot_id, notify
-from retrowalk.wire import StateMessage, StateRequest, decode_local, encode
+from retrowalk.wire import StateMessage, StateRequest, decode, decode_local, encode
 
 log = logging.getLogger("retrowalk.guard")
 
@@ -155,11 +155,13 @@ def recall(platform: Platform, file: StateFile, wait_s: float = COURIER_COPY_WAI
         if not select.select([mailbox.fileno()], [], [], left)[0]:
             return None
         data = mailbox.receive()
-        message = decode_local(data) if data is not None else None
-        if isinstance(message, StateMessage):
-            from retrowalk.wire import decode
-
-            return decode(message.content, Kept) if message.content else None
+        try:
+            message = decode_local(data) if data is not None else None
+            if isinstance(message, StateMessage):
+                copy: Kept | None = decode(message.content, Kept) if message.content else None
+                return copy
+        except WireError:
+            return None  # a copy of another version: better to begin anew than to guess
     return None
 
 

@@ -103,6 +103,7 @@ class Companion:
         self._faults: set[tuple[str, str]] = set()
         self._courier_fault = ""
         self._voice_fault = ""
+        self._voice_frames = -1
         self._guarding_since_s: float | None = None
         self._guarding_last_s: float | None = None
         self._tick_due_s = math.inf
@@ -267,8 +268,11 @@ class Companion:
         now = self._now
         self._freshness.heard("voice", now)
         fault = item.fault
-        # A damaged bank still speaks with what is built in; without a device, or frozen, nothing is heard.
-        deaf = fault in ("no_device", "frozen")
+        # A damaged bank still speaks with what is built in, and a stand-in device may play: only frames that stand
+        # still mean that nothing is heard.
+        advanced = item.frames_played != self._voice_frames
+        self._voice_frames = item.frames_played
+        deaf = fault in ("no_device", "frozen") and not advanced
         if fault != self._voice_fault:
             if self._voice_fault:
                 self._fault_over(now, "voice", self._voice_fault)

@@ -156,13 +156,13 @@ class Recorder:
             self._fail(error, now)
 
     def _add(self, record: wire.Record, now: float) -> None:
-        assert self._writer is not None
-        channel = self._channels.get(record.channel) or self._register(record.channel)
+        if self._chunk_since_ns is not None and record.log_ns - self._chunk_since_ns >= CHUNK_S * 1e9:
+            self._flush(now)
+        if self._writer is None:
+            raise OSError(f"{self.directory}: no file to write to")  # the next part could not be opened
         if self._chunk_since_ns is None:
             self._chunk_since_ns, self._chunk_since_s = record.log_ns, now
-        elif record.log_ns - self._chunk_since_ns >= CHUNK_S * 1e9:
-            self._flush(now)
-            self._chunk_since_ns, self._chunk_since_s = record.log_ns, now
+        channel = self._channels.get(record.channel) or self._register(record.channel)
         self._writer.add_message(
             channel_id=channel,
             log_time=record.log_ns,

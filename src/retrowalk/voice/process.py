@@ -23,7 +23,7 @@ from retrowalk.core.samples import Item, VoicePhase
 from retrowalk.errors import BankError, SoundError, WireError
 from retrowalk.platform import Platform, Sound, no_wake, notify
 from retrowalk.voice import earcons
-from retrowalk.voice.bank import Bank, Builtin
+from retrowalk.voice.bank import OWN_PHRASES, Bank, Builtin
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ, Clip, Mixer, Progress
 
 log = logging.getLogger("retrowalk.voice")
@@ -82,6 +82,9 @@ class VoiceLoop:
         self._mailbox.wake = lambda: self.wake()
         self._mixer = Mixer(self._lookup, earcons.synthesise(config.voice.volume))
         self._builtin = Builtin(config.voice.volume)
+        for phrase in OWN_PHRASES:
+            if bank is None or bank.lookup(phrase, "") is None:
+                self._builtin.lookup(phrase)  # read now, not in the middle of a warning
         self._said: Clip | None = None
 
         self._bank = bank

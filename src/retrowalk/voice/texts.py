@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 
 from retrowalk.errors import BankError
 
@@ -23,12 +23,10 @@ class Texts:
     @classmethod
     def load(cls, language: str) -> Texts:
         """Reads a language.  Raises `BankError` if the program has no such language."""
-        folder = resources.files(__package__) / "texts"
+        folder = Path(__file__).parent / "texts"
         file = folder / f"{language}.toml"
         if not language.isalpha() or not file.is_file():
-            known = sorted(
-                entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-            )
+            known = sorted(entry.stem for entry in folder.glob("*.toml"))
             raise BankError(f"device.language = {language!r}: there are words in {', '.join(known)} only")
         tables = tomllib.loads(file.read_text("utf-8"))
         return cls(language, tables.pop("phrases"), tables.pop("blanks"), tables)

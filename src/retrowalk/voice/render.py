@@ -17,6 +17,7 @@ import time
 import wave
 from array import array
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -64,7 +65,8 @@ def render(job: RenderJob, *, time_limit_s: float = TIME_LIMIT_S) -> None:
             reasons.append(str(error))
         else:
             return
-    raise BankError(f"phrase {job.text!r} could not be rendered with voice {job.voice!r}: " + "; ".join(reasons))
+    why = "; ".join(dict.fromkeys(reasons))
+    raise BankError(f"phrase {job.text!r} could not be rendered with voice {job.voice!r}: {why}")
 
 
 def list_voices() -> tuple[VoiceInfo, ...]:
@@ -105,7 +107,7 @@ def _render_both(job: RenderJob) -> None:
         children = [_fork_render(job, file) for file in files]
         statuses = [os.waitpid(child, 0)[1] for child in children]
         if any(statuses):
-            raise BankError(f"pyttsx3 failed (status {statuses}): is voice {job.voice!r} one of `retrowalk voices`?")
+            sys.exit(1)  # they have said why
         (first, rate_hz), (second, _) = (_read_verified(file) for file in files)
         if abs(len(first) - len(second)) > LENGTH_TOLERANCE * len(first):
             raise BankError(f"two renders differ in length: {len(first)} and {len(second)} frames")
@@ -124,7 +126,7 @@ def _fork_render(job: RenderJob, file: Path) -> int:
         _save(job, file)
         status = 0
     except BaseException as error:
-        os.write(2, f"{error}\n".encode())
+        os.write(2, f"{str(error) or repr(error)}\n".encode())
     finally:
         os._exit(status)  # espeak hangs now and then when it is taken down; there is nothing to take down
 
@@ -139,8 +141,10 @@ def _save(job: RenderJob, file: Path) -> None:
     engine.setProperty("voice", job.voice)
     engine.setProperty("rate", job.rate_wpm)
     time.sleep(0.1)
-    if engine.getProperty("rate") != job.rate_wpm or not engine.getProperty("voice"):
-        raise BankError(f"espeak did not take rate {job.rate_wpm} and voice {job.voice!r}")
+    if engine.getProperty("rate") != job.rate_wpm:
+        raise BankError(f"espeak did not take rate {job.rate_wpm}")
+    if not _is_voice(job.voice.lower(), engine.getProperty("voice"), engine):
+        raise BankError(f"espeak has no voice {job.voice!r}: `retrowalk voices list` shows those it has")
     engine.save_to_file(job.text, str(file))
     engine.runAndWait()
     limit = time.monotonic() + FILE_LIMIT_S
@@ -148,6 +152,24 @@ def _save(job: RenderJob, file: Path) -> None:
         if time.monotonic() > limit:
             raise BankError("the sound file was not finished, or is empty")
         time.sleep(0.01)
+
+
+def _is_voice(wanted: str, taken: str | None, engine: Any) -> bool:
+    """Whether espeak took the voice asked for: it takes its default for a name it does not know, without a word."""
+    if not taken:
+        return False
+    base, _, variant = taken.partition("+")
+    wanted_base, _, wanted_variant = wanted.partition("+")
+    if variant != wanted_variant:
+        return False
+    if wanted_base in (base, base.rpartition("/")[2]):
+        return True
+    voices = [voice for voice in engine.getProperty("voices") if voice.id == base]
+    return any(wanted_base in (voice.name.lower(), *_languages(voice)) for voice in voices)
+
+
+def _languages(voice: Any) -> tuple[str, ...]:
+    return tuple(text.strip("\x00") for text in voice.languages or ())
 
 
 def _finished(file: Path) -> bool:
@@ -174,9 +196,7 @@ def _print_voices() -> None:
     import pyttsx3
 
     voices = pyttsx3.init("espeak").getProperty("voices")
-    found = [
-        VoiceInfo(voice.id, voice.name, tuple(text.strip("\x00") for text in voice.languages or ())) for voice in voices
-    ]
+    found = [VoiceInfo(voice.id, voice.name, _languages(voice)) for voice in voices]
     sys.stdout.buffer.write(msgspec.json.encode(found))
     sys.stdout.flush()
     os._exit(0)

@@ -1,0 +1,224 @@
+"""What the guard routes, keeps and hands over again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from retrowalk import wire
+from retrowalk.config import Config
+from retrowalk.core import events as ev
+from retrowalk.core import samples as sm
+from retrowalk.errors import SensorError
+from retrowalk.guard.guard import EVENTS_KEPT, Guard
+from retrowalk.guard.state import Kept
+from retrowalk.sim.scheduler import MemoryMail, VirtualClock
+
+
+class Felt:
+    """Stands for buzzer and vibration: remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[ev.Touch] = []
+
+    def touch(self, request: ev.Touch) -> None:
+        self.requests.append(request)
+
+
+class Shelf:
+    """Keeps the state in memory."""
+
+    def __init__(self) -> None:
+        self.kept: list[Kept] = []
+
+    def save(self, kept: Kept) -> None:
+        self.kept.append(kept)
+
+
+class Bench:
+    """A guard with the mailboxes of its neighbours, in virtual time."""
+
+    def __init__(self, kept: Kept | None = None, session: str = "s1") -> None:
+        self.mail = MemoryMail()
+        self.voice = self.mail.open("voice")
+        self.courier = self.mail.open("courier")
+        self.clock = VirtualClock()
+        self.felt = Felt()
+        self.shelf = Shelf()
+        self.guard = Guard(
+            Config(),
+            clock=self.clock,
+            mailbox=self.mail.open("guard"),
+            touch=self.felt,
+            saver=self.shelf,
+            session=session,
+            boot_id="boot",
+            started_wall="2026-01-01T00:00:00Z",
+        )
+        self.guard.begin(0.0, kept, 0.0)
+
+    def run(self, until_s: float) -> None:
+        """Lets time pass."""
+        due = self.clock.now()
+        while due <= until_s:
+            self.clock.reach(due)
+            _, next_due = self.guard.poll(due)
+            assert next_due > due, "the guard asks to be called again without time passing"
+            due = next_due
+        self.clock.reach(until_s)
+
+    def messages(self, box: Any, kind: type) -> list[Any]:
+        found = []
+        while (data := box.receive()) is not None:
+            message = wire.decode_local(data)
+            if isinstance(message, kind):
+                found.append(message)
+        return found
+
+
+def near(t: float, range_m: float) -> sm.RangeSample:
+    return sm.RangeSample(t, t - 0.01, "rear", sm.RangeStatus.VALID, range_m)
+
+
+def test_requests_to_speak_reach_the_voice() -> None:
+    """The first thing said is that the device checks itself."""
+    bench = Bench()
+    spoken = bench.messages(bench.voice, wire.SpeakMessage)
+    assert [message.phrase for message in spoken] == ["checking"]
+
+
+def test_signs_of_life_go_out_ten_times_a_second() -> None:
+    """Voice and courier can tell within half a second that the guard has died."""
+    bench = Bench()
+    bench.run(2.0)
+    beats = bench.messages(bench.voice, wire.KeepAlive)
+    assert 19 <= len(beats) <= 22
+    assert beats[0].guard_state == "checking"
+
+
+def test_events_are_kept_until_committed() -> None:
+    """An event goes out again until the courier has it on disk, then never again."""
+    bench = Bench()
+    first = bench.messages(bench.courier, wire.EventMessage)
+    assert first
+    bench.run(5.0)
+    again = bench.messages(bench.courier, wire.EventMessage)
+    assert first[0] in again
+    bench.mail.deliver("guard", wire.encode(wire.CommittedMessage("s1", 1_000)))
+    bench.run(20.0)
+    bench.messages(bench.courier, wire.EventMessage)
+    bench.mail.deliver("guard", wire.encode(wire.CommittedMessage("s1", 1_000)))
+    bench.run(26.0)
+    assert first[0] not in bench.messages(bench.courier, wire.EventMessage)
+
+
+def test_unconfirmed_alarms_survive_a_restart() -> None:
+    """What the courier had not confirmed when the guard died is handed over by the next guard."""
+    event = wire.EventMessage("old", 9, "fall.confirmed", "high", 1.0, 1.0, 3, {"fall": 1})
+    state = sm.SavedState(t_saved_s=1.0, guard_state="guarding", guarding_since_s=0.5)
+    bench = Bench(Kept(5, "old", "boot", 0.0, 0.0, state, [event]))
+    bench.run(1.0)
+    assert event in bench.messages(bench.courier, wire.EventMessage)
+
+
+def test_records_come_in_order_without_gap() -> None:
+    """Everything fed and everything said is numbered and handed over, the session first."""
+    bench = Bench()
+    for k in range(50):
+        t = 0.02 * k
+        bench.clock.reach(t)
+        bench.guard.take([near(t, 3.0)], t)
+        bench.guard.poll(t)
+    bench.run(3.0)
+    kinds: list[Any] = []
+    while (data := bench.courier.receive()) is not None:
+        kinds.append(wire.decode_local(data))
+    session = next(i for i, m in enumerate(kinds) if isinstance(m, wire.Session))
+    records = next(i for i, m in enumerate(kinds) if isinstance(m, wire.RecordsMessage))
+    assert session < records
+    numbers = [r.sequence for m in kinds if isinstance(m, wire.RecordsMessage) for r in m.records]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 50
+
+
+def test_a_courier_that_is_away_loses_nothing() -> None:
+    """Records wait while nobody takes them, and the session is told again."""
+    bench = Bench()
+    bench.courier.close()
+    bench.run(3.0)
+    bench.courier = bench.mail.open("courier")
+    bench.run(5.0)
+    kinds: list[Any] = []
+    while (data := bench.courier.receive()) is not None:
+        kinds.append(wire.decode_local(data))
+    assert any(isinstance(m, wire.Session) for m in kinds)
+    numbers = [r.sequence for m in kinds if isinstance(m, wire.RecordsMessage) for r in m.records]
+    assert numbers[0] == 1
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_failing_step_is_told_once_and_when_it_is_over() -> None:
+    """A driver that raises again and again is one fault, and its next reading ends it."""
+    bench = Bench()
+    for k in range(5):
+        bench.guard.step_failed("button", SensorError("absent", "no pin"), 0.1 * k)
+    bench.guard.take([sm.ButtonEdge(0.6, 0.6, False)], 0.6, "button")
+    bench.run(1.0)
+    events = [m.type for m in bench.messages(bench.courier, wire.EventMessage)]
+    assert events.count("fault.raised") == 1
+    assert events.count("fault.cleared") == 1
+
+
+def test_time_never_goes_back() -> None:
+    """Items of two threads may arrive crossed; the Companion sees rising times, and so does the recording."""
+    bench = Bench()
+    bench.guard.take([near(1.0, 3.0)], 1.0)
+    bench.guard.take([near(0.9, 3.0)], 1.0)
+    bench.run(2.0)
+    stamps = [r.log_ns for m in bench.messages(bench.courier, wire.RecordsMessage) for r in m.records]
+    assert stamps == sorted(stamps)
+
+
+def test_the_least_important_is_forgotten_first() -> None:
+    """With nobody to take them, events are bounded, and an alarm is not among those that go."""
+    bench = Bench()
+    bench.guard.take([sm.ButtonEdge(1.0, 1.0, True), sm.Tick(4.5), sm.ButtonEdge(5.0, 5.0, False)], 5.0)
+    for k in range(EVENTS_KEPT + 100):
+        bench.guard.take([sm.Command(6.0 + 0.01 * k, str(k), "dance", {})], 6.0)
+    kept = bench.guard._events  # the bound is what is tested; nothing outside shows it
+    assert len(kept) <= EVENTS_KEPT
+    assert "sos.raised" in {message.type for message in kept.values()}
+
+
+def test_garbage_in_the_mailbox_is_ignored() -> None:
+    """Whatever arrives, the guard goes on."""
+    bench = Bench()
+    for data in (b"", b"{}", b"\xff\xfe", b'{"kind":"keepalive"}', b'{"kind":"nonsense"}'):
+        bench.mail.deliver("guard", data)
+    bench.run(1.0)
+    assert bench.messages(bench.voice, wire.KeepAlive)
+
+
+def test_whoever_watches_gets_the_status() -> None:
+    """A display asks and is served five times a second, for five seconds."""
+    bench = Bench()
+    display = bench.mail.open("display")
+    bench.mail.deliver("guard", wire.encode(wire.Watch("display")))
+    bench.run(10.0)
+    statuses = bench.messages(display, wire.Status)
+    assert 24 <= len(statuses) <= 27
+    assert statuses[0].guard_state == "checking"
+
+
+@pytest.mark.parametrize("reason", ["service", "person"])
+def test_a_stop_says_goodbye_and_ends(reason: str) -> None:
+    """A clean stop is announced, then the guard is finished within a few seconds."""
+    bench = Bench()
+    bench.mail.deliver("guard", wire.encode(wire.StopMessage(reason)))
+    bench.run(1.0)
+    assert not bench.guard.finished
+    assert "stopping" in [m.phrase for m in bench.messages(bench.voice, wire.SpeakMessage)]
+    bench.run(6.0)
+    assert bench.guard.finished
+    assert bench.guard.stop_reason == reason

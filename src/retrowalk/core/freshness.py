@@ -9,6 +9,10 @@ from retrowalk.config import Freshness as Knobs
 
 START_GRACE_S = 0.6
 """A sensor that has not spoken this long after the session began is absent (it is named within 1 s)."""
+PROCESS_GRACE_S = 4.0
+"""The voice and the courier are processes of their own and may take a while to come up."""
+BACK_AFTER_S = 0.5
+"""A lost sensor is back when it has given readings for so long without a pause."""
 
 
 @dataclass(slots=True)
@@ -17,9 +21,13 @@ class Part:
 
     name: str
     lost_after_s: float
+    process: bool = False
+    """A process beats now and then; a sensor gives samples all the time."""
     last_s: float | None = None
     """Last sign of life, received time."""
     lost: bool = False
+    back_since_s: float | None = None
+    """While lost: since when it has been giving signs of life without a pause."""
     cause: str = ""
     """What was last reported to be wrong with it."""
 
@@ -30,8 +38,8 @@ class Freshness:
     def __init__(self, knobs: Knobs, sensors: tuple[str, ...]) -> None:
         self._degraded_after_s = knobs.degraded_after_s
         self.parts: dict[str, Part] = {name: Part(name, knobs.lost_after_s) for name in sensors}
-        self.parts["voice"] = Part("voice", knobs.voice_lost_after_s)
-        self.parts["courier"] = Part("courier", knobs.courier_lost_after_s)
+        self.parts["voice"] = Part("voice", knobs.voice_lost_after_s, process=True)
+        self.parts["courier"] = Part("courier", knobs.courier_lost_after_s, process=True)
         self._start_s: float | None = None
 
     def begin(self, now: float) -> None:
@@ -42,12 +50,18 @@ class Freshness:
     def heard(self, name: str, now: float) -> bool:
         """A sign of life; returns whether the part had been lost."""
         part = self.parts[name]
-        part.last_s = now
-        was_lost = part.lost
+        before, part.last_s = part.last_s, now
+        if not part.lost:
+            return False
+        if part.back_since_s is None or before is None or now - before > self._degraded_after_s:
+            part.back_since_s = now
+        # A loose plug answers now and then: it is back when it has answered for a while.
+        if not part.process and now - part.back_since_s < BACK_AFTER_S:
+            return False
         part.lost = False
-        if was_lost:
-            part.cause = ""
-        return was_lost
+        part.back_since_s = None
+        part.cause = ""
+        return True
 
     def limit_s(self, part: Part) -> float:
         """The instant from which the part counts as lost."""
@@ -55,9 +69,7 @@ class Freshness:
             return part.last_s + part.lost_after_s
         if self._start_s is None:
             return math.inf
-        # The voice and the courier are processes of their own and may take a while to come up.
-        grace = START_GRACE_S if part.name not in ("voice", "courier") else START_GRACE_S + part.lost_after_s + 4.0
-        return self._start_s + grace
+        return self._start_s + (PROCESS_GRACE_S + part.lost_after_s if part.process else START_GRACE_S)
 
     def deadline(self) -> float:
         """When the next part will be lost if it stays silent."""
@@ -82,4 +94,5 @@ class Freshness:
             return "lost"
         if part.last_s is None:
             return "starting"
-        return "degraded" if now - part.last_s > self._degraded_after_s and part.lost_after_s <= 2.0 else "ok"
+        late = not part.process and now - part.last_s > self._degraded_after_s
+        return "degraded" if late else "ok"

@@ -1,0 +1,332 @@
+"""The service files: what systemd itself says of them, and the promises they must keep.
+
+Run without systemd as first process: what is read here is not the same as a Pi that boots.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from retrowalk.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+SYSTEMD = ROOT / "systemd"
+PROCESSES = ("guard", "voice", "courier")
+UNITS = (*PROCESSES, "bank")
+PROGRAM = "/opt/retrowalk/bin/retrowalk"
+CONFIG = "/etc/retrowalk/retrowalk.toml"
+
+
+def settings(file: Path) -> dict[str, list[str]]:
+    """Every setting of a unit file as `Section.Key`, with its values in order."""
+    found: dict[str, list[str]] = {}
+    section = ""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(f"{section}.{key}", []).append(value)
+    return found
+
+
+def unit(name: str) -> dict[str, list[str]]:
+    return settings(SYSTEMD / f"retrowalk-{name}.service")
+
+
+def words(name: str, *keys: str) -> set[str]:
+    """All words of these settings of a unit."""
+    return {word for key in keys for value in unit(name).get(key, []) for word in value.split()}
+
+
+def seconds(name: str, key: str) -> float:
+    (value,) = unit(name)[f"Service.{key}"]
+    return float(value)
+
+
+def tool(name: str) -> str:
+    """The path of one of systemd's tools; the test is left out without it, except where everything must be tested."""
+    path = shutil.which(name)
+    if path is None:
+        reason = f"{name} is missing: apt-get install systemd"
+        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def said(*command: str | Path) -> str:
+    """What a command that must succeed writes, both outputs together."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+# ------------------------------------------------------------------------------------ what systemd says
+
+
+@pytest.mark.process
+def test_systemd_finds_nothing_wrong(tmp_path):
+    """systemd-analyze verify is quiet about the target and all units"""
+    analyze = tool("systemd-analyze")
+    for file in [*SYSTEMD.glob("*.service"), *SYSTEMD.glob("*.target")]:
+        # Nothing is installed here, so another program stands in for retrowalk.
+        text = file.read_text(encoding="utf-8").replace(PROGRAM, "/bin/true")
+        (tmp_path / file.name).write_text(text, encoding="utf-8")
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == len(UNITS) + 1
+    assert said(analyze, "verify", "--man=no", *files) == ""
+
+
+@pytest.mark.process
+def test_verify_would_notice(tmp_path):
+    """The check above is not quiet about a misspelt setting"""
+    analyze = tool("systemd-analyze")
+    broken = tmp_path / "retrowalk-guard.service"
+    text = (SYSTEMD / broken.name).read_text(encoding="utf-8").replace(PROGRAM, "/bin/true")
+    broken.write_text(text.replace("WatchdogSec=", "WachdogSec="), encoding="utf-8")
+    assert "WachdogSec" in said(analyze, "verify", "--man=no", broken)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        # What is left: the host's root directory and local sockets for all, devices and their groups for two, ...
+        pytest.param("guard", 1.0, id="guard"),
+        pytest.param("voice", 1.0, id="voice"),
+        # ... the network, with a broker that may be anywhere, for one.
+        pytest.param("courier", 1.5, id="courier"),
+        pytest.param("bank", 1.0, id="bank"),
+    ],
+)
+def test_exposure(name, limit):
+    """systemd's own score of what a unit could do to the machine stays low (0 is best, 10 worst)"""
+    analyze = tool("systemd-analyze")
+    report = said(analyze, "security", "--offline=true", "--no-pager", SYSTEMD / f"retrowalk-{name}.service")
+    score = re.search(r"Overall exposure level for \S+: ([0-9.]+)", report)
+    assert score, report
+    assert float(score[1]) <= limit, report
+
+
+@pytest.mark.process
+def test_user_and_folders_can_be_made(tmp_path):
+    """sysusers and tmpfiles make the user, the groups and the folders with their modes"""
+    sysusers, tmpfiles = tool("systemd-sysusers"), tool("systemd-tmpfiles")
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    said(sysusers, f"--root={tmp_path}", SYSTEMD / "sysusers.d" / "retrowalk.conf")
+    passwd, group = etc / "passwd", etc / "group"
+    assert re.search(r"^retrowalk:x:\d+:\d+:retrowalk:/var/lib/retrowalk:/usr/sbin/nologin$", passwd.read_text(), re.M)
+    groups = {line.split(":")[0]: line.rpartition(":")[2] for line in group.read_text().splitlines()}
+    assert groups == {"gpio": "", "i2c": "", "audio": "", "retrowalk": ""}  # nobody is a member
+
+    # Only root may give folders away, so the new user is whoever runs the test.
+    me, mine = str(os.getuid()), str(os.getgid())
+    passwd.write_text(re.sub(r":x:\d+:\d+:", f":x:{me}:{mine}:", passwd.read_text()))
+    group.write_text(re.sub(r"^retrowalk:x:\d+", f"retrowalk:x:{mine}", group.read_text(), flags=re.M))
+    said(tmpfiles, f"--root={tmp_path}", "--create", SYSTEMD / "tmpfiles.d" / "retrowalk.conf")
+    modes = {folder: (tmp_path / folder).stat().st_mode & 0o7777 for folder in ("run/retrowalk", "var/lib/retrowalk")}
+    assert modes == {"run/retrowalk": 0o750, "var/lib/retrowalk": 0o750}
+    assert (etc / "retrowalk").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.process
+def test_udev_rules_are_well_formed():
+    """udevadm finds nothing wrong with the rules, where it is new enough to look"""
+    udevadm = shutil.which("udevadm")
+    if udevadm is None:
+        pytest.skip("udevadm is missing: apt-get install udev")
+    asked = subprocess.run([udevadm, "verify", "--help"], capture_output=True, timeout=60, check=False)
+    if asked.returncode != 0:
+        pytest.skip("udevadm verify came with systemd 254")
+    said(udevadm, "verify", "--resolve-names=never", SYSTEMD / "udev" / "rules.d" / "60-retrowalk.rules")
+
+
+# ------------------------------------------------------------------------------------------- promises
+
+
+def test_target_brings_everything():
+    """Enabling retrowalk.target is all that is needed at power-on"""
+    target = settings(SYSTEMD / "retrowalk.target")
+    assert {word for value in target["Unit.Wants"] for word in value.split()} == {
+        f"retrowalk-{name}.service" for name in UNITS
+    }
+    assert target["Install.WantedBy"] == ["multi-user.target"]
+    assert not {"Unit.Requires", "Unit.After"} & set(target)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_target_restarts_everything(name):
+    """Restarting the target restarts each unit, so that one command applies a changed configuration"""
+    assert unit(name)["Unit.PartOf"] == ["retrowalk.target"]
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_process_is_kept_alive(name):
+    """Each process says when it serves, is watched, and is started again for ever after a second"""
+    expected = {
+        "Service.Type": "notify",
+        "Service.NotifyAccess": "main",
+        "Service.ExecStart": f"{PROGRAM} {name} --config {CONFIG}",
+        "Service.Restart": "always",
+        "Service.RestartSec": "1",
+        "Unit.StartLimitIntervalSec": "0",
+    }
+    assert {key: unit(name)[key] for key in expected} == {key: [value] for key, value in expected.items()}
+
+
+def test_guard_is_back_soon():
+    """A guard that hangs is noticed within 2 to 5 s and ended within 1 s more"""
+    assert 2 <= seconds("guard", "WatchdogSec") <= 5
+    assert seconds("guard", "TimeoutAbortSec") <= 1
+
+
+@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("key", ["Requires", "Requisite", "BindsTo", "Upholds", "JoinsNamespaceOf", "After"])
+def test_nobody_waits_for_another(name, key):
+    """No unit needs another, the right time or a network that is up; only the courier is ordered after what it uses"""
+    allowed = {"network.target", "mosquitto.service"} if (name, key) == ("courier", "After") else set()
+    assert words(name, f"Unit.{key}") == allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "groups"),
+    [
+        pytest.param("guard", {"char-gpiochip", "char-i2c"}, {"gpio", "i2c"}, id="guard: pins and I2C"),
+        pytest.param("voice", {"char-alsa"}, {"audio"}, id="voice: sound"),
+        pytest.param("courier", set(), set(), id="courier: none"),
+        pytest.param("bank", set(), set(), id="bank: none"),
+    ],
+)
+def test_devices(name, devices, groups):
+    """A process has the devices it owns, and the groups they belong to, and no others"""
+    assert unit(name)["Service.DevicePolicy"] == ["closed"]
+    assert words(name, "Service.DeviceAllow") - {"rw"} == devices
+    assert words(name, "Service.SupplementaryGroups") == groups
+    # PrivateDevices=yes hides the devices of DeviceAllow=, too.
+    assert unit(name).get("Service.PrivateDevices", ["no"]) == (["no"] if devices else ["yes"])
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_network(name):
+    """Only the courier reaches a network; the others have local sockets"""
+    families = words(name, "Service.RestrictAddressFamilies")
+    if name == "courier":
+        assert families == {"AF_UNIX", "AF_INET", "AF_INET6"}
+        assert "Service.PrivateNetwork" not in unit(name)
+    else:
+        assert families == {"AF_UNIX"}
+        assert unit(name)["Service.PrivateNetwork"] == ["yes"]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_one_user(name):
+    """All run as the one user that sysusers makes"""
+    assert unit(name)["Service.User"] == unit(name)["Service.Group"] == ["retrowalk"]
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_run_directory_survives_restarts(name):
+    """Sockets and the guard's state are in one directory that stays when a process is started again"""
+    run = {key: unit(name)[f"Service.RuntimeDirectory{key}"] for key in ("", "Mode", "Preserve")}
+    assert run == {"": ["retrowalk"], "Mode": ["0750"], "Preserve": ["yes"]}
+
+
+def test_who_may_write_to_the_card():
+    """Courier and bank keep things on disk; guard and voice cannot"""
+    assert [name for name in UNITS if "Service.StateDirectory" in unit(name)] == ["courier", "bank"]
+    for name in UNITS:
+        assert unit(name)["Service.ProtectSystem"] == ["strict"]
+        assert "Service.ReadWritePaths" not in unit(name)
+
+
+def test_lgpio_finds_a_place_for_its_fifo():
+    """The guard's working directory can be written to, or lgpio fails when it is imported"""
+    assert unit("guard")["Service.WorkingDirectory"] == ["/run/retrowalk"]
+    assert "LG_WD=/run/retrowalk" in unit("guard")["Service.Environment"]
+
+
+def test_gpiozero_can_tell_the_pi():
+    """/proc/cpuinfo is not hidden from the guard"""
+    assert unit("guard")["Service.ProcSubset"] == ["all"]
+
+
+def test_voice_and_bank_mean_the_same_phrases():
+    """The voice reads the phrases where retrowalk-bank puts them"""
+    assert unit("voice")["Service.Environment"][-1] == unit("bank")["Service.Environment"][-1]
+
+
+@pytest.mark.parametrize("key", ["CPUWeight", "Nice", "IOSchedulingPriority", "OOMScoreAdjust"])
+def test_guard_comes_first(key):
+    """Processor, card and memory go to the guard, then to the voice, then to what is slow"""
+    order = [float(unit(name).get(f"Service.{key}", ["0"])[0]) for name in PROCESSES]
+    assert order == sorted(order, reverse=key == "CPUWeight")
+    assert len(set(order)) == len(order)
+
+
+def test_sandbox_is_the_same_everywhere():
+    """The common part of the sandbox does not drift apart"""
+    parts = {
+        (SYSTEMD / f"retrowalk-{name}.service").read_text(encoding="utf-8").partition("# --- the sandbox")[2]
+        for name in UNITS
+    }
+    assert len(parts) == 1
+    assert "MemoryDenyWriteExecute=yes" in parts.pop()
+
+
+def test_every_group_has_its_devices():
+    """The groups of the guard own its devices by udev, also where the distribution has no such rule"""
+    rules = (SYSTEMD / "udev" / "rules.d" / "60-retrowalk.rules").read_text(encoding="utf-8")
+    assert set(re.findall(r'GROUP="(\w+)", MODE="0660"', rules)) == words("guard", "Service.SupplementaryGroups")
+
+
+# ------------------------------------------------------------------------------------------- boot files
+
+
+def boot_lines() -> list[str]:
+    lines = (ROOT / "firmware" / "boot" / "config.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_boot_file_is_for_every_pi():
+    """Appended to a file that ends in a section for one model, the lines still hold for all"""
+    assert boot_lines()[0] == "[all]"
+    assert sum(line.startswith("[") for line in boot_lines()) == 1
+
+
+def test_boot_file_has_bus_and_watchdog():
+    """I2C runs at 400 kHz, and the hardware watchdog that systemd feeds is on"""
+    assert {"dtparam=i2c_arm=on", "dtparam=i2c_arm_baudrate=400000", "dtparam=watchdog=on"} <= set(boot_lines())
+    manager = settings(SYSTEMD / "system.conf.d" / "50-retrowalk.conf")
+    (limit,) = manager["Manager.RuntimeWatchdogSec"]
+    assert float(limit.removesuffix("s")) <= 15  # what the Pi's timer can count to
+    assert (SYSTEMD / "modules-load.d" / "retrowalk.conf").read_text(encoding="utf-8").splitlines()[-1] == "i2c-dev"
+
+
+def test_boot_file_and_default_pins_agree():
+    """From power-on the pins of the default configuration are quiet: outputs low, the button not pressed"""
+    states = {
+        int(pin): state
+        for line in boot_lines()
+        if line.startswith("gpio=")
+        for pins, state in [line.removeprefix("gpio=").split("=")]
+        for pin in pins.split(",")
+    }
+    default = Config()
+    (rear,) = default.range_sensor
+    assert states == {
+        rear.trigger_pin: "op,dl",
+        default.buzzer.pin: "op,dl",
+        default.vibration.pin: "op,dl",
+        rear.echo_pin: "ip,pd",
+        default.button.pin: "ip,pu",
+    }

@@ -163,7 +163,7 @@ class Outbox:
             "INSERT INTO outbox (id, rank, session, number, type, priority, mono_s, boot_id, wall_s, clock, data)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                event_id(self._owner, event.session, event.number),
+                self.id_of(event.session, event.number),
                 RANKS.get(event.priority, RANKS[Priority.HIGH]),  # unknown: better too early than too late
                 event.session,
                 event.number,
@@ -347,6 +347,10 @@ class Outbox:
         db.execute("INSERT OR REPLACE INTO meta VALUES ('dropped', ?)", (self.dropped,))
 
     # --------------------------------------------------------------------------------------------- asking
+
+    def id_of(self, session: str, number: int) -> str:
+        """The name of an event, as it is published."""
+        return event_id(self._owner, session, number)
 
     def waiting(self, now: float) -> int:
         """How many events are committed and not delivered."""

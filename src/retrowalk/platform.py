@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,59 @@ def real_pin_factory() -> Any:
         raise DeviceError(
             f"GPIO pins cannot be opened (is the working directory writable, are you in group gpio?): {error}"
         ) from error
+
+
+class LazyBus:
+    """A bus that is opened when it is first used, and tried again at every use until it can be.
+
+    A guard whose bus is not there yet must come up all the same, and say so: `transfer` raises what the opening did.
+    """
+
+    def __init__(self, open_bus: Callable[[], I2CBus]) -> None:
+        self._open_bus = open_bus
+        self._bus: I2CBus | None = None
+
+    def transfer(self, address: int, write: bytes, read: int) -> bytes:
+        if self._bus is None:
+            self._bus = self._open_bus()
+        return self._bus.transfer(address, write, read)
+
+    def close(self) -> None:
+        if self._bus is not None:
+            self._bus.close()
+        self._bus = None
+
+
+class LazyPins:
+    """A pin factory that is opened when a pin is first asked for, and tried again each time until it can be.
+
+    `open_factory` raises `DeviceError` when it cannot; every driver then names its part as absent and tries again.
+    """
+
+    def __init__(self, open_factory: Callable[[], Any]) -> None:
+        self._open_factory = open_factory
+        self._factory: Any = None
+        self._lock = threading.Lock()  # each driver has a thread; the chip is opened once
+
+    def _opened(self) -> Any:
+        with self._lock:
+            if self._factory is None:
+                self._factory = self._open_factory()
+            return self._factory
+
+    def pin(self, name: Any) -> Any:
+        return self._opened().pin(name)
+
+    def ticks(self) -> Any:
+        return self._opened().ticks()
+
+    def ticks_diff(self, later: Any, earlier: Any) -> Any:
+        return self._opened().ticks_diff(later, earlier)
+
+    def close(self) -> None:
+        if self._factory is not None:
+            self._factory.close()
+        self._factory = None
 
 
 # ------------------------------------------------------------------------------------------------- sound

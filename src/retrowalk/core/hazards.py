@@ -214,6 +214,8 @@ class RearHazard:
         collision = self._collision
         still = closing is not None and abs(closing) < collision.moving_m_s
         level = collision_level(range_m, speed, self._walker, collision)
+        if closing is None and level < Level.WARNING:
+            level = Level.NONE  # two echoes may be the ground; what is not yet urgent waits for the third
         if closing is not None and closing <= -collision.moving_m_s:
             level = Level.NONE  # walking away from it
         level = self._quieten(now, level, still, range_m)

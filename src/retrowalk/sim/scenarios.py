@@ -1,0 +1,220 @@
+"""Scripted walks: what happens when, what must be heard and published by when, and what must not.
+
+A scenario is data.  Its actions move the simulated world; its expectations are judged on what the walker's ear took in
+from the sound frames, on what a stranger's MQTT client received and on where the walker ended up: never on what the
+program says of itself.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from retrowalk.core.falls import LOOK_UNTIL_S
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The ear recognised a clip: an earcon by its name, a phrase as `phrase` or `phrase:value`."""
+
+    key: str
+    start_s: float
+    end_s: float
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A message a client of the broker received."""
+
+    t_s: float
+    topic: str
+    payload: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What a finished walk left behind, seen from outside."""
+
+    heard: Sequence[Heard]
+    published: Sequence[Published]
+    felt: Sequence[tuple[float, str]]
+    """When the walker felt `vibration` or heard the `buzzer` begin."""
+    contacts: Sequence[float]
+    """Times at which the walker touched an obstacle."""
+    smallest_gap_m: float
+    impact_s: float | None
+    """When the body hit the ground."""
+    waiting: int | None = None
+    """Events the outbox still held at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """At `t_s` the world does `name` with `args` (a method of `sim.stage.Stage`)."""
+
+    t_s: float
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Judgement of one expectation."""
+
+    text: str
+    met: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A stretch of the walk, for the display."""
+
+    from_s: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One scripted walk of `duration_s`, drawn from a seed."""
+
+    name: str
+    duration_s: float
+    actions: tuple[Action, ...]
+    scenes: tuple[Scene, ...]
+    marks: dict[str, float]
+    """Instants the expectations speak of."""
+
+    def scene(self, now: float) -> str:
+        """Title of what is going on."""
+        title = ""
+        for scene in self.scenes:
+            if scene.from_s <= now:
+                title = scene.title
+        return title
+
+
+def demo(seed: int) -> Scenario:
+    """The 90-second walk: clear path, a wall, somebody stepping behind, leaning back, a fall and its alarm."""
+    draw = random.Random(f"scenario:{seed}")
+    speed = draw.uniform(0.42, 0.52)
+    wall_m = draw.uniform(6.6, 7.2)
+    hand_s = draw.uniform(4.0, 4.4)
+    walk_s = draw.uniform(11.0, 11.5)
+    away_s = walk_s + wall_m / speed + 3.0  # the walker has stopped by then, and walks forward again
+    again_s = away_s + 7.5
+    person_s = again_s + draw.uniform(3.0, 3.5)
+    leaves_s = person_s + 5.0
+    lean_s = leaves_s + draw.uniform(3.2, 3.6)
+    fall_s = lean_s + 4.2
+    actions = (
+        Action(0.0, "stand"),
+        Action(hand_s, "hand_behind", {"seconds": 1.2}),
+        Action(walk_s, "place", {"kind": "wall", "name": "wall", "behind_m": wall_m}),
+        Action(walk_s, "walk", {"speed_m_s": speed}),
+        Action(away_s, "walk", {"speed_m_s": -0.65}),
+        Action(again_s - 1.0, "remove", {"name": "wall"}),
+        Action(again_s - 1.0, "stand"),
+        Action(again_s, "walk", {"speed_m_s": speed}),
+        Action(person_s, "place", {"kind": "person_jacket", "name": "person", "behind_m": 1.6}),
+        Action(leaves_s, "remove", {"name": "person"}),
+        Action(leaves_s, "stand"),
+        Action(lean_s, "lean_back", {"degrees": draw.uniform(12.0, 15.0), "seconds": 2.4}),
+        Action(fall_s, "fall"),
+    )
+    scenes = (
+        Scene(0.0, "Standing still: the device checks itself"),
+        Scene(hand_s - 0.5, "A hand is held behind, and taken away"),
+        Scene(walk_s, "Walking backward, the path is clear"),
+        Scene(walk_s + (wall_m - 3.2) / speed, "A wall comes nearer"),
+        Scene(away_s, "Walking forward, away from the wall"),
+        Scene(again_s, "Walking backward again"),
+        Scene(person_s, "Somebody steps behind the walker"),
+        Scene(leaves_s, "The person leaves"),
+        Scene(lean_s, "Leaning back too far"),
+        Scene(fall_s, "A fall, and nobody presses the button"),
+        Scene(fall_s + 33.0, "The caregiver is alerted"),
+    )
+    marks = {
+        "hand": hand_s,
+        "walk": walk_s,
+        "wall_near": walk_s + (wall_m - 1.6) / speed,
+        "away": away_s,
+        "again": again_s,
+        "person": person_s,
+        "leaves": leaves_s,
+        "lean": lean_s,
+        "fall": fall_s,
+        "speed": speed,
+    }
+    return Scenario("demo", 90.0, actions, scenes, marks)
+
+
+def judge(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    """Judges the demo's expectations."""
+    heard, marks = evidence.heard, scenario.marks
+    results: list[Met] = []
+
+    def must_hear(text: str, keys: Iterable[str], from_s: float, by_s: float) -> Heard | None:
+        keys = set(keys)
+        found = next((h for h in heard if h.key in keys and from_s <= h.start_s <= by_s), None)
+        detail = f"heard at {found.start_s:.2f} s" if found else f"not heard between {from_s:.1f} and {by_s:.1f} s"
+        results.append(Met(text, found is not None, detail))
+        return found
+
+    def must_not_hear(text: str, keys: Iterable[str], from_s: float, to_s: float) -> None:
+        keys = set(keys)
+        found = [h for h in heard if h.key.split(":")[0] in keys and from_s <= h.start_s <= to_s]
+        detail = ", ".join(f"{h.key} at {h.start_s:.2f} s" for h in found[:3]) or "nothing of the kind"
+        results.append(Met(text, not found, detail))
+
+    def must_be_published(text: str, kind: str, from_s: float, by_s: float) -> None:
+        found = [p for p in evidence.published if p.payload.get("type") == f"io.retrowalk.{kind}"]
+        late = next((p for p in found if from_s <= p.t_s <= by_s), None)
+        detail = f"received at {late.t_s:.2f} s" if late else f"{len(found)} received, none by {by_s:.1f} s"
+        results.append(Met(text, late is not None, detail))
+
+    must_hear('"Guarding" after the check, before the walk', {"guarding"}, marks["hand"], marks["walk"] + 0.5)
+    must_hear("the guarding tick on the clear path", {"tick"}, marks["walk"], marks["wall_near"])
+    must_not_hear(
+        "no warning on the clear path", {"stop", "warning", "touching"}, marks["walk"] - 1.0, marks["wall_near"] - 4.0
+    )
+    must_hear(
+        "the warning of the wall, in time to stop",
+        {"warning"},
+        marks["wall_near"] - 3.0,
+        marks["wall_near"] + 0.6,
+    )
+    must_hear('"Stop" for the wall', {"stop"}, marks["wall_near"] - 3.0, marks["wall_near"] + 1.0)
+    must_hear("a warning within 0.6 s of the person", {"warning"}, marks["person"], marks["person"] + 0.6)
+    must_hear("words about the lean", {"lean_back"}, marks["lean"], marks["lean"] + 3.0)
+    touched = ", ".join(f"{t:.2f} s" for t in evidence.contacts[:3])
+    results.append(
+        Met(
+            "the walker touches nothing",
+            not evidence.contacts,
+            f"touched at {touched}" if touched else f"nearest {evidence.smallest_gap_m:.2f} m",
+        )
+    )
+    felt = [t for t, what in evidence.felt if what == "vibration" and marks["wall_near"] - 3.0 <= t <= marks["away"]]
+    results.append(Met("the warning is felt, too", bool(felt), f"{len(felt)} pulses"))
+    impact = evidence.impact_s
+    if impact is None:
+        results.append(Met("the walker falls", False, "no impact"))
+        return results
+    asked = must_hear("the question within 5 s of the impact", {"fall_question"}, impact, impact + 5.0)
+    counts = [h for h in heard if h.key.startswith("countdown:") and h.start_s > impact]
+    said = [int(h.key.split(":")[1]) for h in counts]
+    falling = said == sorted(said, reverse=True) and len(set(said)) >= 6
+    results.append(Met("the countdown is heard, and falls", falling, f"{said}"))
+    start = asked.start_s if asked else impact + LOOK_UNTIL_S
+    must_be_published("fall.suspected reaches the caregiver's side", "fall.suspected", impact, impact + 5.0)
+    must_be_published("fall.confirmed after the countdown", "fall.confirmed", start + 28.0, start + 32.5)
+    must_hear('"Your caregiver has been told"', {"caregiver_told"}, start + 28.0, scenario.duration_s)
+    must_not_hear("no sensor or part is called broken", {"sensor_lost", "fault", "guard_silent"}, 0.0, 90.0)
+    if evidence.waiting is not None:
+        results.append(Met("no event is left waiting", evidence.waiting == 0, f"{evidence.waiting} waiting"))
+    return results

@@ -32,9 +32,6 @@ BACK_OFF_MAX_S = 300.0
 REOPEN_S = 2.0
 """A file that cannot be used is tried again after this time."""
 
-SETTLE_S = 10.0
-"""An unknown session that does not begin at its first number is believed to begin at the lowest seen in this time."""
-
 ROW_OVERHEAD_BYTES = 300
 """Room of a row besides its data: the other columns and the indexes, measured."""
 
@@ -61,6 +58,8 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS order_of_sending ON outbox (rank DESC, seq);
 CREATE TABLE IF NOT EXISTS session (session TEXT PRIMARY KEY, committed INTEGER NOT NULL);
+-- Numbers above `committed` that came while lower ones had not come.
+CREATE TABLE IF NOT EXISTS beyond (session TEXT, number INTEGER, PRIMARY KEY (session, number)) WITHOUT ROWID;
 -- Attempts need not survive a restart: nothing is synced to the card for a retry.
 CREATE TEMP TABLE IF NOT EXISTS tried (seq INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, next_try REAL NOT NULL);
 """
@@ -130,7 +129,6 @@ class Outbox:
         self._bytes = 0
         self._highest_sent = 0
         self._latest_ack = 0
-        self._unsettled: dict[str, tuple[float, int]] = {}
         self._db: sqlite3.Connection | None = None
         self._reopen_at = -1e300
         try:
@@ -147,17 +145,14 @@ class Outbox:
     def commit_all(self, events: Sequence[tuple[wire.EventMessage, Stamp]], now: float) -> list[int]:
         """Puts events on disk in one transaction; returns their `seq`, 0 for one that was delivered long ago."""
         with self._transaction(now) as db:
-            return [self._insert(db, event, stamp, now) for event, stamp in events]
+            return [self._insert(db, event, stamp) for event, stamp in events]
 
-    def _insert(self, db: sqlite3.Connection, event: wire.EventMessage, stamp: Stamp, now: float) -> int:
-        known = db.execute(
-            "SELECT seq FROM outbox WHERE session = ? AND number = ?", (event.session, event.number)
-        ).fetchone()
-        if known:
-            return int(known[0])
-        committed = self._committed(db, event.session)
-        if committed is not None and event.number <= committed:
-            return 0
+    def _insert(self, db: sqlite3.Connection, event: wire.EventMessage, stamp: Stamp) -> int:
+        if not self._is_new(db, event.session, event.number):
+            row = db.execute(
+                "SELECT seq FROM outbox WHERE session = ? AND number = ?", (event.session, event.number)
+            ).fetchone()
+            return int(row[0]) if row else 0
         data = wire.encode(event.data)
         cursor = db.execute(
             "INSERT INTO outbox (id, rank, session, number, type, priority, mono_s, boot_id, wall_s, clock, data)"
@@ -177,46 +172,45 @@ class Outbox:
             ),
         )
         self._bytes += len(data) + ROW_OVERHEAD_BYTES
-        if committed is None:
-            self._begin(db, event, now)
-        else:
-            self._advance(db, event.session, committed)
         if self._bytes > self._max_bytes:
             self._drop(db)
         return int(cursor.lastrowid or 0)
 
-    def _begin(self, db: sqlite3.Connection, event: wire.EventMessage, now: float) -> None:
-        # The guard hands events over in order, from the lowest it has no answer for; numbers begin at 1.  After the
-        # file was lost in mid-session the lowest is a higher one, and only time can tell that none below will come.
-        if event.number <= 1:
-            self._advance(db, event.session, event.number)
-            self._unsettled.pop(event.session, None)
+    def _is_new(self, db: sqlite3.Connection, session: str, number: int) -> bool:
+        """Whether an event is handed over for the first time; keeps account of it.
+
+        The guard sends an event when it happens, and what has no answer again and again, the lowest number first.  So
+        a number that comes twice while lower ones are missing says that the guard has given those up.
+        """
+        committed = self._committed(db, session)
+        if number <= committed:
+            return False
+        repeated = db.execute("SELECT 1 FROM beyond WHERE session = ? AND number = ?", (session, number)).fetchone()
+        if repeated or number == committed + 1:
+            committed = number
+            while db.execute(
+                "SELECT 1 FROM beyond WHERE session = ? AND number = ?", (session, committed + 1)
+            ).fetchone():
+                committed += 1
+            db.execute("DELETE FROM beyond WHERE session = ? AND number <= ?", (session, committed))
+            db.execute("INSERT OR REPLACE INTO session VALUES (?, ?)", (session, committed))
         else:
-            since, lowest = self._unsettled.get(event.session, (now, event.number))
-            self._unsettled[event.session] = (since, min(lowest, event.number))
+            db.execute("INSERT OR IGNORE INTO session VALUES (?, 0)", (session,))
+            db.execute("INSERT INTO beyond VALUES (?, ?)", (session, number))
+        return repeated is None
 
-    def _advance(self, db: sqlite3.Connection, session: str, committed: int) -> None:
-        while db.execute("SELECT 1 FROM outbox WHERE session = ? AND number = ?", (session, committed + 1)).fetchone():
-            committed += 1
-        db.execute("INSERT OR REPLACE INTO session VALUES (?, ?)", (session, committed))
-
-    def _committed(self, db: sqlite3.Connection, session: str) -> int | None:
+    def _committed(self, db: sqlite3.Connection, session: str) -> int:
         row = db.execute("SELECT committed FROM session WHERE session = ?", (session,)).fetchone()
-        return None if row is None else int(row[0])
+        return int(row[0]) if row else 0
 
-    def committed(self, session: str, now: float) -> int | None:
-        """Every event of `session` up to this number is on disk (or delivered already); None: none yet."""
+    def committed(self, session: str, now: float) -> int:
+        """Every event of `session` up to this number is on disk (or delivered, or given up); 0: none yet."""
         db = self._connection(now)
-        since, lowest = self._unsettled.get(session, (now, 0))
-        if now - since >= SETTLE_S:
-            with self._transaction(now):
-                self._advance(db, session, lowest)
-            del self._unsettled[session]
         with self._reading():
             return self._committed(db, session)
 
-    def delivered(self, session: str, now: float) -> int | None:
-        """Every event of `session` up to this number has been delivered (or dropped); None: none yet."""
+    def delivered(self, session: str, now: float) -> int:
+        """Every event of `session` up to this number has been delivered (or dropped); 0: none yet."""
         db = self._connection(now)
         with self._reading():
             waits = db.execute("SELECT min(number) FROM outbox WHERE session = ?", (session,)).fetchone()[0]
@@ -468,6 +462,7 @@ class Outbox:
             " (SELECT session FROM session ORDER BY rowid DESC LIMIT ?)",
             (SESSIONS_KEPT,),
         )
+        db.execute("DELETE FROM beyond WHERE session NOT IN (SELECT session FROM session)")
         db.execute("COMMIT")
         meta = dict(db.execute("SELECT key, value FROM meta WHERE key NOT LIKE 'kept.%'"))
         count, data_bytes = db.execute("SELECT count(*), coalesce(sum(length(data)), 0) FROM outbox").fetchone()

@@ -186,7 +186,6 @@ class Courier:
 
         self._delivered_told: dict[str, int] = {}
         self._deliveries_changed = False
-        self._unsettled: set[str] = set()
         self._boots: dict[str, str] = {}
         self._alerts: dict[str, dict[str, Any]] = {}
         self._kept_loaded = False
@@ -305,7 +304,7 @@ class Courier:
                 self.rejected += 1
                 _log.warning("not understood: %s", error)
                 continue
-            if isinstance(message, wire.EventMessage):
+            if isinstance(message, wire.EventMessage) and 0 < message.number < 2**62:
                 events.append(message)
             else:
                 self._handle(message, now)
@@ -363,10 +362,7 @@ class Courier:
     def _answer(self, sessions: set[str], now: float) -> None:
         for session in sessions:
             number = self._outbox.committed(session, now)
-            if number is None:
-                self._unsettled.add(session)
-            else:
-                self._unsettled.discard(session)
+            if number:
                 self._mailbox.send("guard", wire.encode(wire.CommittedMessage(session, number)))
 
     def _stamp(self, event: wire.EventMessage, now: float) -> Stamp:
@@ -454,7 +450,7 @@ class Courier:
     def _report(self, fault: str, detail: str, now: float) -> None:
         session = f"{OWN_SESSION}{self._outbox.epoch}"
         try:
-            number = (self._outbox.committed(session, now) or 0) + 1
+            number = self._outbox.committed(session, now) + 1
             mono_s = now + self._clock.origin_mono_s
             data = {"part": "courier", "fault": fault, "detail": detail}
             event = wire.EventMessage(session, number, "fault.raised", Priority.MEDIUM, now, mono_s, None, data)
@@ -495,7 +491,7 @@ class Courier:
         self._deliveries_changed = False
         for session, told in list(self._delivered_told.items()):
             number = self._outbox.delivered(session, now)
-            if number is not None and number > told:
+            if number > told:
                 if self._mailbox.send("guard", wire.encode(wire.DeliveredMessage(session, number))):
                     self._delivered_told[session] = number
         while len(self._delivered_told) > 16:
@@ -748,8 +744,6 @@ class Courier:
         if now >= self._outbox_retry_at:
             try:
                 waiting = self._outbox.waiting(now)
-                if self._unsettled:
-                    self._answer(set(self._unsettled), now)
             except OutboxError as error:
                 self._outbox_failed(error, now)
         self._deliveries_changed = self._deliveries_changed or bool(self._delivered_told)

@@ -73,7 +73,7 @@ class ButtonDriver:
             self.counts["edge_healed"] += 1
             self._change(pressed, now)
         self._settle(now, now, items)
-        if now - self._changed_s >= self._stable_s:
+        if now >= self._changed_s + self._stable_s:
             self._settled_s = now
             items += self._fault.change(now, "")
             return items, now + LEVEL_POLL_S
@@ -108,6 +108,6 @@ class ButtonDriver:
 
     def _settle(self, until_s: float, now: float, items: list[Item]) -> None:
         """Tells the level if it has held from its edge to `until_s` for long enough."""
-        if self._pressed != self._told and until_s - self._changed_s >= self._stable_s:
+        if self._pressed != self._told and until_s >= self._changed_s + self._stable_s:
             self._told, self._told_s = self._pressed, max(self._changed_s, self._told_s)
             items.append(ButtonEdge(now, self._told_s, self._told))

@@ -231,7 +231,7 @@ class Ultrasonic:
         range_m: float | None = None,
     ) -> None:
         self._ping = None
-        self.counts[status] += 1
+        self.counts[status.value] += 1
         items.append(RangeSample(now, ping.began_s if measured_s is None else measured_s, self.name, status, range_m))
         if status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
             self._bad_since_s, self._bad_rejected = None, False
@@ -264,7 +264,7 @@ class Ultrasonic:
             self._high_since_s = high_since_s
         self._high_tries += 1
         self._next_ping_s = now + PING_PERIOD_S
-        self.counts[RangeStatus.STUCK] += 1
+        self.counts[RangeStatus.STUCK.value] += 1
         items.append(RangeSample(now, now, self.name, RangeStatus.STUCK))
         if self._high_tries >= STUCK_TRIES or now - self._high_since_s >= STUCK_REPORT_S:
             items += self._fault.change(now, "stuck", f"echo line GPIO{self._config.echo_pin} stays high")

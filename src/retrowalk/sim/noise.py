@@ -1,0 +1,275 @@
+"""The echo of a 40 kHz module: what comes back, what is missed, what is made up.
+
+After the project's ranging reference (section 5.4): a detection margin in decibels by target, distance, air and beam
+angle; bursts of bad pings; cycle slips; late stamps; second echoes; false near echoes; clutter from the ground; rain.
+The target strengths are estimates until a bench measures them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ABSORPTION_DB_M = ((-10.0, 0.30), (0.0, 0.45), (10.0, 1.04), (20.0, 1.32), (30.0, 1.53), (40.0, 1.73))
+"""One-way absorption at 40 kHz by air temperature (C), dB/m: ISO 9613-1, extrapolated; usual humidity for each."""
+
+TARGET_LOSS_DB: dict[str, float] = {
+    "wall": 0.0,
+    "wall_tilted_10": 6.0,
+    "wall_tilted_20": 20.0,
+    "car": 3.0,
+    "hedge": 12.0,
+    "pole_90mm": 14.0,
+    "person_jacket": 15.0,
+    "person_fleece": 21.0,
+    "rod_25mm": 22.0,
+    "wire_6mm": 32.0,
+    "hand": 8.0,
+}
+"""Loss of each kind of target against a flat wall (dB).  All estimates; `hand` is a palm held square to the beam."""
+
+GROUND_CLUTTER: dict[str, float] = {"asphalt": 0.05, "gravel": 0.30, "grass": 0.30, "leaves": 0.60}
+"""Chance a ping that the ground answers when the beam's edge meets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EchoParameters:
+    """Every number of the model."""
+
+    wall_margin_db: float = 38.0
+    """Detection margin of a flat wall at 1 m, without absorption: 50 % at 4.5 m, 20 C (estimate, 5.4 item 2)."""
+    slope_db: float = 3.0
+    """P(detect) = logistic(margin / slope) (5.4 item 2)."""
+    half_beam_deg: float = 15.0
+    """Angle off the axis at which the beam has lost 6 dB one way (HC-SR04 wide, 5.3)."""
+    hedge_spread_db: float = 6.0
+    """A hedge differs by as much from ping to ping (5.4 item 2)."""
+    sigma_m: float = 0.003
+    """Gaussian range noise: the maker's accuracy (5.4 item 4)."""
+    cycle_s: float = 25e-6
+    """One period of 40 kHz: a late threshold crossing adds whole ones, 4.3 mm each (5.4 item 4)."""
+    slip_below_db: float = 12.0
+    """Below this margin single slips begin; below half of it there are one to three (5.4 item 4)."""
+    stamp_jitter_s: float = 30e-6
+    """Kernel stamps are late by 0 up to this (5.4 item 4)."""
+    stamp_outlier_p: float = 0.001
+    """Share of pings with one stamp late by `stamp_outlier_s` (5.4 item 4)."""
+    stamp_outlier_s: tuple[float, float] = (0.0002, 0.002)
+    missed_silent_p: float = 0.6
+    """A missed target gives the module's no-target pulse in so many cases, else a second echo (5.4 item 5)."""
+    second_echo: tuple[float, float] = (1.0, 2.0)
+    """Range of a second echo over the true one (5.4 item 5)."""
+    second_echo_min_db: float = -20.0
+    """A target too weak for this margin has no second echo either (estimate)."""
+    false_near_p: float = 0.001
+    """False near echoes a ping ... (5.4 item 6)."""
+    false_near_wind_p: float = 0.01
+    """... and in wind above `windy_m_s`, or beside traffic (5.4 item 6)."""
+    windy_m_s: float = 8.0
+    false_near_m: tuple[float, float] = (0.2, 3.0)
+    ground_spread: float = 0.05
+    """Ground clutter comes from the slant distance of the beam's edge, give or take this share (5.4 item 7)."""
+    reach_m: float = 4.5
+    """Nothing is heard from farther than this, ground clutter included."""
+    rain_db: float = 6.0
+    """Loss by rain on the membrane (5.4 item 8)."""
+    droplet_p: float = 0.0005
+    """Chance a ping, in rain, that a droplet blocks the membrane for `droplet_s` (two a minute; estimate)."""
+    droplet_s: tuple[float, float] = (1.0, 5.0)
+    droplet_range_m: float = 0.025
+    """What a blocked membrane answers: its own ringing (5.4 item 8)."""
+    bad_p: float = 0.02
+    """Chance a ping that a burst of bad pings begins ... (5.4 item 9)."""
+    good_p: float = 0.2
+    """... and that it ends (5.4 item 9)."""
+    bad_db: float = 15.0
+    """Loss while it lasts (5.4 item 9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something in the beam.  `closing_m_s` is positive when it nears."""
+
+    kind: str
+    range_m: float
+    closing_m_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the module looks at.  `targets` are nearest first; `nose_down_deg` is the beam's angle below level."""
+
+    targets: Sequence[Target]
+    nose_down_deg: float = 0.0
+    mount_height_m: float = 0.9
+    ground: str = "asphalt"
+    temperature_c: float = 20.0
+    wind_m_s: float = 0.0
+    rain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """What a ping gives: time of flight, or None for no target; how late each edge is stamped; what it came from."""
+
+    flight_s: float | None
+    rise_late_s: float
+    fall_late_s: float
+    source: str
+
+
+def stream(seed: int, name: str) -> random.Random:
+    """A random stream of its own for each consumer, so that one consumer's draws do not move another's."""
+    return random.Random(f"{seed}:{name}")  # a string is hashed whole, the same on every machine
+
+
+def speed_of_sound_m_s(temperature_c: float) -> float:
+    """Speed of sound in air (about 331 m/s at 0 C, 343 m/s at 20 C)."""
+    return 331.3 * math.sqrt(1.0 + temperature_c / 273.15)
+
+
+def absorption_db_m(temperature_c: float) -> float:
+    """One-way absorption at 40 kHz, dB/m, held beyond -10 and 40 C."""
+    table = ABSORPTION_DB_M
+    if temperature_c <= table[0][0]:
+        return table[0][1]
+    for (t0, a0), (t1, a1) in itertools.pairwise(table):
+        if temperature_c <= t1:
+            return a0 + (a1 - a0) * (temperature_c - t0) / (t1 - t0)
+    return table[-1][1]
+
+
+def margin_db(
+    kind: str, range_m: float, parameters: EchoParameters, *, temperature_c: float = 20.0, off_axis_deg: float = 0.0
+) -> float:
+    """Detection margin of a target in good conditions; 0 dB is seen every second time."""
+    beam_db = 6.0 * (off_axis_deg / parameters.half_beam_deg) ** 2
+    return (
+        parameters.wall_margin_db
+        - 40.0 * math.log10(max(range_m, 0.02))
+        - 2.0 * absorption_db_m(temperature_c) * range_m
+        - TARGET_LOSS_DB[kind]
+        - 2.0 * beam_db
+    )
+
+
+def detection_probability(margin: float, parameters: EchoParameters) -> float:
+    """Chance that a ping detects a target of this margin (dB)."""
+    return 1.0 / (1.0 + math.exp(min(60.0, max(-60.0, -margin / parameters.slope_db))))
+
+
+def ground_slant_m(mount_height_m: float, nose_down_deg: float, half_beam_deg: float) -> float:
+    """Slant distance at which the beam's lower edge meets level ground; infinite when it never does."""
+    below_deg = nose_down_deg + half_beam_deg
+    if below_deg <= 0.0:
+        return math.inf
+    return mount_height_m / math.sin(math.radians(min(below_deg, 90.0)))
+
+
+class EchoModel:
+    """One module's echoes.  Draws only from its own streams: equal pings and seeds give equal echoes."""
+
+    def __init__(self, seed: int, name: str = "rear", parameters: EchoParameters | None = None) -> None:
+        self.parameters = parameters or EchoParameters()
+        self.crosstalk_p = 0.0
+        """Share of pings that hear another walker's module (5.4 item 6: 0.05 to 0.2 when one is near)."""
+        self._detect = stream(seed, f"{name}.detect")
+        self._noise = stream(seed, f"{name}.noise")
+        self._stamps = stream(seed, f"{name}.stamps")
+        self._burst = stream(seed, f"{name}.burst")
+        self._clutter = stream(seed, f"{name}.clutter")
+        self._bad = False
+        self._blocked_until_s = -math.inf
+        self._crosstalk_m = self._clutter.uniform(0.2, 3.0)
+
+    def ping(self, t_s: float, scene: Scene) -> Echo:
+        """What a ping sent at session second `t_s` gives."""
+        parameters = self.parameters
+        speed_m_s = speed_of_sound_m_s(scene.temperature_c)
+        lost_db = self._lost_db(t_s, scene)
+        candidates: list[tuple[float, str]] = []
+        missed: tuple[float, str] | None = None
+        for target in scene.targets:
+            # The echo is as far as the target was at mid-flight.
+            range_m = max(0.02, target.range_m - target.closing_m_s * target.range_m / speed_m_s)
+            margin = margin_db(
+                target.kind,
+                range_m,
+                parameters,
+                temperature_c=scene.temperature_c,
+                off_axis_deg=scene.nose_down_deg,
+            )
+            if target.kind == "hedge":
+                margin += self._detect.uniform(-parameters.hedge_spread_db, parameters.hedge_spread_db)
+            heard = self._detect.random() < detection_probability(margin - lost_db, parameters)
+            if heard:
+                candidates.append((range_m + self._error_m(margin - lost_db, speed_m_s), target.kind))
+                break
+            if missed is None and margin > parameters.second_echo_min_db:
+                missed = (range_m, target.kind)
+        if not candidates and missed is not None and self._detect.random() >= parameters.missed_silent_p:
+            range_m = missed[0] * self._detect.uniform(*parameters.second_echo)
+            if range_m <= parameters.reach_m:
+                candidates.append((range_m, "second_echo"))
+        self._add_clutter(scene, candidates)
+        if t_s < self._blocked_until_s:
+            candidates = [(parameters.droplet_range_m, "droplet")]
+        rise_late_s, fall_late_s = self._late_s()
+        if not candidates:
+            return Echo(None, rise_late_s, fall_late_s, "")
+        range_m, source = min(candidates)
+        return Echo(2.0 * max(range_m, 0.01) / speed_m_s, rise_late_s, fall_late_s, source)
+
+    def _lost_db(self, t_s: float, scene: Scene) -> float:
+        parameters = self.parameters
+        chance = self._burst.random()
+        self._bad = chance >= parameters.good_p if self._bad else chance < parameters.bad_p
+        lost_db = parameters.bad_db if self._bad else 0.0
+        if scene.rain:
+            lost_db += parameters.rain_db
+            if self._burst.random() < parameters.droplet_p and t_s >= self._blocked_until_s:
+                self._blocked_until_s = t_s + self._burst.uniform(*parameters.droplet_s)
+        return lost_db
+
+    def _error_m(self, margin: float, speed_m_s: float) -> float:
+        parameters = self.parameters
+        noise = self._noise
+        error_m = noise.gauss(0.0, parameters.sigma_m)
+        slips = 0
+        if margin < parameters.slip_below_db / 2.0:
+            slips = noise.randint(1, 3)
+        elif margin < parameters.slip_below_db:
+            slips = int(noise.random() < 2.0 * (1.0 - margin / parameters.slip_below_db))
+        return error_m + slips * parameters.cycle_s * speed_m_s / 2.0
+
+    def _add_clutter(self, scene: Scene, candidates: list[tuple[float, str]]) -> None:
+        parameters, clutter = self.parameters, self._clutter
+        windy = scene.wind_m_s > parameters.windy_m_s
+        # Every ping draws the same number of numbers here, so that one kind of clutter does not move another.
+        false_near, ground, spread, crosstalk, where = (clutter.random() for _ in range(5))
+        if false_near < (parameters.false_near_wind_p if windy else parameters.false_near_p):
+            near_m, far_m = parameters.false_near_m
+            candidates.append((near_m + where * (far_m - near_m), "false_near"))
+        slant_m = ground_slant_m(scene.mount_height_m, scene.nose_down_deg, parameters.half_beam_deg)
+        if slant_m <= parameters.reach_m and ground < GROUND_CLUTTER[scene.ground]:
+            candidates.append((slant_m * (1.0 + parameters.ground_spread * (2.0 * spread - 1.0)), "ground"))
+        if self.crosstalk_p > 0.0:
+            # Another module's clock drifts against ours: its false range slides.
+            self._crosstalk_m = 0.2 + (self._crosstalk_m - 0.2 + 0.05 + 0.02 * where) % 2.8
+            if crosstalk < self.crosstalk_p:
+                candidates.append((self._crosstalk_m, "crosstalk"))
+
+    def _late_s(self) -> tuple[float, float]:
+        parameters, stamps = self.parameters, self._stamps
+        rise_s = stamps.random() * parameters.stamp_jitter_s
+        fall_s = stamps.random() * parameters.stamp_jitter_s
+        if stamps.random() < parameters.stamp_outlier_p:
+            late_s = stamps.uniform(*parameters.stamp_outlier_s)
+            if stamps.random() < 0.5:
+                rise_s += late_s
+            else:
+                fall_s += late_s
+        return rise_s, fall_s

@@ -102,7 +102,7 @@ class Arbiter:
         if saying is not None and hush and saying.number in self._asked:
             self._out.append(Hush(t_s=_ms(now), alert=saying.number))
 
-    def say(self, now: float, key: str, value: str = "", because: str = "", *, insist: bool = True) -> int:
+    def announce(self, now: float, key: str, value: str = "", because: str = "", *, insist: bool = True) -> int:
         """Says something once; `insist`: tries again for a while if something more urgent cuts it."""
         saying = _Saying(_ROW_OF[key], value, because, once=True, until_s=now + INSIST_S)
         if insist:

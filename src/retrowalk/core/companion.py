@@ -256,7 +256,7 @@ class Companion:
         for step in BATTERY_STEPS:
             if item.charge_percent <= step < self._charge_said:
                 self._charge_said = step
-                number = self._arbiter.say(self._now, "battery_low", str(step))
+                number = self._arbiter.announce(self._now, "battery_low", str(step))
                 self._emit(ev.BatteryLow(t_s=_ms(self._now), alert=number, charge_percent=round(item.charge_percent)))
         if item.charge_percent > self._charge_said + 5:
             self._charge_said = 100  # it was charged
@@ -303,7 +303,7 @@ class Companion:
         for number in told:
             del self._told[number]
         if told and self._alarm.open is not Open.NOTHING:
-            self._arbiter.say(self._now, "caregiver_told")
+            self._arbiter.announce(self._now, "caregiver_told")
         if told and self._not_reached and not self._told:
             self._not_reached = False
             self._arbiter.release(self._now, "caregiver_not_reached")
@@ -311,7 +311,7 @@ class Companion:
     def _command(self, item: sm.Command) -> None:
         accepted = item.name == "seen"
         if accepted:
-            self._arbiter.say(self._now, "caregiver_seen")
+            self._arbiter.announce(self._now, "caregiver_seen")
         self._emit(
             ev.CommandReceived(
                 t_s=_ms(self._now),
@@ -354,7 +354,7 @@ class Companion:
         was_guarding = state.guard_state in (GuardState.GUARDING, GuardState.LIMITED)
         if was_guarding and guarded_ago is not None and elapsed <= self._config.guard.resume_within_s:
             self._checked = self._posture.upright is not None
-        self._arbiter.say(now, "restarted")
+        self._arbiter.announce(now, "restarted")
         self._change(now, GuardState.CHECKING, ())
         left = state.countdown_left_s
         if left is not None:
@@ -428,7 +428,7 @@ class Companion:
         if self._freshness.heard(name, now):
             self._emit(ev.SensorRestored(t_s=_ms(now), sensor=name))
             self._arbiter.release(now, "sensor_lost", name)
-            self._arbiter.say(now, "sensor_back", name)
+            self._arbiter.announce(now, "sensor_back", name)
             self._due_s = now
 
     def _lost(self, now: float, name: str, cause: str) -> None:
@@ -461,7 +461,7 @@ class Companion:
             if repeat:
                 number = self._arbiter.hold(now, "fault", Level.CAUTION, value=part, because=fault, name=part)
             else:
-                number = self._arbiter.say(now, "fault", part, because=fault)
+                number = self._arbiter.announce(now, "fault", part, because=fault)
         self._emit(ev.FaultRaised(t_s=_ms(now), alert=number, part=part, fault=fault, detail=detail[:200]))
 
     def _fault_over(self, now: float, part: str, fault: str) -> None:
@@ -472,7 +472,7 @@ class Companion:
         if not any(other == part for other, _ in self._faults):
             self._arbiter.release(now, "fault", part)
             if part in FAULT_PARTS:
-                number = self._arbiter.say(now, "fault_over", part)
+                number = self._arbiter.announce(now, "fault_over", part)
         self._emit(ev.FaultCleared(t_s=_ms(now), alert=number, part=part, fault=fault))
 
     # -- guard state ----------------------------------------------------------------------------------------
@@ -562,9 +562,9 @@ class Companion:
             # Lost sensors and a lost voice are named by their own faults.
             news = [reason for reason in reasons if reason not in before and reason in ("unchecked", "unknown")]
             if news:
-                number = arbiter.say(now, "limited", news[0])
+                number = arbiter.announce(now, "limited", news[0])
         elif state is not previous:
-            number = arbiter.say(now, state.value)
+            number = arbiter.announce(now, state.value)
         guarding = state in (GuardState.GUARDING, GuardState.LIMITED)
         if guarding and self._guarding_since_s is None:
             self._guarding_since_s = now
@@ -583,7 +583,7 @@ class Companion:
         self._tick_due_s = now + self._config.voice.tick_s
         known = self._path() in (Path.CLEAR, Path.OBJECT)
         if known and self._rear_level < Level.CAUTION and not self._alarm.counting:
-            self._arbiter.say(now, "tick", insist=False)
+            self._arbiter.announce(now, "tick", insist=False)
 
     def _stop(self, now: float, reason: str) -> None:
         if self._stopping:
@@ -659,7 +659,7 @@ class Companion:
             self._arbiter.release(now, "unknown")
             self._emit(ev.HazardCleared(t_s=_ms(now), hazard="unknown", level="none"))
             if path is Path.CLEAR and not suppressed:
-                self._arbiter.say(now, "clear")
+                self._arbiter.announce(now, "clear")
 
     def _hazard(self, now: float, behind: Behind, name: str, level: Level, number: int) -> ev.HazardRaised:
         need = needed_m(
@@ -734,7 +734,7 @@ class Companion:
                 self._loss_since_s = t
             elif t - self._loss_since_s >= LOSS_S and now - self._loss_said_s > LOSS_GAP_S:
                 self._loss_said_s = now
-                number = self._arbiter.say(
+                number = self._arbiter.announce(
                     now, "balance_lost", because=f"{pitch:.0f} degrees, {rate:.0f} degrees/s", insist=False
                 )
                 self._emit(
@@ -771,7 +771,7 @@ class Companion:
         protecting = self._state in (GuardState.GUARDING, GuardState.LIMITED, GuardState.NOT_PROTECTING)
         if now - self._lean_said_s >= self._config.balance.message_gap_s and protecting:
             self._lean_said_s = now
-            number = self._arbiter.say(now, "lean_back", because=f"leaning {mean_deg:.0f} degrees back")
+            number = self._arbiter.announce(now, "lean_back", because=f"leaning {mean_deg:.0f} degrees back")
         self._emit(
             ev.HazardRaised(
                 t_s=_ms(now),
@@ -791,7 +791,7 @@ class Companion:
         self._alarm.fall += 1
         self._alarm.start(now, seconds)
         because = f"impact {impact_g:.1f} g, tilted {tilt:.0f} degrees, still"
-        number = self._arbiter.say(now, "fall", because=because)
+        number = self._arbiter.announce(now, "fall", because=because)
         self._emit(
             ev.FallSuspected(
                 t_s=_ms(now),
@@ -811,19 +811,19 @@ class Companion:
         if now >= alarm.countdown_ends_s:
             alarm.stop()
             alarm.open = Open.FALL
-            number = self._arbiter.say(now, "fall_confirmed", because="the countdown ended")
+            number = self._arbiter.announce(now, "fall_confirmed", because="the countdown ended")
             self._emit(ev.FallConfirmed(t_s=_ms(now), alert=number, fall=alarm.fall))
             return
         value = alarm.count(now)
         if value:
-            self._arbiter.say(now, "countdown", value, because=f"{value} s left", insist=False)
+            self._arbiter.announce(now, "countdown", value, because=f"{value} s left", insist=False)
 
     def _cancel_fall(self, now: float, by: str) -> None:
         alarm = self._alarm
         alarm.stop()
         if alarm.open is Open.FALL:
             alarm.open = Open.NOTHING
-        number = self._arbiter.say(now, "fall_cancelled", because=f"by {by}")
+        number = self._arbiter.announce(now, "fall_cancelled", because=f"by {by}")
         self._emit(ev.FallCancelled(t_s=_ms(now), alert=number, fall=alarm.fall, by=by))
         self._due_s = min(self._due_s, now)
 
@@ -862,16 +862,16 @@ class Companion:
         elif gesture is Gesture.DOUBLE:
             if alarm.open is Open.NOTHING and not alarm.counting:
                 arbiter.quiet_until_s = now + QUIET_S
-                arbiter.say(now, "quiet")
+                arbiter.announce(now, "quiet")
         elif gesture is Gesture.TRIPLE:
             if alarm.open is Open.NOTHING and not alarm.counting:
                 self._switch_off_asked_s = now
-                arbiter.say(now, "switch_off_question")
+                arbiter.announce(now, "switch_off_question")
         elif gesture is Gesture.HOLD:
-            arbiter.say(now, "sos_hold")
+            arbiter.announce(now, "sos_hold")
         elif gesture is Gesture.SOS:
             alarm.open = Open.SOS
-            number = arbiter.say(now, "sos", because="the button was held")
+            number = arbiter.announce(now, "sos", because="the button was held")
             self._emit(ev.SosRaised(t_s=_ms(now), alert=number))
         elif gesture is Gesture.STUCK:
             self._fault(now, "button", "stuck", "held for more than 10 s")
@@ -890,7 +890,7 @@ class Companion:
                 self._all_clear(now)
             else:
                 alarm.asked_s = now
-                self._arbiter.say(now, "all_clear_question")
+                self._arbiter.announce(now, "all_clear_question")
         elif down_s > self._switch_off_asked_s and now - self._switch_off_asked_s <= ASK_S:
             self._switch_off_asked_s = -math.inf
             self._stop(now, "button")
@@ -902,15 +902,15 @@ class Companion:
             self._cancel_fall(now, "button")
         else:
             alarm.open = Open.NOTHING
-            number = self._arbiter.say(now, "sos_cancelled")
+            number = self._arbiter.announce(now, "sos_cancelled")
             self._emit(ev.SosCancelled(t_s=_ms(now), alert=number, by="button"))
 
     def _how_am_i(self, now: float) -> None:
         """Says what protects the walker now."""
         if self._state is GuardState.LIMITED or self._state is GuardState.NOT_PROTECTING:
-            self._arbiter.say(now, self._state.value, self._reasons[0] if self._reasons else "unknown")
+            self._arbiter.announce(now, self._state.value, self._reasons[0] if self._reasons else "unknown")
         else:
-            self._arbiter.say(now, self._state.value)
+            self._arbiter.announce(now, self._state.value)
 
     # -- leaving --------------------------------------------------------------------------------------------
 

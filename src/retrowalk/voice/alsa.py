@@ -28,8 +28,8 @@ _DRY = (-errno.EPIPE, -errno.ESTRPIPE)
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
 
 
-# libasound would write every failed try to stderr; the error that matters is raised.
-_be_quiet = _HANDLER(lambda _file, _line, _function, _error, _format: None)
+_kept: list[Any] = []
+"""Callbacks libasound holds: ctypes frees them when nobody else does."""
 
 
 @cache
@@ -47,7 +47,10 @@ def _library() -> Any:
     for name in ("prepare", "drop", "close"):
         getattr(alsa, f"snd_pcm_{name}").argtypes = [ctypes.c_void_p]
     alsa.snd_pcm_wait.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    alsa.snd_lib_error_set_handler(_be_quiet)
+    # libasound would write every failed try to stderr; the error that matters is raised.
+    with contextlib.suppress(MemoryError):  # a sandbox may forbid callbacks; then there is chatter, and still sound
+        _kept.append(_HANDLER(lambda _file, _line, _function, _error, _format: None))
+        alsa.snd_lib_error_set_handler(_kept[-1])
     return alsa
 
 

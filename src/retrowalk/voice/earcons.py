@@ -43,7 +43,7 @@ TONES: dict[str, tuple[Tone, ...]] = {
     "warning": (Tone(750, 0.060, HARSH), _pause(0.030), Tone(750, 0.060, HARSH)),
     "caution": (Tone(600, 0.130),),
     "touching": (Tone(1000, 0.600, (1.0, 0.9)),),
-    "balance": (Tone(1200, 0.035), Tone(800, 0.035), Tone(1200, 0.035), Tone(800, 0.035)),
+    "balance": (Tone(1000, 0.035), Tone(600, 0.035), Tone(1000, 0.035), Tone(600, 0.035)),
     "fault": (Tone(1200, 0.090), _pause(0.015), Tone(800, 0.090), _pause(0.015), Tone(600, 0.120)),
     "countdown": (Tone(600, 0.060), Tone(800, 0.060), Tone(1000, 0.080)),
     "good": (Tone(800, 0.080, SOFT, fades=True), Tone(1200, 0.140, SOFT, fades=True)),

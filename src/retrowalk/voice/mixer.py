@@ -170,9 +170,7 @@ class Mixer:
             self._expire(now)
             if frames:
                 self._cut_lower()
-        progress = self._progress
-        if progress:
-            self._progress = []
+        progress, self._progress = self._progress, []
         if not frames:
             return b"", progress
         if self._sounding is None and self._tail is None and not self._waiting:

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.paced_card import card as paced
+from tests.voice.helpers import write_bank
+
+from retrowalk.config import Config
+from retrowalk.voice import bank as voice_bank
+from retrowalk.voice import builder
+from retrowalk.voice.bank import Bank
+
+
+@pytest.fixture(scope="session")
+def noise_bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
+    """A bank of noise for the default configuration: instant, and no espeak needed."""
+    return write_bank(Config(), tmp_path_factory.mktemp("noise-bank"))
+
+
+@pytest.fixture(scope="session")
+def rendered_bank(request: pytest.FixtureRequest) -> Bank:
+    """The real bank of the default configuration, kept between runs beside pytest's own memory.
+
+    It verifies itself, so keeping it hides nothing: what no longer fits is rendered again.
+    """
+    if not builder.espeak_version():
+        paced.skip_or_fail("the phrases cannot be rendered without espeak-ng: sudo apt install libespeak-ng1")
+    folder: Path = request.config.cache.mkdir("retrowalk-bank")
+    return voice_bank.build(Config(), folder)
+
+
+@pytest.fixture(scope="session")
+def card_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return paced.build(tmp_path_factory.mktemp("paced"))
+
+
+@pytest.fixture
+def card(tmp_path: Path, card_library: Path, monkeypatch: pytest.MonkeyPatch) -> paced.PretendCard:
+    """A pretend sound card that is ALSA's default device in this process and its children."""
+    folder = tmp_path / "card"
+    folder.mkdir()
+    pretend = paced.PretendCard(folder, card_library)
+    monkeypatch.setenv("ALSA_CONFIG_PATH", str(pretend.config))
+    return pretend

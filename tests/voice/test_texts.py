@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from retrowalk.config import Config, HcSr04
+from retrowalk.core import alerts
+from retrowalk.core.alerts import Alert
+from retrowalk.core.events import Level
+from retrowalk.errors import BankError
+from retrowalk.voice.bank import Bank, phrase_volume
+from retrowalk.voice.earcons import synthesise
+from retrowalk.voice.mixer import GAP_FRAMES, RATE_HZ
+from retrowalk.voice.texts import Texts
+
+CLIPS = list(alerts.clips(Config()))
+
+
+def _clips_of(row: Alert) -> Iterator[tuple[str, str]]:
+    return ((phrase, value) for phrase, value in CLIPS if phrase == row.phrase)
+
+
+@pytest.mark.parametrize(("phrase", "value"), [pytest.param(*clip, id="-".join(clip)) for clip in CLIPS])
+def test_every_phrase_has_words(phrase, value):
+    """Whatever can be asked for can be said, in words, with no blank left open."""
+    words = Texts.load("en").words(phrase, value)
+    assert words
+    assert words[0].isupper()
+    assert not set("{}_") & set(words)
+    assert not any(letter.isdigit() for letter in words), "espeak would choose how to read a digit"
+
+
+def test_every_blank_names_a_table_that_has_all_its_values():
+    """A blank is filled from a table; with the default configuration nothing is said as it stands in the code."""
+    texts = Texts.load("en")
+    for phrase, values in alerts.phrase_values(Config()).items():
+        assert ("{value}" in texts.phrases[phrase]) == bool(values), phrase
+        assert (phrase in texts.blanks) == bool(values), phrase
+        for value in values:
+            assert value in texts.tables[texts.blanks[phrase]], (phrase, value)
+
+
+def test_there_are_no_words_that_nothing_asks_for():
+    """A phrase that was removed from the table of alerts does not linger in the texts."""
+    assert set(Texts.load("en").phrases) == set(alerts.phrase_values(Config()))
+
+
+def test_a_sensor_with_a_name_of_its_own_is_said_by_that_name():
+    """The maker's name of a sensor is said as it is, hyphens as spaces, in every phrase that names sensors."""
+    config = Config(range_sensor=(HcSr04(name="left-heel"),))
+    texts = Texts.load("en")
+    assert texts.words("sensor_lost", "left-heel") == "Careful, left heel lost."
+    assert texts.words("sensor_back", "left-heel") == "Left heel works again."
+    assert ("sensor_back", "left-heel") in set(alerts.clips(config))
+
+
+def test_a_language_without_words_is_refused_by_name():
+    """Which languages there are is said where one is missing."""
+    with pytest.raises(BankError, match=r"'xx'.*en"):
+        Texts.load("xx")
+
+
+def test_a_language_is_a_name_and_not_a_path():
+    """A configuration cannot make the voice read another file."""
+    with pytest.raises(BankError):
+        Texts.load("../texts/en")
+
+
+def test_a_phrase_without_words_is_refused():
+    with pytest.raises(BankError, match="'sing'"):
+        Texts.load("en").words("sing", "")
+
+
+SPOKEN = [row for row in alerts.ALERTS.values() if row.phrase]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("row", [pytest.param(row, id=f"{row.key}-{row.level.name.lower()}") for row in SPOKEN])
+def test_every_phrase_can_be_spoken_in_time(rendered_bank: Bank, row):
+    """A collision's warning takes at most 0.7 s, a caution 2 s; a repeated alert ends before it is said again."""
+    earcon_s = len(synthesise(0.9).get(row.earcon, b"")) / 2 / RATE_HZ
+    for phrase, value in _clips_of(row):
+        pcm = rendered_bank.clip(phrase, value)
+        assert pcm is not None
+        words_s = len(pcm) / 2 / RATE_HZ
+        what = f"{rendered_bank.words(phrase, value)!r} takes {words_s:.2f} s"
+        if row.level is Level.WARNING and row.rank >= alerts.RANK_BALANCE:
+            assert words_s <= 0.7, what
+        if row.level is Level.CAUTION:
+            assert words_s <= 2.0, what
+        if row.repeat_s:
+            assert earcon_s + GAP_FRAMES / RATE_HZ + words_s < row.repeat_s, what
+
+
+@pytest.mark.process
+def test_the_last_seconds_of_a_countdown_can_be_said_one_by_one(rendered_bank: Bank):
+    """Earcon and number of 5, 4, 3, 2, 1 together take less than the second they count."""
+    earcon_s = len(synthesise(0.9)["countdown"]) / 2 / RATE_HZ
+    for value in ("5", "4", "3", "2", "1"):
+        pcm = rendered_bank.clip("countdown", value)
+        assert pcm is not None
+        assert earcon_s + GAP_FRAMES / RATE_HZ + len(pcm) / 2 / RATE_HZ < 0.95
+
+
+@pytest.mark.process
+def test_phrases_are_equally_loud_and_never_clipped(rendered_bank: Bank):
+    """Words differ by less than 3 dB from each other at their level, and none touches full scale."""
+    levels = []
+    for phrase, value in CLIPS:
+        samples = np.frombuffer(rendered_bank.clip(phrase, value) or b"", "<i2").astype(float) / 32768
+        assert np.abs(samples).max() < 0.97 * Config().voice.volume + 0.01, (phrase, value)
+        blocks = samples[: len(samples) // 960 * 960].reshape(-1, 960)
+        rms = np.sqrt((blocks**2).mean(axis=1))
+        level = np.sqrt((rms[rms > 0.25 * rms.max()] ** 2).mean())
+        levels.append(20 * np.log10(level / phrase_volume(Config(), phrase)))
+    assert max(levels) - min(levels) < 3.0

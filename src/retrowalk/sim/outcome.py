@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from retrowalk import wire
 
 
-class Heard(NamedTuple):
+class Spoken(NamedTuple):
     """Something that was said: the second it began, its level (`advisory`, `caution`, `warning`), its words."""
 
     t_s: float
@@ -18,7 +18,7 @@ class Heard(NamedTuple):
     words: str
 
 
-class Published(NamedTuple):
+class Message(NamedTuple):
     """Something the broker took: when, under which topic, and what it says in a few words."""
 
     t_s: float
@@ -43,9 +43,9 @@ class Frame:
     """Title of the part of the walk that is going on."""
     status: wire.Status | None
     """What the guard shows; None while it does not answer."""
-    heard: Sequence[Heard]
+    heard: Sequence[Spoken]
     """What was said so far, oldest first; the view shows the last few."""
-    published: Sequence[Published]
+    published: Sequence[Message]
     """What the broker took so far, oldest first."""
     notes: Sequence[str]
     """What a person should know, such as "no sound device: keeping the sound in DIR/walk.wav"."""

@@ -1,0 +1,5 @@
+"""`python -m retrowalk`: the command line."""
+
+from retrowalk.cli import main
+
+main()

@@ -1,0 +1,605 @@
+"""The command line: `retrowalk run`, `demo`, `replay`, `say`, `voices`, and the three processes (hidden).
+
+What a command needs is imported inside it, so that `--help` answers at once and a process loads only what is its own.
+Errors that a person can do something about are one or two plain lines, and never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from retrowalk import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from retrowalk.config import Config
+    from retrowalk.wire import Status
+
+CONFIG_FILE = Path("/etc/retrowalk/retrowalk.toml")
+RUN_DIR = Path("/run/retrowalk")
+STATE_DIR = Path("/var/lib/retrowalk")
+LAST_GOOD = "last-good.toml"
+"""Copy of the last configuration that was in order, in the state directory."""
+
+OK, DIFFERENT, UNUSABLE = 0, 1, 2
+"""Exit statuses; click uses 2 for a wrong command line, too."""
+
+WATCH_AGAIN_S = 2.0
+SUPERVISE_S = 0.05
+
+
+class _Commands(click.Group):
+    """Commands in the order in which they are defined; what retrowalk raises on purpose ends in plain words."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever read our output has had enough; click ends quietly
+        except Exception as error:
+            from retrowalk.errors import RetrowalkError
+
+            if isinstance(error, RetrowalkError):
+                raise click.ClickException(str(error)) from error
+            if isinstance(error, OSError) and error.filename is not None:
+                raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+            raise
+
+
+def _examples(*lines: str) -> str:
+    """Examples beneath the help of a command; the backspace keeps click from joining the lines."""
+    title = "Example:" if len(lines) == 1 else "Examples:"
+    return "\n".join(["\b", title, *(f"  retrowalk {line}" for line in lines)])
+
+
+def main() -> None:
+    """What the `retrowalk` program runs."""
+    cli(prog_name="retrowalk")
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="To see and hear it without any hardware: retrowalk demo.  Help for one command: retrowalk demo --help.",
+)
+@click.version_option(__version__, message="retrowalk %(version)s")
+def cli() -> None:
+    """Retrowalk warns people who walk backward.
+
+    A small computer worn on the body watches the path behind and the walker's balance.  It speaks before a collision,
+    and calls a helper after a fall.  It is an aid, not a certified safety device: it does not see everything.
+    """
+
+
+_path = click.Path(path_type=Path)
+_file = click.Path(path_type=Path, dir_okay=False)
+
+
+# --------------------------------------------------------------------------------------------------- for people
+
+
+@cli.command(
+    short_help="Start retrowalk on this device, in the foreground.",
+    epilog=_examples("run --config my-settings.toml"),
+)
+@click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {CONFIG_FILE}]")
+@click.option("--run-dir", type=_path, metavar="DIR", help="Where the processes meet; in memory, not on a disk.")
+@click.option("--state-dir", type=_path, metavar="DIR", help="Where messages and recordings of walks are kept.")
+def run(config_file: Path | None, run_dir: Path | None, state_dir: Path | None) -> None:
+    """Start retrowalk on this device, in the foreground.
+
+    It speaks, and shows a line whenever something changes.  Ctrl-C switches it off; wait for its goodbye.
+    On a device that starts by itself at power-on, systemd does this instead.
+    """
+    if config_file is None:
+        if not CONFIG_FILE.exists():
+            raise click.UsageError(
+                f"{CONFIG_FILE} is not there: give your settings with --config FILE.\n"
+                "systemd/retrowalk.toml of the project is a documented file to begin with."
+            )
+        config_file = CONFIG_FILE
+    run_dir = _own_directory(run_dir or _person_run_dir(), 0o700)
+    state_dir = _own_directory(state_dir or _person_state_dir(), 0o755)
+    config, problem, unusable = _resolved(config_file, state_dir)
+    if problem:
+        click.echo(problem, err=True)
+        going_on = "retrowalk protects nobody until this is mended" if unusable else "going on with the last good ones"
+        click.echo(f"The settings in {config_file} cannot be used: {going_on}, and says so aloud.", err=True)
+    sys.exit(_run(config_file.absolute(), config, run_dir, state_dir))
+
+
+@cli.command(
+    short_help="See and hear a simulated walk; needs no hardware.",
+    epilog=_examples("demo", "demo --fast --out my-walk", "demo --fault rear:off@20-30"),
+)
+@click.option("--fast", is_flag=True, help="In a few seconds instead of 90, without sound and live view.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Another number, another walk.")
+@click.option("--out", type=_path, metavar="DIR", help="Keep sound, recording, events and transcript here.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="PART:KIND@FROM-TO",
+    help="Break a part for some seconds, such as rear:off@20-30.  May be given several times.",
+)
+def demo(fast: bool, seed: int, out: Path | None, faults: tuple[str, ...]) -> None:
+    """Show a simulated walk of 90 seconds; needs no hardware.
+
+    The real programs run; only the sensors, the walker and the street are simulated.  The walker comes near a wall,
+    somebody steps behind, the walker leans back too far, falls, and a helper is called.  At the end it says whether
+    everything was heard that had to be heard, and nothing else.
+    """
+    from retrowalk.config import Config
+
+    console = _console()
+    _build_bank(Config(), None, _console(stderr=True), only_if_needed=True)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    if fast:
+        from retrowalk.sim.demo import run_fast
+
+        with _bar(_console(stderr=True), "walking") as advance:
+            outcome = run_fast(seed, out, list(faults), lambda t_s, end_s: advance(t_s, end_s, ""))
+    else:
+        from retrowalk.sim.demo import run_realtime
+        from retrowalk.sim.view import show
+
+        with show(console) as on_frame:
+            outcome = run_realtime(seed, out, list(faults), on_frame)
+    from retrowalk.sim.report import print_outcome
+
+    print_outcome(console, outcome)
+    sys.exit(OK if outcome.ok else DIFFERENT)
+
+
+@cli.command(
+    short_help="Go through a recorded walk again.",
+    epilog=_examples("replay my-walk/walk.mcap", "replay my-walk/walk.mcap --with my-settings.toml"),
+)
+@click.argument("files", type=_path, nargs=-1, required=True, metavar="FILE.mcap...")
+@click.option("--with", "other_file", type=_file, metavar="OTHER.toml", help="Settings to try on the recorded walk.")
+def replay(files: tuple[Path, ...], other_file: Path | None) -> None:
+    """Go through a recorded walk again, and see whether retrowalk says the same.
+
+    With other settings (--with) it shows what they would have said on the same walk.  A long walk has several files:
+    give all of them.
+
+    The exit status is 0 when all is the same, 1 when something differs, 2 when the file cannot be used.
+    """
+    from retrowalk import replay as replaying
+    from retrowalk.config import load
+    from retrowalk.courier.recording import read
+    from retrowalk.errors import RetrowalkError
+
+    try:
+        recording = read(files if len(files) > 1 else files[0])
+        if other_file is not None:
+            _print_other(replaying.with_other(recording, load(other_file)), other_file)
+            sys.exit(OK)
+        comparison = replaying.replay(recording)
+    except (RetrowalkError, OSError) as error:
+        named = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        click.echo(f"Error: {named}", err=True)
+        sys.exit(UNUSABLE)
+    for note in comparison.notes:
+        click.echo(f"recording: {note}")
+    for lost in comparison.lost:
+        click.echo(f"lost: {lost}")
+    if comparison.difference is not None:
+        _print_difference(comparison.difference)
+        sys.exit(DIFFERENT)
+    if not comparison.items:
+        click.echo("Error: nothing in this recording can be replayed.", err=True)
+        sys.exit(UNUSABLE)
+    as_far = "identical" if recording.complete else "identical as far as the recording goes"
+    click.echo(f"{as_far}: {comparison.items} items, {comparison.outputs} outputs, {comparison.until_s:.1f} s")
+
+
+@cli.command(
+    short_help="Say something aloud, to hear whether the voice works.",
+    epilog=_examples('say "Hello, I am your voice."'),
+)
+@click.argument("text")
+@click.option("--config", "config_file", type=_file, metavar="FILE", help="Settings: which voice, which sound device.")
+@click.option("--run-dir", type=_path, metavar="DIR", help="Of the running retrowalk.")
+@click.option("--dir", "bank_dir", type=_path, metavar="DIR", help="Where the spoken phrases are kept.")
+def say(text: str, config_file: Path | None, run_dir: Path | None, bank_dir: Path | None) -> None:
+    """Say something aloud, to hear whether the voice works and how loud it is.
+
+    A running retrowalk says it in a pause between its own messages; otherwise the sound device is used directly.
+    """
+    from retrowalk.platform import SocketMailbox
+    from retrowalk.voice.bank import default_directory
+    from retrowalk.voice.say import play_clip, render_text
+    from retrowalk.wire import SayMessage, encode
+
+    config = _configuration(config_file)
+    pcm = render_text(config, bank_dir or default_directory(), text)
+    for directory in [run_dir] if run_dir is not None else [_person_run_dir(), RUN_DIR]:
+        if not (directory / "guard.sock").exists():
+            continue
+        try:
+            mailbox = SocketMailbox(directory, f"say-{os.getpid()}")
+        except OSError:
+            continue  # not ours to talk to
+        try:
+            if mailbox.send("guard", encode(SayMessage(text))):
+                click.echo("retrowalk is running and says it.")
+                return
+        finally:
+            mailbox.close()
+    from retrowalk.voice.alsa import AlsaSystem
+
+    play_clip(AlsaSystem(), config.voice.device, pcm)
+
+
+@cli.group(cls=_Commands, short_help="The spoken phrases and the voices that can speak them.")
+def voices() -> None:
+    """The spoken phrases, and the voices that can speak them."""
+
+
+@voices.command("list")
+def voices_list() -> None:
+    """List the voices.
+
+    The name in the first column goes into the settings, as espeak_voice under [voice].
+    """
+    from rich.table import Table
+
+    from retrowalk.voice.say import list_voices
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("voice", "name", "languages"):
+        table.add_column(title)
+    for voice in list_voices():
+        table.add_row(voice.id, voice.name, ", ".join(voice.languages))
+    _console().print(table)
+
+
+@voices.command("build", epilog=_examples("voices build --config my-settings.toml"))
+@click.option("--config", "config_file", type=_file, metavar="FILE", help="Settings: which language and voice.")
+@click.option("--dir", "bank_dir", type=_path, metavar="DIR", help="Where to keep the phrases.")
+def voices_build(config_file: Path | None, bank_dir: Path | None) -> None:
+    """Prepare the spoken phrases.
+
+    Each phrase is rendered once and kept, so that a warning never waits.  What is there already is left alone.
+    """
+    _build_bank(_configuration(config_file), bank_dir, _console())
+
+
+# --------------------------------------------------------------------------------------------- the three processes
+
+
+def _process(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A hidden command that systemd and the supervisor start."""
+
+    def command(function: Callable[..., None]) -> click.Command:
+        for option in (
+            click.option("--state-dir", type=_path, default=lambda: _from_env("STATE_DIRECTORY", STATE_DIR)),
+            click.option("--run-dir", type=_path, default=lambda: _from_env("RUNTIME_DIRECTORY", RUN_DIR)),
+            click.option("--config", "config_file", type=_file, default=CONFIG_FILE),
+        ):
+            function = option(function)
+        return cli.command(name, hidden=True)(function)
+
+    return command
+
+
+@_process("guard")
+def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
+    """The guard: sensors, button, buzzer, vibration, and every decision."""
+    _log_to_stderr()
+    # lgpio leaves a FIFO where it is imported.
+    os.environ.setdefault("LG_WD", str(run_dir))
+    from retrowalk.guard import process
+    from retrowalk.platform import LazyBus, LazyPins, MonotonicClock, Platform, SmBus, SocketMailbox, real_pin_factory
+
+    clock = MonotonicClock()
+    config, problem, unusable = _resolved(config_file, state_dir)
+    if problem:
+        import logging
+
+        for line in problem.splitlines():
+            logging.getLogger("retrowalk.config").error("%s", line)
+    platform = Platform(
+        clock=clock,
+        mailbox=SocketMailbox(run_dir, "guard"),
+        pin_factory=LazyPins(real_pin_factory),
+        bus=LazyBus(SmBus),
+    )
+    sys.exit(process.run(config, platform, run_dir, problem, unusable=unusable))
+
+
+@_process("voice")
+def voice(config_file: Path, run_dir: Path, state_dir: Path) -> None:
+    """The voice: the sound device and the spoken phrases."""
+    _log_to_stderr()
+    from retrowalk.platform import MonotonicClock, Platform, SocketMailbox
+    from retrowalk.voice import process
+    from retrowalk.voice.alsa import AlsaSystem
+    from retrowalk.voice.bank import default_directory
+
+    config, _, _ = _resolved(config_file, state_dir)
+    platform = Platform(clock=MonotonicClock(), mailbox=SocketMailbox(run_dir, "voice"), sound=AlsaSystem())
+    process.run(config, platform, default_directory())
+
+
+@_process("courier")
+def courier(config_file: Path, run_dir: Path, state_dir: Path) -> None:
+    """The courier: messages to the caregiver, recordings, everything slow."""
+    _log_to_stderr()
+    from retrowalk.courier import process
+    from retrowalk.platform import MonotonicClock, Platform, SocketMailbox
+
+    config, _, _ = _resolved(config_file, state_dir)
+    platform = Platform(clock=MonotonicClock(), mailbox=SocketMailbox(run_dir, "courier"))
+    process.run(config, platform, state_dir)
+
+
+def process_command(name: str, config_file: Path, run_dir: Path, state_dir: Path) -> list[str]:
+    """Argument list that starts one of the three processes with this Python."""
+    where = ["--config", str(config_file), "--run-dir", str(run_dir), "--state-dir", str(state_dir)]
+    return [sys.executable, "-m", "retrowalk", name, *where]
+
+
+# ---------------------------------------------------------------------------------------------------------- helpers
+
+
+def _run(config_file: Path, config: Config, run_dir: Path, state_dir: Path) -> int:
+    """Supervises the three processes and tells what the guard does; returns the exit status."""
+    import select
+    import signal
+    import time
+
+    from retrowalk.platform import SocketMailbox
+    from retrowalk.supervise import Supervisor
+    from retrowalk.wire import Watch, encode
+
+    names = ("guard", "voice", "courier")
+    tell = _Teller(time.monotonic())
+    supervisor = Supervisor(
+        {name: process_command(name, config_file, run_dir, state_dir) for name in names},
+        env={**os.environ, "LG_WD": str(run_dir)},
+        on_event=tell.line,
+    )
+    asked = 0
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal asked
+        asked += 1
+        supervisor.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    bank = _bank_in_background(config, config_file, tell.line)
+    mailbox = SocketMailbox(run_dir, f"run-{os.getpid()}")
+    watch = encode(Watch(mailbox.name))
+    watch_s = 0.0
+    try:
+        while not supervisor.finished:
+            now = time.monotonic()
+            supervisor.poll(now)
+            if asked > 1:
+                supervisor.kill()
+            if now >= watch_s:
+                watch_s = now + WATCH_AGAIN_S if mailbox.send("guard", watch) else now + 0.2
+            select.select([mailbox.fileno()], [], [], SUPERVISE_S)
+            while (message := mailbox.receive()) is not None:
+                tell.message(message)
+    finally:
+        supervisor.kill()
+        mailbox.close()
+        if bank is not None:
+            bank.terminate()
+            bank.wait()
+    return supervisor.status
+
+
+class _Teller:
+    """Prints a line whenever something changes."""
+
+    def __init__(self, began_s: float) -> None:
+        self._began_s = began_s
+        self._state = ""
+        self._saying = ""
+
+    def line(self, name: str, what: str) -> None:
+        import time
+
+        click.echo(f"{time.monotonic() - self._began_s:8.1f} s  {name:8} {what}")
+
+    def message(self, data: bytes) -> None:
+        from retrowalk.errors import WireError
+        from retrowalk.wire import Status, decode_local
+
+        try:
+            status = decode_local(data)
+        except WireError:
+            return
+        if isinstance(status, Status):
+            self._status(status)
+
+    def _status(self, status: Status) -> None:
+        state = status.guard_state.replace("_", " ")
+        if status.reasons:
+            state += f" ({', '.join(status.reasons)})"
+        if state != self._state:
+            self._state = state
+            self.line("state", state)
+        if status.saying and status.saying != self._saying and status.saying != "tick":
+            self.line("says", status.saying)
+        self._saying = status.saying
+
+
+def _bank_in_background(config: Config, config_file: Path, tell: Callable[[str, str], None]) -> Any:
+    """Makes the phrases while the device already guards with its few built-in words; None when they are there."""
+    import subprocess
+
+    from retrowalk.errors import BankError
+    from retrowalk.supervise import end_with_parent
+    from retrowalk.voice.bank import Bank, default_directory
+
+    try:
+        if not Bank.open(config, default_directory()).missing():
+            return None
+    except (BankError, OSError):
+        pass
+    tell("voices", "some phrases are still to be made; until then only a few words are said")
+    return subprocess.Popen(
+        [sys.executable, "-m", "retrowalk", "voices", "build", "--config", str(config_file)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=end_with_parent(os.getpid()),
+    )
+
+
+def _build_bank(config: Config, directory: Path | None, console: Console, *, only_if_needed: bool = False) -> None:
+    from retrowalk.errors import BankError
+    from retrowalk.voice.bank import Bank, build, default_directory
+
+    directory = directory or default_directory()
+    if only_if_needed:
+        try:
+            if not Bank.open(config, directory).missing():
+                return
+        except (BankError, OSError):
+            pass
+    made = 0
+    with _bar(console, "spoken phrases") as advance:
+
+        def progress(done: int, total: int, words: str) -> None:
+            nonlocal made
+            made += bool(words)
+            if words:
+                advance(done, total, words)
+
+        build(config, directory, progress)
+    if not only_if_needed:
+        console.print(f"{made} phrases made in {directory}" if made else f"all phrases are there, in {directory}")
+
+
+@contextmanager
+def _bar(console: Console, title: str) -> Iterator[Callable[[float, float, str], None]]:
+    """A progress bar on a terminal; a plain line at every tenth elsewhere; nothing while there is nothing to do."""
+    if not console.is_terminal:
+        tenth = -1
+
+        def line(done: float, total: float, words: str) -> None:
+            nonlocal tenth
+            if total and int(10 * done / total) != tenth:
+                tenth = int(10 * done / total)
+                console.print(f"{title}: {100 * done / total:.0f} %", highlight=False)
+
+        yield line
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(title), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[words]}"), console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None, words="", visible=False)
+        yield lambda done, total, words: bar.update(task, completed=done, total=total, words=words, visible=True)
+
+
+def _print_difference(found: Any) -> None:
+    click.echo(f"different: output {found.index}, at {found.t_s:.3f} s")
+    click.echo(f"  recorded: {found.expected or '(nothing)'}")
+    click.echo(f"  now:      {found.got or '(nothing)'}")
+    click.echo("difference (- recorded, + now):")
+    for line in found.unified.splitlines():
+        click.echo(f"  {line}")
+    click.echo("the second before it (-> came in, <- went out):")
+    for line in found.before:
+        click.echo(f"  {line}")
+
+
+def _print_other(other: Any, other_file: Path) -> None:
+    from rich.table import Table
+
+    def cell(alert: Any) -> str:
+        return f"{alert.t_s:7.1f} s  {alert.level:8}  {alert.words}" if alert is not None else ""
+
+    console = _console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("recorded", min_width=36)
+    table.add_column(f"with {other_file.name}")
+    for left, right in other.rows():
+        style = None if left is not None and right is not None else "yellow"
+        table.add_row(cell(left), cell(right), style=style)
+    console.print(table)
+    console.print()
+    counts = [f"{level} {before} | {after}" for level, (before, after) in other.counts().items()]
+    console.print(f"alerts, recorded | other: {', '.join(counts)}  ({other.until_s:.1f} s)", highlight=False)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _configuration(config_file: Path | None) -> Config:
+    """The settings a person named, else the device's, else the defaults.  Raises `ConfigError`."""
+    from retrowalk.config import Config, load
+
+    if config_file is None and not CONFIG_FILE.exists():
+        return Config()
+    return load(config_file or CONFIG_FILE)
+
+
+def _resolved(config_file: Path, state_dir: Path) -> tuple[Config, str, bool]:
+    """Configuration to run with, what is wrong with the file, and whether not even an earlier one can be used."""
+    from retrowalk.config import Config
+    from retrowalk.errors import ConfigError
+    from retrowalk.lastgood import resolve
+
+    try:
+        config, problem = resolve(config_file, state_dir / LAST_GOOD)
+    except ConfigError as error:
+        return Config(), str(error), True
+    return config, problem, False
+
+
+def _from_env(name: str, otherwise: Path) -> Path:
+    # systemd names several directories with colons between them; ours is the first.
+    value = os.environ.get(name, "").partition(":")[0]
+    return Path(value) if value else otherwise
+
+
+def _person_run_dir() -> Path:
+    """As systemd's, for a person without it: in the user's own directory in memory."""
+    parent = os.environ.get("XDG_RUNTIME_DIR")
+    return _from_env(
+        "RUNTIME_DIRECTORY", Path(parent) / "retrowalk" if parent else Path(f"/tmp/retrowalk-{os.getuid()}")
+    )
+
+
+def _person_state_dir() -> Path:
+    parent = os.environ.get("XDG_STATE_HOME")
+    home = Path(parent) if parent else Path.home() / ".local" / "state"
+    return _from_env("STATE_DIRECTORY", home / "retrowalk")
+
+
+def _own_directory(directory: Path, mode: int) -> Path:
+    directory = directory.absolute()
+    directory.mkdir(mode=mode, parents=True, exist_ok=True)
+    if directory.stat().st_uid != os.getuid() and not os.access(directory, os.W_OK):
+        raise click.ClickException(f"{directory} belongs to somebody else: give another directory.")
+    return directory
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")

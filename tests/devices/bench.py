@@ -251,7 +251,8 @@ class FakeImu:
         if address != 0x6A:
             raise OSError(errno.EREMOTEIO, "no acknowledge")
         if read == 0:
-            self._write(register, write[1])
+            for i, value in enumerate(write[1:]):
+                self._write(register + i, value)
             return b""
         return self.spoil(self._read(register, read), register)
 

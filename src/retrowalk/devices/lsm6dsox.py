@@ -24,25 +24,20 @@ from retrowalk.devices.sample_clock import SampleClock
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus, no_wake
 
-FIFO_CTRL3 = 0x09
-FIFO_CTRL4 = 0x0A
+FIFO_CTRL3, FIFO_CTRL4 = 0x09, 0x0A
 WHO_AM_I = 0x0F
-CTRL1_XL = 0x10
-CTRL2_G = 0x11
-CTRL3_C = 0x12
+CTRL1_XL, CTRL2_G, CTRL3_C = 0x10, 0x11, 0x12
 CTRL9_XL = 0x18
-FIFO_STATUS1 = 0x3A
+FIFO_STATUS1, FIFO_STATUS2 = 0x3A, 0x3B
 FIFO_DATA_OUT_TAG = 0x78
 
 CHIP_ID = 0x6C
 SW_RESET = 0x01
-BDU_IF_INC = 0x44
 I3C_DISABLE = 0x02
-ACCEL_104HZ_16G = 0x44
-GYRO_104HZ_2000DPS = 0x4C
-FIFO_BOTH_104HZ = 0x44
-FIFO_BYPASS = 0x00
-FIFO_CONTINUOUS = 0x06
+CTRL_SETTING = bytes((0x44, 0x4C, 0x44))
+"""CTRL1_XL: 104 Hz, 16 g.  CTRL2_G: 104 Hz, 2000 °/s.  CTRL3_C: no update within a read, index counts up."""
+FIFO_SETTING = bytes((0x44, 0x06))
+"""FIFO_CTRL3: both at 104 Hz.  FIFO_CTRL4: continuous, the oldest is lost first."""
 
 FIFO_WORDS = 512
 RATE_HZ = 104.0
@@ -140,6 +135,11 @@ class Lsm6dsox:
         self._check_s = 0.0
         self._nack_since_s: float | None = None
         self._nothing_since_s = 0.0
+        self._look_s = 0.0
+        self._left = 0
+        """Words left in the FIFO by the look at `_look_s`."""
+        self._alive = False
+        """A sample has come since the set-up."""
         self._bad_share = 0.0
         """Share of the words that were garbage, over about a quarter of a second."""
         self._fault = FaultState(self.name)
@@ -182,8 +182,7 @@ class Lsm6dsox:
         self.counts["nack"] += 1
         if self._nack_since_s is None:
             self._nack_since_s = now
-        if self._step == self._read and now - self._nack_since_s < NACK_LIMIT_S:
-            self._check_s = now  # whatever spoiled the transfer may have reset the chip
+        if self._step != self._identify and now - self._nack_since_s < NACK_LIMIT_S:
             return (), now + NACK_RETRY_S
         self._begin_again()
         means = _ERRNO_MEANS.get(error.errno or 0) or os.strerror(error.errno or errno.EIO)
@@ -199,7 +198,7 @@ class Lsm6dsox:
                 "wrong_chip",
                 f"0x{self._config.address:02X} answers WHO_AM_I with 0x{found:02X}; an LSM6DSOX says 0x{CHIP_ID:02X}",
             )
-        self._put(CTRL3_C, SW_RESET)
+        self._put(CTRL3_C, bytes((SW_RESET,)))
         self._reset_s = now
         self._step = self._set_up
         return (), now + RESET_WAIT_S
@@ -209,27 +208,25 @@ class Lsm6dsox:
             if now - self._reset_s > RESET_LIMIT_S:
                 raise SensorError("garbage", f"LSM6DSOX does not come back from a reset within {RESET_LIMIT_S} s")
             return (), now + RESET_WAIT_S
+        # Few transfers, each of neighbours: on a noisy bus a long set-up would never come to its end.
         settings = (
-            (CTRL3_C, BDU_IF_INC),
-            (CTRL9_XL, self._get(CTRL9_XL, 1)[0] | I3C_DISABLE),
-            (FIFO_CTRL4, FIFO_BYPASS),  # empties it
-            (FIFO_CTRL3, FIFO_BOTH_104HZ),
-            (FIFO_CTRL4, FIFO_CONTINUOUS),
-            (CTRL1_XL, ACCEL_104HZ_16G),
-            (CTRL2_G, GYRO_104HZ_2000DPS),
+            (CTRL9_XL, bytes((self._get(CTRL9_XL, 1)[0] | I3C_DISABLE,))),
+            (FIFO_CTRL3, FIFO_SETTING),
+            (CTRL1_XL, CTRL_SETTING),
         )
-        for register, value in settings:
-            self._put(register, value)
-        for register, value in dict(settings).items():
-            found = self._get(register, 1)[0]
-            if found != value:
-                raise SensorError(
-                    "garbage",
-                    f"LSM6DSOX register 0x{register:02X} reads 0x{found:02X} after 0x{value:02X} was written",
-                )
+        for register, setting in settings:
+            self._put(register, setting)
+        for register, setting in settings:
+            found = self._get(register, len(setting))
+            for at, (is_, should) in enumerate(zip(found, setting, strict=True), register):
+                if is_ != should:
+                    detail = f"LSM6DSOX register 0x{at:02X} reads 0x{is_:02X} after 0x{should:02X} was written"
+                    raise SensorError("garbage", detail)
         self._step = self._read
         self._check_s = now + CHECK_EVERY_S
-        self._nothing_since_s = now
+        self._nothing_since_s = self._look_s = now
+        self._left = 0
+        self._alive = False
         self._bad_share = 0.0
         self._half = None
         self._lost()
@@ -243,9 +240,7 @@ class Lsm6dsox:
         self._times.restart()
 
     def _still_set_up(self) -> bool:
-        return self._get(CTRL1_XL, 3) == bytes((ACCEL_104HZ_16G, GYRO_104HZ_2000DPS, BDU_IF_INC)) and self._get(
-            FIFO_CTRL3, 2
-        ) == bytes((FIFO_BOTH_104HZ, FIFO_CONTINUOUS))
+        return self._get(CTRL1_XL, 3) == CTRL_SETTING and self._get(FIFO_CTRL3, 2) == FIFO_SETTING
 
     # -------------------------------------------------------------------------------------------- reading
 
@@ -253,13 +248,14 @@ class Lsm6dsox:
         if now >= self._check_s:
             self._check_s = now + CHECK_EVERY_S
             if not self._still_set_up():
-                self.counts["chip_reset"] += 1
-                return self._identify(now)
+                return self._chip_was_reset(now)
         before_s = self._clock.now()
         status = self._get(FIFO_STATUS1, 2)
         after_s = self._clock.now()
         words = status[0] | (status[1] & 0x03) << 8
-        if words > FIFO_WORDS or status[1] & 0x04:  # more than it holds, or a bit that is always 0
+        # More than it holds, a bit that is always 0, or more than it can have taken since the last look?
+        since_s = after_s - self._look_s
+        if words > FIFO_WORDS or status[1] & 0x04 or words > self._left + 4 + since_s * 2.2 * RATE_HZ:
             self.counts["garbage_status"] += 1
             return self._nothing(now, "garbage", f"FIFO status 0x{status[1]:02X}{status[0]:02X} is impossible")
         if status[1] & 0x48:
@@ -268,19 +264,20 @@ class Lsm6dsox:
             self._lost()
         if not words:
             return self._nothing(now, "frozen", "the FIFO stays empty")
+        self._look_s, self._left = after_s, words  # less what is taken, once it has been
         taken = min(words, BURST_WORDS)
         try:
             data = self._get(FIFO_DATA_OUT_TAG, taken * _WORDS.size)
         except OSError:
             self._half = None  # words may have left the chip without arriving; the time of the next look shows it
             raise
+        left = self._left = words - taken
         bad_before = self.counts["garbage_word"] + self.counts["garbage_value"]
         pairs = self._pair(data)
         bad = self.counts["garbage_word"] + self.counts["garbage_value"] - bad_before
         self._bad_share += (bad / taken - self._bad_share) / 5.0
         items: list[Item] = []
         if pairs:
-            left = words - taken
             newest = self._index + ((left + 1) // 2 if self._half else left // 2)
             newest_s, anew = self._times.newest(newest, before_s, after_s)
             last_s = newest_s - (newest - pairs[-1][0]) * self._times.period_s
@@ -289,6 +286,7 @@ class Lsm6dsox:
             frozen = self._same_count > FROZEN_SAMPLES
             return self._nothing(now, *(_FROZEN if frozen else _GARBAGE), at_once=frozen)
         self._nothing_since_s = now
+        self._alive = True
         if self._bad_share > BAD_SHARE_MAX:
             items += self._fault.change(now, *_GARBAGE)
         elif self._fault.active and self._bad_share < BAD_SHARE_MAX / 4.0:
@@ -298,14 +296,22 @@ class Lsm6dsox:
     def _nothing(self, now: float, fault: str, detail: str, at_once: bool = False) -> tuple[list[Item], float]:
         """A look without a sample: a fault at once or after a while, and then the chip is set up again."""
         silent = now - self._nothing_since_s >= NOTHING_LIMIT_S
-        items: list[Item] = []
-        if silent or at_once:
-            items = self._fault.change(now, fault, f"LSM6DSOX at 0x{self._config.address:02X}: {detail}")
+        if not (silent or at_once):
+            return [], now + self._config.poll_s
         if silent:
             self._nothing_since_s = now
+            if self._alive and not self._still_set_up():
+                return self._chip_was_reset(now)
+        items = self._fault.change(now, fault, f"LSM6DSOX at 0x{self._config.address:02X}: {detail}")
+        if silent:
             self.counts["set_up_again"] += 1
             return items, self._identify(now)[1]
         return items, now + self._config.poll_s
+
+    def _chip_was_reset(self, now: float) -> tuple[list[Item], float]:
+        """A brown-out, mended without a word: the gap is in the samples."""
+        self.counts["chip_reset"] += 1
+        return [], self._identify(now)[1]
 
     def _pair(self, data: bytes) -> list[_Pair]:
         """Words to instants; a half whose other half has not been read yet is kept."""
@@ -408,5 +414,5 @@ class Lsm6dsox:
             raise OSError(errno.EIO, f"{len(data)} bytes instead of {count}")
         return data
 
-    def _put(self, register: int, value: int) -> None:
-        self._bus.transfer(self._config.address, bytes((register, value)), 0)
+    def _put(self, register: int, data: bytes) -> None:
+        self._bus.transfer(self._config.address, bytes((register,)) + data, 0)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,14 +59,21 @@ def show(console: Console, config: Config | None = None) -> Iterator[Callable[[F
 def picture(frame: Frame, file: Path, config: Config | None = None) -> None:
     """Writes a frame as an SVG, as it looks on a terminal of 80 columns and 24 lines."""
     size = ConsoleDimensions(COLUMNS, LINES)
-    console = Console(width=size.width, height=size.height, record=True, force_terminal=True, color_system="truecolor")
-    with console.capture():
-        console.print(render(frame, config or Config(), size))
+    console = Console(
+        file=io.StringIO(),
+        width=size.width,
+        height=size.height,
+        record=True,
+        force_terminal=True,
+        color_system="truecolor",
+    )
+    console.print(render(frame, config or Config(), size), end="")
     svg = console.export_svg(title="retrowalk demo", unique_id="retrowalk")
     # rich fetches its font from the network; a picture in a README must not.
     while "@font-face" in svg:
         begin = svg.index("@font-face")
         svg = svg[:begin] + svg[svg.index("}", begin) + 1 :]
+    svg = svg.replace("<text ", '<text xml:space="preserve" ')  # some viewers drop blanks, and with them the columns
     file.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8")
 
 
@@ -110,7 +118,7 @@ def _path(status: wire.Status | None, config: Config, width: int) -> RenderableT
         return _panel("path behind", Text("\nthe guard does not answer\n", style="bold red3", justify="center"))
     speed = max(0.0, status.closing_speed_m_s or 0.0)
     room = {level: needed_m(level, speed, config.walker, config.collision) for level in (Level.WARNING, Level.CAUTION)}
-    cells = width - 14
+    cells = width - 15
     scale = cells / BAR_M
     colour = LEVEL_COLOUR.get(status.hazard_level, "green3")
     filled = round(min(status.range_m, BAR_M) * scale) if status.range_m is not None else 0
@@ -188,24 +196,25 @@ def _saying(frame: Frame, width: int) -> RenderableType:
 
 
 def _heard(said: Sequence[Spoken], rows: int) -> RenderableType:
-    table = _list("", "", "")
-    for t_s, level, words in said:
-        table.add_row(f"{t_s:5.1f}", Text(level, style=LEVEL_COLOUR.get(level, "")), words)
-    return _panel("heard (s)", table, height=rows + 2)
+    lines = [
+        Text.assemble(f"{t_s:5.1f}  ", (f"{level:8}", LEVEL_COLOUR.get(level, "")), f"  {words}")
+        for t_s, level, words in said
+    ]
+    return _list("heard (s)", lines, rows)
 
 
 def _published(messages: Sequence[Message], rows: int) -> RenderableType:
-    table = _list("", "", "")
-    for t_s, topic, summary in messages:
-        table.add_row(f"{t_s:5.1f}", topic.rpartition("event/")[2], summary)
-    return _panel("sent to the caregiver (s)", table, height=rows + 2)
+    lines = [
+        Text.assemble(f"{t_s:5.1f}  ", (topic.rpartition("event/")[2], "sky_blue1"), f"  {summary}")
+        for t_s, topic, summary in messages
+    ]
+    return _list("sent to the caregiver (s)", lines, rows)
 
 
-def _list(*columns: str) -> Table:
-    table = Table.grid(padding=(0, 1))
-    for place in range(len(columns)):
-        table.add_column(no_wrap=True, overflow="ellipsis", justify="right" if place == 0 else "left")
-    return table
+def _list(title: str, lines: Sequence[Text], rows: int) -> RenderableType:
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return _panel(title, Group(*lines), height=rows + 2)
 
 
 def _panel(title: str, content: RenderableType, *, style: str = "none", height: int | None = None) -> Panel:

@@ -503,12 +503,12 @@ class Companion:
             reasons.append("imu")
         if rear_lost:
             reasons.append("rear")
-        if self._unknown_since_s is not None and now - self._unknown_since_s >= UNKNOWN_LIMITS_AFTER_S:
+        if self._unknown_since_s is not None and now >= self._unknown_since_s + UNKNOWN_LIMITS_AFTER_S:
             reasons.append("unknown")
         if self._arbiter.voice_lost:
             reasons.append("voice")
         if not self._checked:
-            if now - self._check_started_s < self._config.guard.check_limit_s:
+            if now < self._check_started_s + self._config.guard.check_limit_s:
                 self._change(now, GuardState.CHECKING, ())
                 return
             reasons.insert(0, "unchecked")
@@ -541,7 +541,7 @@ class Companion:
             return
         if (
             not self._checked
-            and now - self._motion_s >= NOT_WORN_AFTER_S
+            and now >= self._motion_s + NOT_WORN_AFTER_S
             and tilt_deg(up, (0.0, 0.0, 1.0)) > NOT_WORN_TILT_DEG
             and now - self._suspected_s > NEVER_NOT_WORN_AFTER_FALL_S
         ):
@@ -836,7 +836,7 @@ class Companion:
                 self._walk_open = True
                 self._walk_started_s = now
                 self._emit(ev.WalkStarted(t_s=_ms(now)))
-        elif now - max(gait.last_step_s, self._walk_started_s) >= WALK_ENDS_AFTER_S:
+        elif now >= max(gait.last_step_s, self._walk_started_s) + WALK_ENDS_AFTER_S:
             self._end_walk(now)
 
     def _end_walk(self, now: float) -> None:
@@ -941,7 +941,7 @@ class Companion:
                 steps=saved.steps,
                 last_alert=saved.last_alert,
             )
-            if same == saved and not (self._walk_open and now - saved.t_saved_s >= SAVE_EVERY_S):
+            if same == saved and not (self._walk_open and now >= saved.t_saved_s + SAVE_EVERY_S):
                 return
         self._saved = state
         self._out.append(ev.StateSaved(t_s=_ms(now), state=state))

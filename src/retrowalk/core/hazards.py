@@ -25,7 +25,9 @@ RECEDING_M_S = -0.15
 CLEAR_PROOF_S = 1.0
 """So long must "no target" last, without a gap, before a held hazard is given up."""
 FORGET_UNKNOWN_S = 3.0
-"""So long must "no target" last before a path that was unknown is clear again."""
+"""So long must "no target" last before a path that was unknown is clear again, counted from when it became so."""
+CLEAR_AFTER_S = 0.3
+"""So long must "no target" last before a path of which nothing is known is clear."""
 
 
 def human_stop_s(walker: Walker) -> float:
@@ -109,6 +111,7 @@ class RearHazard:
         self._no_target_since_s: float | None = None
         self._proof_s = -math.inf
         self._doubt_since_s: float | None = None
+        self._unknown_since_s = -math.inf
         self.hand_seen = False
         """Whether something within arm's length was seen, for the check at the start."""
 
@@ -136,6 +139,13 @@ class RearHazard:
                 self._no_target_since_s = now
         else:
             self._no_target_since_s = None
+        # Only samples lead towards clear, never the mere passing of time between them.
+        if not self.tracker.alive:
+            self._settle_path(now)
+        elif self.blind(now):
+            self._give_up_or_hold(now)
+        if self.tracker.alive:
+            self._judge(now, walking)
         self.advance(now, walking)
 
     def broken(self) -> None:
@@ -150,13 +160,29 @@ class RearHazard:
 
     def deadline(self) -> float:
         """When `advance` may change something without a sample."""
+        return min(self._judge_due_s(), self._unknown_due_s())
+
+    def _judge_due_s(self) -> float:
         due = math.inf
         if self._lower_since_s is not None:
-            due = min(due, self._lower_since_s + self._collision.release_hold_s)
+            due = self._lower_since_s + self._collision.release_hold_s
         if self._still_since_s is not None:
             due = min(due, self._still_since_s + self._collision.quiet_after_still_s)
-        if self._doubt_since_s is not None and self.path is not Path.UNKNOWN:
-            due = min(due, self._doubt_since_s + self._freshness.unknown_after_s)
+        return due
+
+    def _unknown_due_s(self) -> float:
+        """When the path will be unknown if nothing comes."""
+        if self.path is Path.OBJECT and self.tracker.alive:
+            # A far track that seems to have ended in "no target" is waited for.
+            waits = self._no_target_since_s is not None and not self._lost_within_reach()
+            return math.inf if waits else self.tracker.last_s + self._freshness.unknown_after_s
+        if self.path not in (Path.STARTING, Path.CLEAR):
+            return math.inf
+        due = math.inf
+        if self._doubt_since_s is not None:
+            due = self._doubt_since_s + self._freshness.unknown_after_s
+        if self.path is Path.CLEAR:
+            due = min(due, self._proof_s + self._freshness.proof_s)
         return due
 
     def blind(self, now: float) -> bool:
@@ -164,44 +190,50 @@ class RearHazard:
         return self.tracker.alive and now - self.tracker.last_s > self._blind_after_s
 
     def advance(self, now: float, walking: bool | None) -> None:
-        """Brings level and path up to `now`."""
+        """Brings level and path up to `now`: what time alone changes, at its deadlines and not between them."""
         if self.path is Path.BROKEN:
             return
-        if self.tracker.alive and self.blind(now):
-            self._give_up_or_hold(now)
-        if not self.tracker.alive:
-            self._settle_path(now)
-            self._lower(now, Level.NONE, Behind(Level.NONE, False, None, None, 0.0), gone=True)
-            return
-        self._judge(now, walking)
+        if now >= self._unknown_due_s():
+            self._become_unknown(now)
+        if self.tracker.alive and now >= self._judge_due_s():
+            self._judge(now, walking)
+
+    def _become_unknown(self, now: float) -> None:
+        """A track that still holds a level keeps it: that the path is unknown makes nothing less urgent."""
+        self.path = Path.UNKNOWN
+        self._unknown_since_s = now
+
+    def _lost_within_reach(self) -> bool:
+        """Whether what was tracked last ought to be seen still: near, and not leaving."""
+        closing = self.tracker.closing_speed_m_s
+        receding = closing is not None and closing < RECEDING_M_S
+        return not receding and self.tracker.range_m(self.tracker.last_s) <= self._sensor.clear_range_m
 
     def _give_up_or_hold(self, now: float) -> None:
         """A blind track is held until "no target" has lasted: a missing return alone is never clear."""
         since = self._no_target_since_s
-        if since is None or now - since < CLEAR_PROOF_S:
+        if since is None or now < since + CLEAR_PROOF_S:
             return
-        closing = self.tracker.closing_speed_m_s
-        receding = closing is not None and closing < RECEDING_M_S
-        near = self.tracker.range_m(self.tracker.last_s) <= self._sensor.clear_range_m
-        self.tracker.drop()
-        if near and not receding:
-            self.path = Path.UNKNOWN
-        else:
+        if not self._lost_within_reach():
             self.path = Path.CLEAR
+        elif self.path is not Path.UNKNOWN:
+            self._become_unknown(now)
+        self.tracker.drop()
+        self.behind = Behind(Level.NONE, False, None, None, 0.0)
+        self._lower_since_s = self._still_since_s = self._quiet_range_m = self._doubt_since_s = None
 
     def _settle_path(self, now: float) -> None:
+        """Nothing is tracked: has "no target" lasted long enough to call the path clear?"""
         since = self._no_target_since_s
+        if since is None:
+            return
         if self.path is Path.UNKNOWN:
-            if since is not None and now - since >= FORGET_UNKNOWN_S:
-                self.path = Path.CLEAR
-                self._doubt_since_s = None
-        elif since is not None and now - since >= 0.3:
+            due = max(since, self._unknown_since_s) + FORGET_UNKNOWN_S
+        else:
+            due = since + CLEAR_AFTER_S
+        if now >= due:
             self.path = Path.CLEAR
             self._doubt_since_s = None
-        elif self._doubt_since_s is not None and now - self._doubt_since_s >= self._freshness.unknown_after_s:
-            self.path = Path.UNKNOWN
-        if self.path is Path.CLEAR and now - self._proof_s > self._freshness.proof_s:
-            self.path = Path.UNKNOWN
 
     def _judge(self, now: float, walking: bool | None) -> None:
         range_m = self.tracker.range_m(now)
@@ -230,7 +262,7 @@ class RearHazard:
         if closing is not None and (closing <= -collision.moving_m_s or self._quiet_range_m is not None):
             spare = level
         held = self.behind.level
-        self._lower(now, min(held, spare), behind, gone=False)
+        self._lower(now, min(held, spare), behind)
 
     def _quieten(self, now: float, level: Level, still: bool, range_m: float) -> Level:
         """Standing still beside something: the alerts end after a while, until it nears again."""
@@ -244,16 +276,17 @@ class RearHazard:
             self._quiet_range_m = None
             self._still_since_s = None
         if level is Level.NONE and self.behind.level is Level.NONE:
+            self._still_since_s = None
             return level
         if self._still_since_s is None:
             self._still_since_s = now
-        if now - self._still_since_s >= self._collision.quiet_after_still_s:
+        if now >= self._still_since_s + self._collision.quiet_after_still_s:
             self._quiet_range_m = range_m
             self._still_since_s = None
             return Level.NONE
         return level
 
-    def _lower(self, now: float, level: Level, behind: Behind, *, gone: bool) -> None:
+    def _lower(self, now: float, level: Level, behind: Behind) -> None:
         held = self.behind.level
         if level >= held:
             self._lower_since_s = None
@@ -262,7 +295,7 @@ class RearHazard:
         if self._lower_since_s is None:
             self._lower_since_s = now
         quiet = self._quiet_range_m is not None
-        if gone or quiet or now - self._lower_since_s >= self._collision.release_hold_s:
+        if quiet or now >= self._lower_since_s + self._collision.release_hold_s:
             self._lower_since_s = None
             self.behind = Behind(level, False, behind.range_m, behind.closing_speed_m_s, behind.speed_used_m_s)
         else:

@@ -220,11 +220,14 @@ class Companion:
         if rear is None:
             return
         now = self._now
-        if item.status in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
-            self._alive(item.sensor, now)
-        else:
-            self._freshness.parts[item.sensor].cause = item.status.value
         rear.feed(item, self._walking(now))
+        if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
+            self._freshness.parts[item.sensor].cause = item.status.value
+        elif rear.nonsense:
+            if self._freshness.lose(item.sensor):
+                self._lost(now, item.sensor, "garbage")
+        else:
+            self._alive(item.sensor, now)
 
     def _imu(self, item: sm.ImuSample) -> None:
         now, t = self._now, item.t_measured_s

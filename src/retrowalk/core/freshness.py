@@ -82,6 +82,14 @@ class Freshness:
             part.lost = True
         return lost
 
+    def lose(self, name: str) -> bool:
+        """The part is lost though it speaks (what it says is nonsense); returns whether that is news."""
+        part = self.parts[name]
+        was_lost = part.lost
+        part.lost = True
+        part.back_since_s = None
+        return not was_lost
+
     def seen(self, name: str) -> bool:
         """Whether the part has ever given a sign of life and is not lost."""
         part = self.parts[name]

@@ -9,6 +9,7 @@ assumption per age until it is measured.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +25,10 @@ RECEDING_M_S = -0.15
 """A track that leaves faster than this may vanish without leaving the path unknown."""
 CLEAR_PROOF_S = 1.0
 """So long must "no target" last, without a gap, before a held hazard is given up."""
+NONSENSE_OF = 8
+NONSENSE_REJECTS = 6
+NONSENSE_WITHIN_S = 1.0
+"""Of so many echoes within this time, so many that fit nothing: the sensor answers garbage."""
 FORGET_UNKNOWN_S = 3.0
 """So long must "no target" last before a path that was unknown is clear again, counted from when it became so."""
 CLEAR_AFTER_S = 0.3
@@ -112,6 +117,7 @@ class RearHazard:
         self._proof_s = -math.inf
         self._doubt_since_s: float | None = None
         self._unknown_since_s = -math.inf
+        self._echoes: deque[tuple[float, bool]] = deque(maxlen=NONSENSE_OF)
         self.hand_seen = False
         """Whether something within arm's length was seen, for the check at the start."""
 
@@ -126,6 +132,7 @@ class RearHazard:
             self._no_target_since_s = None
             self._proof_s = now
             accepted = self.tracker.update(sample.t_measured_s, sample.range_m, sigma_range_m)
+            self._echoes.append((now, accepted))
             if accepted:
                 self._doubt_since_s = None
                 self.path = Path.OBJECT
@@ -147,6 +154,14 @@ class RearHazard:
         if self.tracker.alive:
             self._judge(now, walking)
         self.advance(now, walking)
+
+    @property
+    def nonsense(self) -> bool:
+        """Whether the sensor's latest echoes contradict each other: readings come, and mean nothing."""
+        echoes = self._echoes
+        if len(echoes) < NONSENSE_OF or echoes[-1][0] - echoes[0][0] > NONSENSE_WITHIN_S:
+            return False
+        return sum(not accepted for _, accepted in echoes) >= NONSENSE_REJECTS
 
     def broken(self) -> None:
         """The sensor is lost: nothing is known, and what was held is given up to the fault that is named."""

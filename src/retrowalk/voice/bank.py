@@ -174,6 +174,10 @@ class Bank:
             found = self._load(key)
         return found
 
+    def entry(self, phrase: str, value: str) -> Entry:
+        """What the manifest says of a clip.  Raises `KeyError` if it has none."""
+        return self._entries[phrase, value]
+
     def words(self, phrase: str, value: str) -> str:
         """What is said for a phrase.  Raises `BankError` for a phrase that has no words."""
         return self._texts.words(phrase, value)

@@ -313,13 +313,14 @@ class VoiceLoop:
             taken = sound.write(self._unwritten, now)
             self._unwritten = self._unwritten[taken * FRAME_BYTES :]
             room -= taken
-        if room > 0 and not self._unwritten:
-            pcm, progress = self._mixer.render(room, now)
-            for happened in progress:
-                self._expect(happened, now)
-            self._rendered += room
+        wanted = room if room > 0 and not self._unwritten else 0
+        pcm, progress = self._mixer.render(wanted, now)  # also for no frames: deadlines pass in a frozen device, too
+        for happened in progress:
+            self._expect(happened, now)
+        if wanted:
+            self._rendered += wanted
             taken = sound.write(pcm, now)
-            if taken < room:
+            if taken < wanted:
                 self._unwritten = pcm[taken * FRAME_BYTES :]
         played = sound.played(now)
         if played > self._played:

@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from array import array
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.voice.helpers import write_bank
+
+from retrowalk.config import Config
+from retrowalk.core import alerts
+from retrowalk.errors import BankError
+from retrowalk.voice import bank as voice_bank
+from retrowalk.voice import builder, render, say
+from retrowalk.voice.bank import Bank, Builtin, build
+from retrowalk.voice.mixer import RATE_HZ
+from retrowalk.voice.render import RenderJob
+from retrowalk.voice.texts import Texts
+
+CONFIG = Config()
+CLIPS = list(alerts.clips(CONFIG))
+
+
+def with_voice(**changes: object) -> Config:
+    return msgspec.structs.replace(CONFIG, voice=msgspec.structs.replace(CONFIG.voice, **changes))
+
+
+# ---------------------------------------------------------------------------------------------- serving
+
+
+def test_a_bank_gives_every_clip_of_its_configuration(noise_bank: Bank):
+    """Nothing is missing, and each clip is the bytes of its file."""
+    assert noise_bank.missing() == ()
+    for phrase, value in CLIPS:
+        pcm = noise_bank.clip(phrase, value)
+        assert pcm == (noise_bank.directory / noise_bank.entry(phrase, value).file).read_bytes()
+        assert noise_bank.words(phrase, value)
+
+
+def test_an_unknown_phrase_has_no_clip(noise_bank: Bank):
+    assert noise_bank.clip("sing", "") is None
+    assert noise_bank.clip("object", "17") is None
+
+
+def test_a_clip_that_was_served_needs_no_disk(tmp_path: Path):
+    """Once loaded, a clip stays: not even a vanished card can take it away."""
+    bank = write_bank(CONFIG, tmp_path)
+    while bank.load_next():
+        pass
+    shutil.rmtree(tmp_path)
+    assert all(bank.clip(*clip) for clip in CLIPS)
+
+
+def test_stop_is_in_memory_as_soon_as_the_bank_is_open(tmp_path: Path):
+    """The most urgent words never wait for a read from the disk."""
+    bank = write_bank(CONFIG, tmp_path)
+    shutil.rmtree(tmp_path)
+    assert bank.clip("stop", "")
+    assert bank.clip("guard_silent", "")
+    assert bank.clip("clear", "") is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda file: file.unlink(), id="gone"),
+        pytest.param(lambda file: file.write_bytes(b""), id="empty"),
+        pytest.param(lambda file: file.write_bytes(file.read_bytes()[:-100]), id="cut short"),
+        pytest.param(lambda file: file.write_bytes(b"\x01" + file.read_bytes()[1:]), id="one byte changed"),
+    ],
+)
+def test_a_damaged_clip_is_missing_and_never_played(tmp_path: Path, damage):
+    """Wrong bytes could be a deafening noise, or another phrase."""
+    bank = write_bank(CONFIG, tmp_path)
+    damage(tmp_path / bank.entry("clear", "").file)
+    assert bank.clip("clear", "") is None
+    assert bank.missing() == (("clear", ""),)
+    assert bank.clip("guarding", "")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff\xfe", b'{"format": 99}'])
+def test_a_directory_that_holds_no_bank_is_refused(tmp_path: Path, content: bytes | None):
+    """The message says which file, and what to do."""
+    if content is not None:
+        (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(BankError, match=r"manifest.json.*retrowalk voices build"):
+        Bank.open(CONFIG, tmp_path)
+
+
+def test_a_bank_of_another_format_is_refused(tmp_path: Path):
+    write_bank(CONFIG, tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["format"] += 1
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BankError, match="format"):
+        Bank.open(CONFIG, tmp_path)
+
+
+def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path):
+    """Only files of the bank's own directory are read."""
+    write_bank(CONFIG, tmp_path / "bank")
+    manifest = json.loads((tmp_path / "bank" / "manifest.json").read_text())
+    manifest["clips"][0]["file"] = "../elsewhere.pcm"
+    (tmp_path / "bank" / "manifest.json").write_text(json.dumps(manifest))
+    assert len(Bank.open(CONFIG, tmp_path / "bank").missing()) == 1
+
+
+def test_words_that_have_changed_are_not_said_in_the_old_way(tmp_path: Path):
+    """A clip says what its manifest says; if the language now says it otherwise, the clip is missing."""
+    write_bank(CONFIG, tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["clips"][0]["words"] = "Halt"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert Bank.open(CONFIG, tmp_path).missing() == (("stop", ""),)
+
+
+def test_another_rate_or_voice_is_still_served(tmp_path: Path):
+    """An older voice is better than none, until the bank has been made anew."""
+    write_bank(CONFIG, tmp_path)
+    assert Bank.open(with_voice(rate_wpm=120, espeak_voice="en-us"), tmp_path).missing() == ()
+
+
+# ------------------------------------------------------------------------------------ shipped with the program
+
+
+def test_what_ships_with_the_program_is_small_and_can_be_heard():
+    """Stop, "guard silent" and a general fault, loud, in less than 300 kB."""
+    folder = Path(voice_bank.__file__).parent / "builtin"
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 300_000
+    builtin = Builtin(0.9)
+    for phrase in ("stop", "guard_silent", "fault", "sensor_lost", "not_protecting"):
+        clip = builtin.lookup(phrase)
+        assert clip is not None
+        assert clip.words
+        assert max(array("h", clip.pcm)) > 10_000
+    assert builtin.lookup("clear") is None
+
+
+def test_the_volume_holds_for_what_ships_with_the_program():
+    loud, soft = Builtin(1.0).lookup("stop"), Builtin(0.5).lookup("stop")
+    assert loud is not None
+    assert soft is not None
+    assert max(array("h", soft.pcm)) == pytest.approx(max(array("h", loud.pcm)) / 2, abs=1)
+
+
+@pytest.mark.parametrize("phrase", ["stop", "guard_silent"])
+def test_what_ships_with_the_program_says_the_words_of_the_texts(phrase):
+    """Fails when the words change: `builder.write_builtin` renders them again."""
+    clip = Builtin(0.9).lookup(phrase)
+    assert clip is not None
+    assert clip.words == Texts.load("en").words(phrase, "")
+
+
+def test_a_bank_lives_in_the_cache_of_its_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert voice_bank.default_directory() == tmp_path / "retrowalk" / "bank"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert voice_bank.default_directory() == tmp_path / ".cache" / "retrowalk" / "bank"
+
+
+# --------------------------------------------------------------------------------------------- building
+
+
+class FakeRender:
+    """Renders without espeak; `fail` is a text that cannot be rendered."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.jobs: dict[str, RenderJob] = {}
+        self.fail = ""
+
+    def __call__(self, job: RenderJob) -> None:
+        if job.text == self.fail:
+            raise BankError(f"phrase {job.text!r} could not be rendered")
+        self.texts.append(job.text)
+        self.jobs[job.text] = job
+        Path(job.target).write_bytes(hashlib.sha256(job.text.encode()).digest() * 100)
+
+
+@pytest.fixture
+def renders(monkeypatch: pytest.MonkeyPatch) -> FakeRender:
+    fake = FakeRender()
+    monkeypatch.setattr(builder, "render", fake)
+    monkeypatch.setattr(builder, "espeak_version", lambda: "1.51")
+    return fake
+
+
+WORDS = {Texts.load("en").words(*clip) for clip in CLIPS}
+
+
+def test_build_renders_each_text_once_and_then_nothing(tmp_path: Path, renders: FakeRender):
+    """The second build finds all in order."""
+    assert build(CONFIG, tmp_path).missing() == ()
+    assert sorted(renders.texts) == sorted(WORDS)
+    renders.texts.clear()
+    assert build(CONFIG, tmp_path).missing() == ()
+    assert renders.texts == []
+
+
+def test_build_mends_what_is_damaged_and_nothing_else(tmp_path: Path, renders: FakeRender):
+    bank = build(CONFIG, tmp_path)
+    (tmp_path / bank.entry("clear", "").file).unlink()
+    (tmp_path / bank.entry("guarding", "").file).write_bytes(b"noise")
+    renders.texts.clear()
+    assert build(CONFIG, tmp_path).missing() == ()
+    assert sorted(renders.texts) == ["Clear", "Guarding."]
+
+
+def test_build_begins_anew_when_the_manifest_is_damaged(tmp_path: Path, renders: FakeRender):
+    """Without its checksums no file can be trusted."""
+    build(CONFIG, tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    renders.texts.clear()
+    assert build(CONFIG, tmp_path).missing() == ()
+    assert sorted(renders.texts) == sorted(WORDS)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rate_wpm": 150}, {"espeak_voice": "en-us"}, {"volume": 0.5}], ids=lambda change: next(iter(change))
+)
+def test_another_voice_rate_or_volume_is_rendered_anew(tmp_path: Path, renders: FakeRender, changes):
+    """Each is part of a clip's sound; only "Stop" has a rate of its own."""
+    build(CONFIG, tmp_path)
+    renders.texts.clear()
+    build(with_voice(**changes), tmp_path)
+    expected = WORDS - {"Stop"} if "rate_wpm" in changes else WORDS
+    assert sorted(renders.texts) == sorted(expected)
+
+
+def test_another_espeak_is_rendered_anew(tmp_path: Path, renders: FakeRender, monkeypatch: pytest.MonkeyPatch):
+    build(CONFIG, tmp_path)
+    renders.texts.clear()
+    monkeypatch.setattr(builder, "espeak_version", lambda: "1.52")
+    build(CONFIG, tmp_path)
+    assert len(renders.texts) == len(WORDS)
+
+
+def test_what_is_no_longer_needed_is_removed(tmp_path: Path, renders: FakeRender):
+    """A bank does not grow with every change of the configuration; half-written files go, too."""
+    build(CONFIG, tmp_path)
+    (tmp_path / "abc.pcm.77.tmp").write_bytes(b"left by a power cut")
+    bank = build(with_voice(volume=0.5), tmp_path)
+    assert {file.name for file in tmp_path.glob("*.pcm*")} == {bank.entry(*clip).file for clip in CLIPS}
+
+
+def test_stop_is_fast_and_at_full_level(tmp_path: Path, renders: FakeRender):
+    """200 words a minute whatever the configured rate; the rest a little lower than the warning."""
+    build(with_voice(rate_wpm=140, volume=0.8), tmp_path)
+    assert (renders.jobs["Stop"].rate_wpm, renders.jobs["Stop"].volume) == (200, 0.8)
+    assert renders.jobs["Guarding."].rate_wpm == 140
+    assert renders.jobs["Guarding."].volume < 0.8
+
+
+def test_progress_counts_to_the_end(tmp_path: Path, renders: FakeRender):
+    seen: list[tuple[int, int, str]] = []
+    build(CONFIG, tmp_path, lambda *step: seen.append(step))
+    assert [total for _, total, _ in seen] == [len(CLIPS)] * len(seen)
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    assert seen[-1][0] == len(CLIPS)
+
+
+def test_a_phrase_that_cannot_be_rendered_fails_loudly_and_costs_nothing_that_was_there(
+    tmp_path: Path, renders: FakeRender
+):
+    """The error names it; the old clips go on being served."""
+    build(CONFIG, tmp_path)
+    renders.fail = "Guarding."
+    with pytest.raises(BankError, match="Guarding"):
+        build(with_voice(rate_wpm=140), tmp_path)
+    assert Bank.open(with_voice(rate_wpm=140), tmp_path).missing() == ()
+    renders.fail = ""
+    assert build(with_voice(rate_wpm=140), tmp_path).missing() == ()
+
+
+def test_without_espeak_the_build_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(builder, "espeak_version", lambda: "")
+    with pytest.raises(BankError, match="apt install libespeak-ng1"):
+        build(CONFIG, tmp_path)
+
+
+def test_free_texts_are_kept_but_not_for_ever(tmp_path: Path, renders: FakeRender):
+    """The voice finds a rendered text by its words; the oldest of many go."""
+    bank = write_bank(CONFIG, tmp_path)
+    pcm = say.render_text(CONFIG, tmp_path, "Hello")
+    assert bank.text_clip("Hello") == pcm
+    assert bank.text_clip("Goodbye") is None
+    say.render_text(CONFIG, tmp_path, "Hello")
+    assert renders.texts == ["Hello"]
+    for number in range(builder.KEPT_TEXTS + 5):
+        say.render_text(CONFIG, tmp_path, f"Text {number}")
+    assert len(list((tmp_path / "texts").iterdir())) == builder.KEPT_TEXTS
+
+
+def test_a_damaged_free_text_is_rendered_again(tmp_path: Path, renders: FakeRender):
+    bank = write_bank(CONFIG, tmp_path)
+    pcm = say.render_text(CONFIG, tmp_path, "Hello")
+    (file,) = (tmp_path / "texts").iterdir()
+    file.write_bytes(file.read_bytes()[:-2])
+    assert bank.text_clip("Hello") is None
+    assert say.render_text(CONFIG, tmp_path, "Hello") == pcm
+
+
+def test_nothing_is_not_said(tmp_path: Path):
+    with pytest.raises(BankError, match="nothing"):
+        say.render_text(CONFIG, tmp_path, "  ")
+
+
+# ------------------------------------------------------------------------------------------ with real espeak
+
+
+@pytest.mark.process
+def test_the_real_bank_is_complete(rendered_bank: Bank):
+    """Every phrase, rendered by espeak through pyttsx3 and verified; together less than 15 MB."""
+    assert rendered_bank.missing() == ()
+    while rendered_bank.load_next():
+        pass
+    assert not rendered_bank.damaged
+    clips = [rendered_bank.clip(*clip) or b"" for clip in CLIPS]
+    assert min(map(len, clips)) > 0.2 * RATE_HZ * 2
+    assert sum(map(len, set(clips))) < 15_000_000
+
+
+@pytest.mark.process
+def test_two_renders_of_a_text_are_the_same_sound(rendered_bank: Bank, tmp_path: Path):
+    """espeak is deterministic, so a bank can be made again: the same words have the same length."""
+    entry = rendered_bank.entry("clear", "")
+    render.render(
+        RenderJob(
+            entry.words, CONFIG.voice.espeak_voice, 160, voice_bank.phrase_volume(CONFIG, "clear"), str(tmp_path / "a")
+        )
+    )
+    assert (tmp_path / "a").stat().st_size // 2 == pytest.approx(entry.frames, rel=0.05)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("text", "voice", "time_limit_s", "message"),
+    [
+        pytest.param("Hello", "en", 0.05, "did not finish within 0.05 s", id="too slow"),
+        pytest.param("Hello", "no-such-voice", 30.0, "no voice 'no-such-voice'", id="unknown voice"),
+        pytest.param("Hello", "en+no-such-variant", 30.0, "no voice", id="unknown variant"),
+        pytest.param(". .", "en", 30.0, "could not be rendered", id="nothing to hear"),
+    ],
+)
+@pytest.mark.usefixtures("rendered_bank")
+def test_a_render_that_fails_says_why(tmp_path: Path, text, voice, time_limit_s, message):
+    """Three tries, then an error with text, voice and reason; no file is left."""
+    with pytest.raises(BankError, match=message):
+        render.render(RenderJob(text, voice, 160, 0.9, str(tmp_path / "a")), time_limit_s=time_limit_s)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.process
+@pytest.mark.usefixtures("rendered_bank")
+def test_espeaks_voices_are_listed():
+    voices = say.list_voices()
+    assert any(voice.id == "gmw/en" for voice in voices)
+    assert all(voice.name for voice in voices)

@@ -333,7 +333,7 @@ class Outbox:
     def _drop(self, db: sqlite3.Connection) -> None:
         for rank in DROPPABLE:
             while self._bytes > self._max_bytes * 0.95:  # some room at once, not one row for each new one
-                oldest = "SELECT seq FROM outbox WHERE rank = ? ORDER BY seq LIMIT 100"
+                oldest = "SELECT seq FROM outbox WHERE rank = ? ORDER BY seq LIMIT 20"
                 count = self._delete(db, oldest, rank)
                 self.dropped += count
                 if not count:
@@ -360,8 +360,8 @@ class Outbox:
         return int(row[0]) if row else 0
 
     def full(self) -> bool:
-        """Whether there is so much waiting that unimportant events are dropped."""
-        return self._bytes > self._max_bytes * 0.9
+        """Whether much is waiting: what was full is said to have room again below half."""
+        return self._bytes > self._max_bytes / 2
 
     def close(self) -> None:
         """Releases the file."""

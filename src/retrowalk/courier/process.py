@@ -236,6 +236,8 @@ class Courier:
         due = [now if more else math.inf, recorder_due, state_due, self._beat_at, self._heartbeat_at]
         if self._link is not None:
             due.append(self._link.next_due(now))
+        if not self._connected and now < self._down_since + BROKER_FAULT_S:
+            due.append(self._down_since + BROKER_FAULT_S)
         if self._connected:
             due += [sent.at_s + ANSWER_LIMIT_S for sent in self._inflight.values()]
             if len(self._inflight) < WINDOW:
@@ -272,15 +274,15 @@ class Courier:
         """Evidence for the watchdog: the outbox answers, be it with an error that is reported."""
         try:
             self._outbox.head(now)
-        except OutboxError:
-            self._outbox_fault = True
+        except OutboxError as error:
+            self._outbox_failed(error, now)
         return True
 
     def faults(self, now: float) -> tuple[str, ...]:
         """Names of what is wrong, sorted."""
         found = []
         down_s = now - self._down_since if self._down_since is not None else 0.0
-        if self._link is None or self._refused or (not self._connected and down_s > BROKER_FAULT_S):
+        if self._link is None or self._refused or (not self._connected and down_s >= BROKER_FAULT_S):
             found.append("broker")
         if self._outbox_fault or now < self._damage_until:
             found.append("outbox")

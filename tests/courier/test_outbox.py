@@ -1,0 +1,277 @@
+"""The outbox: committed before sent, never lost, recognisable when doubled."""
+
+from __future__ import annotations
+
+import random
+import resource
+import sqlite3
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.courier.helpers import STAMP, event
+
+from retrowalk.courier.outbox import ANSWER_LIMIT_S, BACK_OFF_MAX_S, Outbox, event_id
+from retrowalk.errors import OutboxError
+
+
+@contextmanager
+def files_limited_to(size):
+    """The disk is full: no file of this process may grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    found = Outbox(tmp_path / "outbox.db", owner="home/rw-0001", rng=random.Random(1))
+    yield found
+    found.close()
+
+
+def seqs(outbox, now=0.0):
+    return [row.seq for row in outbox.pending(1000, now)]
+
+
+def test_a_commit_survives_its_process(outbox, tmp_path):
+    """What was committed is there for the next process, in the same epoch, under the same id."""
+    seq = outbox.commit(event(1, "fall.confirmed", fall=1), STAMP, 0.0)
+    (before,) = outbox.pending(10, 0.0)
+    outbox.close()
+    again = Outbox(tmp_path / "outbox.db", owner="home/rw-0001")
+    (after,) = again.pending(10, 0.0)
+    assert (again.epoch, after) == (outbox.epoch, before)
+    assert (after.seq, after.data, after.stamp) == (seq, b'{"fall":1}', STAMP)
+    again.close()
+
+
+def test_the_file_is_synced_at_each_commit(outbox, tmp_path):
+    """Write-ahead log and full synchronisation, by the database's own answer."""
+    with sqlite3.connect(tmp_path / "outbox.db") as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
+    assert outbox._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_numbers_are_never_used_twice(outbox, tmp_path):
+    """Also after everything was delivered and the process restarted, seq goes on rising."""
+    first = outbox.commit(event(1), STAMP, 0.0)
+    outbox.delete([first], 0.0)
+    outbox.close()
+    again = Outbox(tmp_path / "outbox.db")
+    assert again.commit(event(2), STAMP, 0.0) == first + 1
+    again.close()
+
+
+def test_each_file_has_its_own_epoch(tmp_path):
+    """A hub can tell the numbers of one file from those of another."""
+    found = [Outbox(tmp_path / f"{number}.db") for number in range(20)]
+    assert len({outbox.epoch for outbox in found}) == 20
+    for outbox in found:
+        outbox.close()
+
+
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("hand over"), st.integers(1, 30)),
+            st.tuples(st.just("deliver"), st.integers(0, 5)),
+            st.tuples(st.just("restart"), st.just(0)),
+        ),
+        max_size=40,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_committed_never_promises_too_much(tmp_path_factory, steps):
+    """Whatever comes in whatever order: a number is answered only if it, and all that were ever handed over below
+    it, are on disk or delivered; each event gets one seq.
+    """
+    path = tmp_path_factory.mktemp("outbox") / "outbox.db"
+    outbox = Outbox(path)
+    handed: set[int] = set()
+    delivered: set[int] = set()
+    for what, value in steps:
+        if what == "hand over":
+            outbox.commit(event(value), STAMP, 0.0)
+            handed.add(value)
+        elif what == "deliver":
+            rows = outbox.pending(value, 0.0)
+            outbox.delete([row.seq for row in rows], 0.0)
+            assert not delivered & {row.number for row in rows}, "delivered once only"
+            delivered |= {row.number for row in rows}
+        else:
+            outbox.close()
+            outbox = Outbox(path)
+        waiting = {row.number for row in outbox.pending(1000, 0.0)}
+        assert waiting == handed - delivered
+        assert outbox.waiting(0.0) == len(waiting)
+        assert outbox.committed("s1", 0.0) in handed | {0}
+        assert outbox.delivered("s1", 0.0) < min(waiting, default=31)
+    outbox.close()
+
+
+def test_order_is_priority_then_age(outbox):
+    """High first, then medium, low and none; the oldest of each first."""
+    kinds = ["hazard.raised", "fall.suspected", "walk.started", "sos.raised", "fall.confirmed", "hazard.raised"]
+    outbox.commit_all([(event(number, kind), STAMP) for number, kind in enumerate(kinds, 1)], 0.0)
+    assert seqs(outbox) == [4, 5, 2, 3, 1, 6]
+    assert [row.seq for row in outbox.pending(2, 0.0)] == [4, 5]
+
+
+def test_an_unknown_priority_is_treated_as_high(outbox):
+    """Better too early than too late."""
+    outbox.commit(event(1), STAMP, 0.0)
+    odd = event(2)
+    outbox.commit(type(odd)(odd.session, 2, odd.type, "urgent", 1.0, 1.0, None, {}), STAMP, 0.0)
+    assert seqs(outbox) == [2, 1]
+
+
+def test_what_was_sent_rests_until_its_answer_is_overdue(outbox):
+    """A row is not sent twice within 10 s, and is sent again after."""
+    outbox.commit(event(1), STAMP, 0.0)
+    outbox.mark_sent([1], 100.0)
+    assert seqs(outbox, 100.0 + ANSWER_LIMIT_S - 0.01) == []
+    assert outbox.next_try(100.0) == 100.0 + ANSWER_LIMIT_S
+    assert seqs(outbox, 100.0 + ANSWER_LIMIT_S) == [1]
+
+
+def test_refused_rows_are_tried_less_and_less_often(outbox):
+    """Waiting grows to five minutes, with jitter, and never ends."""
+    outbox.commit(event(1), STAMP, 0.0)
+    now, waits = 0.0, []
+    for _ in range(12):
+        outbox.mark_sent([1], now)
+        outbox.refused(1, now)
+        due = outbox.next_try(now)
+        assert due is not None
+        waits.append(due - now)
+        now = due
+    assert 7.5 <= waits[0] <= 12.5
+    assert all(0.75 * BACK_OFF_MAX_S <= wait <= 1.25 * BACK_OFF_MAX_S for wait in waits[-5:])
+    assert len(set(waits[-5:])) == 5, "jitter"
+
+
+def test_a_new_connection_makes_everything_pending(outbox):
+    """Nothing waits out its back-off when the broker is back."""
+    outbox.commit_all([(event(number), STAMP) for number in (1, 2)], 0.0)
+    outbox.mark_sent([1, 2], 0.0)
+    outbox.refused(2, 0.0)
+    outbox.forget_attempts(1.0)
+    assert seqs(outbox, 1.0) == [1, 2]
+
+
+def test_hub_deletes_only_what_the_broker_has(outbox):
+    """A cumulative acknowledgement covers rows up to it that the broker has acknowledged, and no others."""
+    outbox.commit_all([(event(number), STAMP) for number in range(1, 7)], 0.0)
+    outbox.broker_has([1, 2, 4], 0.0)
+    assert not outbox.hub_has("another", 4, 0.0)
+    assert not outbox.hub_has(outbox.epoch, 5, 0.0), "beyond what the broker has: not believed"
+    assert outbox.waiting(0.0) == 6
+    assert outbox.hub_has(outbox.epoch, 4, 0.0)
+    assert sorted(seqs(outbox, 1e6)) == [3, 5, 6]
+
+
+def test_an_early_acknowledgement_is_applied_when_the_broker_catches_up(outbox):
+    """The hub may be quicker than the broker's answer: its word is kept until that comes."""
+    outbox.commit(event(1), STAMP, 0.0)
+    assert not outbox.hub_has(outbox.epoch, 1, 0.0)
+    outbox.broker_has([1], 0.0)
+    assert outbox.waiting(0.0) == 0
+
+
+def test_unimportant_events_make_room(tmp_path):
+    """Beyond the limit the oldest `none` go, then `low`; medium and high stay whatever happens."""
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=40_000)
+    kinds = ["hazard.raised", "walk.started", "fall.suspected", "fall.confirmed"]
+    for number in range(1, 401):
+        outbox.commit(event(number, kinds[number % 4]), STAMP, 0.0)
+    left = [row.priority for row in outbox.pending(1000, 0.0)]
+    assert (left.count("high"), left.count("medium")) == (100, 100)
+    assert outbox.dropped == 400 - len(left) > 0
+    assert left.count("none") == 0
+    for number in range(401, 600):
+        outbox.commit(event(number, "fall.confirmed"), STAMP, 0.0)
+    assert [row.priority for row in outbox.pending(1000, 0.0)].count("high") == 299
+    dropped = outbox.dropped
+    outbox.close()
+    again = Outbox(tmp_path / "outbox.db")
+    assert again.dropped == dropped, "the count survives"
+    again.close()
+
+
+DAMAGE = [
+    pytest.param(lambda data: b"", id="empty"),
+    pytest.param(lambda data: b"not a database" * 1000, id="foreign"),
+    pytest.param(lambda data: data[:4096] + b"\xff" * 4096 + data[8192:], id="a page overwritten"),
+    pytest.param(lambda data: b"\0" * 100 + data[100:], id="header zeroed"),
+    pytest.param(lambda data: data[: len(data) // 2], id="half of it missing"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_moved_aside(tmp_path, damage):
+    """A damaged file stays for whoever wants to look; a new one with a new epoch takes events at once."""
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path)
+    outbox.commit_all([(event(number, text="x" * 200), STAMP) for number in range(1, 200)], 0.0)
+    epoch = outbox.epoch
+    outbox.close()
+    path.write_bytes(damage(path.read_bytes()))
+    again = Outbox(path)
+    assert again.epoch != epoch
+    assert again.commit(event(1), STAMP, 0.0) == 1
+    # An empty file is a database that was never begun: nothing in it to keep.
+    assert again.damaged == len(list(tmp_path.glob("outbox.db.damaged-*"))) == (damage(b"x") != b"")
+    again.close()
+
+
+def test_only_a_few_damaged_files_are_kept(tmp_path):
+    """A card that eats files does not fill itself with their remains."""
+    path = tmp_path / "outbox.db"
+    for _ in range(6):
+        path.write_bytes(b"no database" * 1000)
+        Outbox(path).close()
+    names = sorted(file.name for file in tmp_path.glob("outbox.db.damaged-*"))
+    assert names == ["outbox.db.damaged-0004", "outbox.db.damaged-0005", "outbox.db.damaged-0006"]
+
+
+def test_a_full_disk_refuses_and_recovers(tmp_path):
+    """While nothing can be written each commit raises; what was committed stays; room again, it goes on."""
+    outbox = Outbox(tmp_path / "outbox.db")
+    outbox.commit(event(1), STAMP, 0.0)
+    outbox._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with files_limited_to(4096):
+        for now in range(5):
+            with pytest.raises(OutboxError):
+                outbox.commit(event(2), STAMP, now * 10.0)
+    assert outbox.commit(event(2), STAMP, 100.0) > 1
+    assert outbox.committed("s1", 100.0) == 2
+    assert [row.number for row in outbox.pending(10, 100.0)] == [1, 2]
+    outbox.close()
+
+
+def test_a_directory_that_cannot_be_used_is_an_error_not_the_end(tmp_path):
+    """An outbox without a place for its file raises at each use, and works once there is one."""
+    (tmp_path / "state").write_text("in the way")
+    outbox = Outbox(tmp_path / "state" / "outbox.db")
+    for use in (outbox.waiting, outbox.head, lambda now: outbox.commit(event(1), STAMP, now)):
+        with pytest.raises(OutboxError):
+            use(10.0)
+    (tmp_path / "state").unlink()
+    assert outbox.commit(event(1), STAMP, 20.0) == 1
+    outbox.close()
+
+
+def test_ids_are_the_same_wherever_the_event_is_committed():
+    """26 characters that depend on device, session and number only, and differ when one of these does."""
+    assert event_id("home/a", "s1", 1) == event_id("home/a", "s1", 1)
+    found = {
+        event_id(owner, session, number) for owner in ("home/a", "home/b") for session in "st" for number in range(500)
+    }
+    assert len(found) == 2000
+    assert all(len(name) == 26 and name.isalnum() for name in found)

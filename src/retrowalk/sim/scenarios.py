@@ -7,12 +7,15 @@ program says of itself.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from retrowalk.core.falls import LOOK_UNTIL_S
+from retrowalk.sim.walker import OLDER, Profile
+from retrowalk.sim.world import Action, Fall, HandBehind, Lean, Place, Remove, Stand, Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,6 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
-    """At `t_s` the world does `name` with `args` (a method of `sim.stage.Stage`)."""
-
-    t_s: float
-    name: str
-    args: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Met:
     """Judgement of one expectation."""
 
@@ -83,7 +77,8 @@ class Scenario:
 
     name: str
     duration_s: float
-    actions: tuple[Action, ...]
+    script: tuple[tuple[float, Action], ...]
+    profile: Profile
     scenes: tuple[Scene, ...]
     marks: dict[str, float]
     """Instants the expectations speak of."""
@@ -95,6 +90,10 @@ class Scenario:
             if scene.from_s <= now:
                 title = scene.title
         return title
+
+
+WALKER = dataclasses.replace(OLDER, stop_sigma=0.25)
+"""An older walker on an ordinary day.  The slow tail of all older walkers is the approach benchmark's subject."""
 
 
 def demo(seed: int) -> Scenario:
@@ -110,20 +109,19 @@ def demo(seed: int) -> Scenario:
     leaves_s = person_s + 5.0
     lean_s = leaves_s + draw.uniform(3.2, 3.6)
     fall_s = lean_s + 4.2
-    actions = (
-        Action(0.0, "stand"),
-        Action(hand_s, "hand_behind", {"seconds": 1.2}),
-        Action(walk_s, "place", {"kind": "wall", "name": "wall", "behind_m": wall_m}),
-        Action(walk_s, "walk", {"speed_m_s": speed}),
-        Action(away_s, "walk", {"speed_m_s": -0.65}),
-        Action(again_s - 1.0, "remove", {"name": "wall"}),
-        Action(again_s - 1.0, "stand"),
-        Action(again_s, "walk", {"speed_m_s": speed}),
-        Action(person_s, "place", {"kind": "person_jacket", "name": "person", "behind_m": 1.6}),
-        Action(leaves_s, "remove", {"name": "person"}),
-        Action(leaves_s, "stand"),
-        Action(lean_s, "lean_back", {"degrees": draw.uniform(12.0, 15.0), "seconds": 2.4}),
-        Action(fall_s, "fall"),
+    script: tuple[tuple[float, Action], ...] = (
+        (hand_s, HandBehind(for_s=1.2)),
+        (walk_s, Place("wall", wall_m)),
+        (walk_s, Walk(speed)),
+        (away_s, Walk(-0.65)),
+        (again_s - 1.0, Remove("wall")),
+        (again_s - 1.0, Stand()),
+        (again_s, Walk(speed)),
+        (person_s, Place("person_jacket", 1.6, name="person")),
+        (leaves_s, Remove("person")),
+        (leaves_s, Stand()),
+        (lean_s, Lean(-draw.uniform(12.0, 15.0), over_s=0.8, hold_s=1.6)),
+        (fall_s, Fall()),
     )
     scenes = (
         Scene(0.0, "Standing still: the device checks itself"),
@@ -150,7 +148,7 @@ def demo(seed: int) -> Scenario:
         "fall": fall_s,
         "speed": speed,
     }
-    return Scenario("demo", 90.0, actions, scenes, marks)
+    return Scenario("demo", 90.0, script, WALKER, scenes, marks)
 
 
 def judge(scenario: Scenario, evidence: Evidence) -> list[Met]:

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
+from retrowalk import cli
 from retrowalk.config import Config
+from retrowalk.guard.guard import GOODBYE_S
+from retrowalk.platform import SocketMailbox
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMD = ROOT / "systemd"
 PROCESSES = ("guard", "voice", "courier")
-UNITS = (*PROCESSES, "bank")
+UNITS = (*PROCESSES, "bank", "poweroff")
 PROGRAM = "/opt/retrowalk/bin/retrowalk"
 CONFIG = "/etc/retrowalk/retrowalk.toml"
 
@@ -77,12 +82,12 @@ def said(*command: str | Path) -> str:
 def test_systemd_finds_nothing_wrong(tmp_path):
     """systemd-analyze verify is quiet about the target and all units"""
     analyze = tool("systemd-analyze")
-    for file in [*SYSTEMD.glob("*.service"), *SYSTEMD.glob("*.target")]:
+    for file in [path for path in SYSTEMD.iterdir() if path.suffix in (".service", ".target", ".path")]:
         # Nothing is installed here, so another program stands in for retrowalk.
         text = file.read_text(encoding="utf-8").replace(PROGRAM, "/bin/true")
         (tmp_path / file.name).write_text(text, encoding="utf-8")
     files = sorted(tmp_path.iterdir())
-    assert len(files) == len(UNITS) + 1
+    assert len(files) == len(UNITS) + 2
     assert said(analyze, "verify", "--man=no", *files) == ""
 
 
@@ -106,6 +111,7 @@ def test_verify_would_notice(tmp_path):
         # ... the network, with a broker that may be anywhere, for one.
         pytest.param("courier", 1.5, id="courier"),
         pytest.param("bank", 1.0, id="bank"),
+        pytest.param("poweroff", 1.0, id="poweroff"),
     ],
 )
 def test_exposure(name, limit):
@@ -158,13 +164,14 @@ def test_target_brings_everything():
     """Enabling retrowalk.target is all that is needed at power-on"""
     target = settings(SYSTEMD / "retrowalk.target")
     assert {word for value in target["Unit.Wants"] for word in value.split()} == {
-        f"retrowalk-{name}.service" for name in UNITS
+        "retrowalk-poweroff.path",
+        *(f"retrowalk-{name}.service" for name in (*PROCESSES, "bank")),
     }
     assert target["Install.WantedBy"] == ["multi-user.target"]
     assert not {"Unit.Requires", "Unit.After"} & set(target)
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*PROCESSES, "bank"])
 def test_target_restarts_everything(name):
     """Restarting the target restarts each unit, so that one command applies a changed configuration"""
     assert unit(name)["Unit.PartOf"] == ["retrowalk.target"]
@@ -182,6 +189,28 @@ def test_process_is_kept_alive(name):
         "Unit.StartLimitIntervalSec": "0",
     }
     assert {key: unit(name)[key] for key in expected} == {key: [value] for key, value in expected.items()}
+
+
+@pytest.mark.parametrize("name", [*PROCESSES, "bank"])
+def test_program_takes_the_command_line(name):
+    """What a unit starts is a command that exists, with options it knows"""
+    (line,) = unit(name)["Service.ExecStart"]
+    program, *arguments = shlex.split(line)
+    assert program == PROGRAM
+    command: click.Command = cli.cli
+    while isinstance(command, click.Group):
+        _, found, arguments = command.resolve_command(click.Context(command), arguments)
+        assert found is not None
+        command = found
+    with command.make_context(name, arguments) as context:
+        assert context.params["config_file"] == Path(CONFIG)
+
+
+def test_program_and_units_mean_the_same_places():
+    """The directories the program takes by default are those the units make"""
+    assert Path(CONFIG) == cli.CONFIG_FILE
+    assert Path("/run", *unit("guard")["Service.RuntimeDirectory"]) == cli.RUN_DIR
+    assert Path("/var/lib", *unit("courier")["Service.StateDirectory"]) == cli.STATE_DIR
 
 
 def test_guard_is_back_soon():
@@ -205,6 +234,7 @@ def test_nobody_waits_for_another(name, key):
         pytest.param("voice", {"char-alsa"}, {"audio"}, id="voice: sound"),
         pytest.param("courier", set(), set(), id="courier: none"),
         pytest.param("bank", set(), set(), id="bank: none"),
+        pytest.param("poweroff", set(), set(), id="poweroff: none"),
     ],
 )
 def test_devices(name, devices, groups):
@@ -216,16 +246,20 @@ def test_devices(name, devices, groups):
     assert unit(name).get("Service.PrivateDevices", ["no"]) == (["no"] if devices else ["yes"])
 
 
-@pytest.mark.parametrize("name", UNITS)
-def test_network(name):
-    """Only the courier reaches a network; the others have local sockets"""
-    families = words(name, "Service.RestrictAddressFamilies")
-    if name == "courier":
-        assert families == {"AF_UNIX", "AF_INET", "AF_INET6"}
-        assert "Service.PrivateNetwork" not in unit(name)
-    else:
-        assert families == {"AF_UNIX"}
-        assert unit(name)["Service.PrivateNetwork"] == ["yes"]
+@pytest.mark.parametrize(
+    ("name", "families"),
+    [
+        pytest.param("guard", {"AF_UNIX"}, id="guard: local sockets"),
+        pytest.param("voice", {"AF_UNIX"}, id="voice: local sockets"),
+        pytest.param("courier", {"AF_UNIX", "AF_INET", "AF_INET6"}, id="courier: the broker"),
+        pytest.param("bank", {"AF_UNIX"}, id="bank: local sockets"),
+        pytest.param("poweroff", {"none"}, id="poweroff: nothing"),
+    ],
+)
+def test_network(name, families):
+    """Only the courier reaches a network"""
+    assert words(name, "Service.RestrictAddressFamilies") == families
+    assert unit(name).get("Service.PrivateNetwork", ["no"]) == (["no"] if name == "courier" else ["yes"])
 
 
 @pytest.mark.parametrize("name", UNITS)
@@ -244,9 +278,64 @@ def test_run_directory_survives_restarts(name):
 def test_who_may_write_to_the_card():
     """Courier and bank keep things on disk; guard and voice cannot"""
     assert [name for name in UNITS if "Service.StateDirectory" in unit(name)] == ["courier", "bank"]
-    for name in UNITS:
-        assert unit(name)["Service.ProtectSystem"] == ["strict"]
-        assert "Service.ReadWritePaths" not in unit(name)
+    assert {
+        name: words(name, "Service.ReadWritePaths") for name in UNITS if "Service.ReadWritePaths" in unit(name)
+    } == {"poweroff": {"/run/retrowalk"}}
+    assert all(unit(name)["Service.ProtectSystem"] == ["strict"] for name in UNITS)
+
+
+def test_switching_off():
+    """The file the guard leaves starts a unit that removes it and has systemd switch the Pi off, whatever happens"""
+    (watched,) = settings(SYSTEMD / "retrowalk-poweroff.path")["Path.PathExists"]
+    switch = unit("poweroff")
+    assert watched == "/run/retrowalk/power-off"
+    assert switch["Service.ExecStart"] == [f"/bin/rm -f {watched}"]
+    assert switch["Unit.SuccessAction"] == switch["Unit.FailureAction"] == ["poweroff"]
+
+
+def goodbye(name: str, run_dir: Path) -> list[str]:
+    """What systemd runs before it ends a process, as it hands it to the shell."""
+    (line,) = unit(name)["Service.ExecStop"]
+    shell, option, script = shlex.split(
+        line.removeprefix("-").replace("$$", "$").replace("/run/retrowalk", str(run_dir))
+    )
+    return [shell, option, script]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["voice", "courier"])
+def test_guard_speaks_last(name, tmp_path):
+    """Voice and courier end after the guard has taken its socket away, so that its goodbye is heard and sent"""
+    mailbox = SocketMailbox(tmp_path, "guard")
+    waiting = subprocess.Popen(goodbye(name, tmp_path), env={**os.environ, "MAINPID": "1"})
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.4)
+        mailbox.close()
+        assert waiting.wait(10) == 0
+    finally:
+        waiting.kill()
+        waiting.wait()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["voice", "courier"])
+def test_dead_process_waits_for_nothing(name, tmp_path):
+    """A process that was killed is started again without waiting for the guard, which lives on"""
+    mailbox = SocketMailbox(tmp_path, "guard")
+    try:
+        environment = {key: value for key, value in os.environ.items() if key != "MAINPID"}
+        subprocess.run(goodbye(name, tmp_path), env=environment, timeout=3, check=False)
+    finally:
+        mailbox.close()
+
+
+@pytest.mark.parametrize("name", ["voice", "courier"])
+def test_goodbye_has_time(name):
+    """The guard's goodbye fits into its own time to stop, and that into the time the others wait"""
+    assert GOODBYE_S + 1 <= 6 < seconds(name, "TimeoutStopSec")
+    assert seconds("guard", "TimeoutStopSec") > GOODBYE_S + 1
+    assert "-lt 60" in unit(name)["Service.ExecStop"][0]  # tenths of a second
 
 
 def test_lgpio_finds_a_place_for_its_fifo():

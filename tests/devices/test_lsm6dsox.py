@@ -412,6 +412,7 @@ def test_frozen_value_is_named():
     bench.run.until(10.0)
     assert bench.faults() == [("frozen", True), ("frozen", False)]
     assert bench.samples(8.0)[0].gap
+    assert max(map(abs, bench.time_errors_s(8.0))) < 0.006
     assert len(bench.samples(9.0)) > 95
 
 

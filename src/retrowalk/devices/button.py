@@ -92,13 +92,13 @@ class ButtonDriver:
         return self._line
 
     def _take_edges(self, line: InputLine, now: float, items: list[Item]) -> None:
-        self._ticks.mark()
+        mark_s = self._ticks.mark()
         while line.edges:
             tick, level = line.edges.popleft()
-            at_s = now + self._ticks.after_mark_s(tick)
-            if not now - EDGE_AGE_MAX_S <= at_s <= now:  # also NaN
+            at_s = mark_s + self._ticks.after_mark_s(tick)
+            if not now - EDGE_AGE_MAX_S <= at_s:  # also NaN
                 at_s = now
-            at_s = max(at_s, self._changed_s)
+            at_s = min(max(at_s, self._changed_s), now)
             self._settle(at_s, now, items)
             self._change(not level, at_s)
 

@@ -113,8 +113,8 @@ class Lsm6dsox:
 
     Raises `SensorError`: `absent` (no answer on the bus for 0.1 s, with what the error number means), `wrong_chip`
     (WHO_AM_I is of something else), `garbage` (registers do not keep what is written).  Reports, and sets up again by
-    itself: `garbage` (words no FIFO holds, or none at all), `frozen` (the same bits for a second).  A reset by a
-    brown-out is found within a second and mended.
+    itself: `garbage` (words no FIFO holds), `frozen` (the same bits for a second, or an empty FIFO for 0.3 s).  A reset
+    by a brown-out is mended within half a second, without a report: the gap is in the samples.
     """
 
     def __init__(self, config: Imu, bus: I2CBus, clock: Clock) -> None:
@@ -218,9 +218,9 @@ class Lsm6dsox:
             self._put(register, setting)
         for register, setting in settings:
             found = self._get(register, len(setting))
-            for at, (is_, should) in enumerate(zip(found, setting, strict=True), register):
-                if is_ != should:
-                    detail = f"LSM6DSOX register 0x{at:02X} reads 0x{is_:02X} after 0x{should:02X} was written"
+            for at, (reads, written) in enumerate(zip(found, setting, strict=True), register):
+                if reads != written:
+                    detail = f"LSM6DSOX register 0x{at:02X} reads 0x{reads:02X} after 0x{written:02X} was written"
                     raise SensorError("garbage", detail)
         self._step = self._read
         self._check_s = now + CHECK_EVERY_S
@@ -280,8 +280,10 @@ class Lsm6dsox:
         if pairs:
             newest = self._index + ((left + 1) // 2 if self._half else left // 2)
             newest_s, anew = self._times.newest(newest, before_s, after_s)
-            last_s = newest_s - (newest - pairs[-1][0]) * self._times.period_s
-            items = self._give(now, self._moving(pairs), min(last_s, now), anew)
+            moving = self._moving(pairs)
+            if moving:
+                last_s = newest_s - (newest - moving[-1][0]) * self._times.period_s
+                items = self._give(now, moving, min(last_s, now), anew)
         if not items:
             frozen = self._same_count > FROZEN_SAMPLES
             return self._nothing(now, *(_FROZEN if frozen else _GARBAGE), at_once=frozen)
@@ -366,9 +368,7 @@ class Lsm6dsox:
         return moving
 
     def _give(self, now: float, pairs: list[_Pair], last_s: float, anew: bool) -> list[Item]:
-        """Samples of the pairs; `last_s` is the time of the last one, `anew` that time was anchored anew before it."""
-        if not pairs:
-            return []
+        """Samples of the pairs; `last_s` is the last one's time; `anew`: it does not continue the earlier ones."""
         given_s, first, last = self._given_s, pairs[0][0], pairs[-1][0]
         step_s = self._times.period_s
         if given_s is not None:

@@ -109,6 +109,8 @@ class Scene:
     temperature_c: float = 20.0
     wind_m_s: float = 0.0
     rain: bool = False
+    covered: bool = False
+    """Whether the membrane is pressed against something: its own ringing hides every echo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ class EchoModel:
         if t_s < self._blocked_until_s:
             candidates = [(parameters.droplet_range_m, "droplet")]
         rise_late_s, fall_late_s = self._late_s()
-        if not candidates:
+        if not candidates or scene.covered:
             return Echo(None, rise_late_s, fall_late_s, "")
         range_m, source = min(candidates)
         return Echo(2.0 * max(range_m, 0.01) / speed_m_s, rise_late_s, fall_late_s, source)

@@ -1,0 +1,312 @@
+"""The simulated walker: walks, sways, leans, hears, stops, falls, gets up; and what a clip on the lower back feels.
+
+Kinematic, not dynamic: enough for every sensor to see one consistent person.  Directions: along the path, backward is
+positive; body axes are forward, left, up; leaning forward turns about +left and is positive pitch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from retrowalk.sim.noise import stream
+
+G_M_S2 = 9.80665
+TWO_PI = 2.0 * math.pi
+DEG = math.pi / 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a person stands, walks and stops."""
+
+    stop_median_s: float = 1.05
+    """Cue to standstill, as stopping distance over speed: median (human-factors reference 2.2: older walkers) ..."""
+    stop_sigma: float = 0.35
+    """... and sigma of its logarithm."""
+    reaction_share: float = 0.7
+    """Share of that time walked on at full speed; the braking takes twice the rest, so that distances agree."""
+    acceleration_s: float = 0.4
+    """Time constant with which a commanded speed is reached."""
+    ripple: float = 0.20
+    """Speed ripple at step rate, as a share of the speed."""
+    sway_deg: float = 3.0
+    """Amplitude of trunk pitch at step rate from 0.6 m/s on (6.7 degrees peak to peak, human-factors 3.1)."""
+    step_time_cv: float = 0.04
+    """Variation of step times (4 to 7 %, human-factors 3.1)."""
+    stops_for: frozenset[str] = frozenset({"warning", "touching", "stop", "guard_silent"})
+    """Clips of the ear that make this walker stop."""
+    stops_for_touch: bool = True
+    """Whether the vibration of a warning makes this walker stop, too."""
+
+
+OLDER = Profile()
+YOUNGER = Profile(stop_median_s=0.75, stop_sigma=0.30)
+PROFILES = {"older": OLDER, "younger": YOUNGER}
+
+
+class Moment(NamedTuple):
+    """The walker at one instant; the first six are what the clip measures."""
+
+    f_forward: float
+    """Specific force, m/s2."""
+    f_left: float
+    f_up: float
+    w_forward: float
+    """Angular rate, rad/s."""
+    w_left: float
+    w_up: float
+    position_m: float
+    """Of the range sensor, along the path."""
+    speed_m_s: float
+    """Backward positive, with its ripple."""
+    pitch_deg: float
+    """Of the trunk, forward positive, as a clip that sits as the wearer wears it would see it."""
+
+
+class Walker:
+    """Moves in steps of `dt`.  Draws from streams of its own.
+
+    Phase counts steps: whole numbers are the middle of double support, where the body is lowest and fastest.
+    """
+
+    def __init__(self, seed: int, profile: Profile = OLDER, *, upright_deg: float | None = None) -> None:
+        self.profile = profile
+        gait = stream(seed, "walker.gait")
+        body = stream(seed, "walker.body")
+        self._gait = gait
+        self._reaction = stream(seed, "walker.reaction")
+        self._falls = stream(seed, "walker.falls")
+        self.upright_deg = body.uniform(-6.0, 10.0) if upright_deg is None else upright_deg
+        """Pitch of the clip when the wearer stands upright: how it sits on this back."""
+        self._sway = [(hz, body.uniform(0.4, 1.0) * 0.35, body.uniform(0.0, TWO_PI)) for hz in (0.07, 0.13, 0.29, 0.47)]
+        self.position_m = 0.0
+        self.speed_m_s = 0.0
+        """Backward positive, without ripple."""
+        self.steps = 0
+        """Steps taken."""
+        self.step_times_s: list[float] = []
+        """When they were taken (mid double support)."""
+        self.lying = False
+        self.fell_s: float | None = None
+        """When balance was lost, the latest time."""
+        self.impact_s: float | None = None
+        """When the body hit the ground, the latest time."""
+        self.stops: list[tuple[float, float]] = []
+        """(cue, drawn cue-to-standstill time) of every stop for a warning."""
+        self._target_m_s = 0.0
+        self._brake_s: float | None = None
+        self._brake_for_s = 0.0
+        self._brake_from: tuple[float, float] | None = None
+        self._phase = 0.5
+        self._tempo = 1.0
+        self._strength = 1.0
+        self._struck_s = -math.inf
+        self._strike = 1.0
+        self._lean_deg = 0.0
+        self._lean: list[tuple[float, float, float, float]] = []
+        self._fall: _Fall | None = None
+        self._rise: tuple[float, float] | None = None
+        self._before: tuple[float, float, float, float] | None = None
+
+    # ---------------------------------------------------------------------------------------- what it does
+
+    def walk(self, speed_m_s: float) -> None:
+        """Walks backward (positive) or forward (negative) from now on."""
+        if not self._fall:
+            self._target_m_s = speed_m_s
+            self._brake_s = self._brake_from = None
+
+    def lean(self, t_s: float, degrees: float, over_s: float = 0.8, hold_s: float = math.inf) -> None:
+        """Leans by `degrees` (backward negative) within `over_s`; upright again after `hold_s` more."""
+        self._lean = [(t_s, max(over_s, 0.05), self._lean_deg, degrees)]
+        if math.isfinite(hold_s):
+            self._lean.append((t_s + over_s + hold_s, max(over_s, 0.05), degrees, 0.0))
+
+    def fall(self, t_s: float) -> None:
+        """Loses balance backward now."""
+        if not self._fall:
+            self._fall = _Fall(t_s, self.upright_deg + self._lean_deg, self._falls.uniform(120.0, 140.0))
+            self._fall.peak_g = self._falls.uniform(4.0, 7.0)
+            self.fell_s = t_s
+            self.impact_s = t_s + self._fall.impact_after_s
+            self._lean, self._target_m_s = [], 0.0
+            self._brake_s = self._brake_from = None
+
+    def get_up(self, t_s: float, over_s: float = 6.0) -> None:
+        """Gets up within `over_s` and stands."""
+        if self._fall and self._rise is None:
+            self._rise = (max(t_s, self._fall.t_s + self._fall.impact_after_s + 1.0), max(over_s, 1.0))
+
+    def warned(self, t_s: float) -> None:
+        """Has understood a warning at `t_s`: walking backward, stops after the time it takes this person."""
+        if self.speed_m_s < 0.05 or self._brake_s is not None or self._fall:
+            return
+        profile = self.profile
+        takes_s = self._reaction.lognormvariate(math.log(profile.stop_median_s), profile.stop_sigma)
+        self._brake_s = t_s + profile.reaction_share * takes_s
+        self._brake_for_s = 2.0 * (1.0 - profile.reaction_share) * takes_s
+        self._brake_from = None
+        self.stops.append((t_s, takes_s))
+
+    def bump(self, t_s: float) -> None:
+        """Has touched something: stops as fast as a body can."""
+        if self._brake_from is None:
+            self._brake_s, self._brake_for_s = t_s, 0.15
+
+    @property
+    def standing(self) -> bool:
+        """Upright and not stepping."""
+        return not self._fall and abs(self.speed_m_s) < 0.02
+
+    # ---------------------------------------------------------------------------------------- how it moves
+
+    def moment(self, t: float, dt: float) -> Moment:
+        """Moves on by `dt` to `t`."""
+        self._change_speed(t, dt)
+        size = abs(self.speed_m_s)
+        share = min(1.0, size / 0.3)  # slow shuffling rocks less
+        ringing = self._step(t, dt, size) if size > 0.02 else 0.0
+
+        turn = TWO_PI * self._phase
+        wave = math.cos(turn)
+        velocity = self.speed_m_s * (1.0 + self.profile.ripple * wave)
+        self.position_m += velocity * dt
+
+        # About 1.1 m/s2 RMS at 0.4 m/s and 2.1 at 1.0 m/s; a second harmonic keeps it from being a sine.
+        bounce = 1.9 * share * (0.35 + size) * self._strength if size > 0.02 else 0.0
+        a_up = bounce * (wave + 0.25 * math.cos(2.0 * turn + 0.6)) + ringing
+        side = math.sin(0.5 * turn)
+        a_left = 0.35 * bounce * side
+        roll = 2.0 * DEG * share * side
+        yaw = 2.5 * DEG * share * math.cos(0.5 * turn)
+        amplitude = self.profile.sway_deg * min(1.0, size / 0.6)
+        self._lean_deg = self._leaning(t)
+        pitch_deg = self.upright_deg + self._lean_deg + amplitude * math.sin(turn + 0.9)
+        for hz, degrees, start in self._sway:
+            pitch_deg += degrees * math.sin(TWO_PI * hz * t + start)
+
+        if self._fall:
+            pitch_deg, a_up = self._falling(t, pitch_deg)
+        pitch = pitch_deg * DEG
+        before = self._before
+        self._before = (velocity, pitch, roll, yaw)
+        if before is None:
+            before = self._before
+        # Rates are differences of the angles, so that integrating them gives the angles back.
+        a_forward = -(velocity - before[0]) / dt - 0.4 * math.copysign(ringing, self.speed_m_s)
+        d_pitch, d_roll, d_yaw = (pitch - before[1]) / dt, (roll - before[2]) / dt, (yaw - before[3]) / dt
+        sp, cp, sr, cr = math.sin(pitch), math.cos(pitch), math.sin(roll), math.cos(roll)
+        f_up = a_up + G_M_S2
+        along_up = sp * a_forward + cp * f_up
+        return Moment(
+            cp * a_forward - sp * f_up,
+            cr * a_left + sr * along_up,
+            -sr * a_left + cr * along_up,
+            d_roll - d_yaw * sp,
+            d_pitch * cr + d_yaw * cp * sr,
+            -d_pitch * sr + d_yaw * cp * cr,
+            self.position_m,
+            velocity,
+            pitch_deg,
+        )
+
+    def _change_speed(self, t: float, dt: float) -> None:
+        if self._brake_s is not None and t >= self._brake_s:
+            if self._brake_from is None:
+                self._brake_from = (t, self.speed_m_s)
+            start_s, from_m_s = self._brake_from
+            left = 1.0 - (t - start_s) / self._brake_for_s
+            if left > 0.0:
+                self.speed_m_s = from_m_s * left
+                return
+            self._target_m_s = self.speed_m_s = 0.0
+            self._brake_s = self._brake_from = None
+        speed = self.speed_m_s + (self._target_m_s - self.speed_m_s) * min(1.0, dt / self.profile.acceleration_s)
+        self.speed_m_s = 0.0 if self._target_m_s == 0.0 and abs(speed) < 0.01 else speed
+
+    def _step(self, t: float, dt: float, size: float) -> float:
+        """Moves the phase; returns the ringing of the last foot contact."""
+        before = self._phase
+        self._phase = phase = before + (1.25 + 0.75 * min(size, 1.5)) * self._tempo * dt
+        if math.floor(phase) != math.floor(before):
+            self.steps += 1
+            self.step_times_s.append(t)
+        if math.floor(phase + 0.12) != math.floor(before + 0.12):  # contact comes before the middle of double support
+            self._struck_s = t
+            self._strike = 5.0 * min(size, 1.2) * self._gait.uniform(0.8, 1.2)
+            self._tempo = max(0.8, self._gait.gauss(1.0, self.profile.step_time_cv))
+            self._strength += 0.5 * (max(0.7, self._gait.gauss(1.0, 0.1)) - self._strength)
+        since = t - self._struck_s
+        return self._strike * math.exp(-since / 0.035) * math.sin(TWO_PI * 18.0 * since) if since < 0.25 else 0.0
+
+    def _leaning(self, t: float) -> float:
+        lean_deg = self._lean_deg if not self._lean else 0.0
+        for start_s, over_s, from_deg, to_deg in self._lean:
+            if t >= start_s:
+                share = min(1.0, (t - start_s) / over_s)
+                lean_deg = from_deg + (to_deg - from_deg) * (0.5 - 0.5 * math.cos(math.pi * share))
+            elif start_s == self._lean[0][0]:
+                lean_deg = from_deg
+        return lean_deg if not self._fall else 0.0
+
+    def _falling(self, t: float, upright_deg: float) -> tuple[float, float]:
+        fall = self._fall
+        assert fall is not None  # asked only while there is one
+        age = t - fall.t_s
+        pitch_deg, a_up = fall.at(age, upright_deg)
+        self.lying = age > fall.impact_after_s
+        if self._rise is not None and t >= self._rise[0]:
+            share = min(1.0, (t - self._rise[0]) / self._rise[1])
+            smooth = share * share * (3.0 - 2.0 * share)
+            pitch_deg += (upright_deg - pitch_deg) * smooth
+            pitch_deg += 4.0 * math.sin(TWO_PI * 0.8 * (t - self._rise[0])) * math.sin(math.pi * share)
+            self.lying = share < 0.5
+            if share >= 1.0:
+                self._fall = self._rise = None
+                self._lean_deg, self._lean = 0.0, []
+                self.lying = False
+        return pitch_deg, a_up
+
+
+TIP_S = 0.5
+"""Losing balance: the trunk tips ever faster for so long."""
+LYING_DEG = -88.0
+IMPACT_S = 0.060
+
+
+class _Fall:
+    """A backward fall: tipping, dropping at full rate, an impact of 60 ms, a bounce, lying still and breathing."""
+
+    __slots__ = ("_drop_s", "_from_deg", "_rate", "impact_after_s", "peak_g", "t_s")
+
+    def __init__(self, t_s: float, from_deg: float, rate_deg_s: float) -> None:
+        self.t_s = t_s
+        self.peak_g = 5.0
+        self._from_deg = from_deg
+        self._rate = rate_deg_s
+        tipped, stopping = rate_deg_s * TIP_S / 2.0, rate_deg_s * IMPACT_S / 2.0
+        self._drop_s = max(0.1, (from_deg - LYING_DEG - tipped - stopping) / rate_deg_s)
+        self.impact_after_s = TIP_S + self._drop_s
+
+    def at(self, age: float, upright_deg: float) -> tuple[float, float]:
+        """Trunk pitch (degrees) and upward acceleration (m/s2) so long after balance was lost."""
+        rate = self._rate
+        # What the trunk did before (sway) fades out within the tipping.
+        start_deg = self._from_deg + (upright_deg - self._from_deg) * max(0.0, 1.0 - age / TIP_S)
+        if age <= TIP_S:
+            turned = age / 2.0 - TIP_S / TWO_PI * math.sin(math.pi * age / TIP_S)
+            return start_deg - rate * turned, -0.25 * G_M_S2 * (age / TIP_S) ** 2
+        tipped = start_deg - rate * TIP_S / 2.0
+        if age <= self.impact_after_s:
+            dropping = age - TIP_S
+            return tipped - rate * dropping, -G_M_S2 * (0.25 + 0.5 * min(1.0, dropping / 0.15))
+        since = age - self.impact_after_s
+        turned = since - since * since / (2.0 * IMPACT_S) if since < IMPACT_S else IMPACT_S / 2.0
+        pitch_deg = tipped - rate * (self._drop_s + turned)
+        if since < IMPACT_S:
+            return pitch_deg, (self.peak_g - 1.0) * G_M_S2 * math.sin(math.pi * since / IMPACT_S)
+        breath = math.sin(TWO_PI * 0.25 * since)
+        bounce = 0.8 * G_M_S2 * math.sin(math.pi * (since - 0.15) / 0.05) if 0.15 < since < 0.20 else 0.0
+        return pitch_deg + 0.3 * breath, 0.02 * breath + bounce

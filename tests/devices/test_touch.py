@@ -95,6 +95,17 @@ def test_missing_line_is_named_and_the_other_goes_on(gpio, part, other):
     assert [(r.part, r.active) for r in bench.run.items] == [(part, True), (part, False)]
 
 
+def test_warning_does_not_wait_for_the_retry():
+    """A request tries a missing line at once, not only when its retry is due"""
+    bench = Bench()
+    bench.factory.broken.add(MOTOR)
+    bench.run.until(1.1)
+    bench.factory.broken.clear()
+    bench.ask(1.15, "warning")
+    bench.run.until(3.0)
+    assert bench.changes(MOTOR) == _expected(1.15, "warning")
+
+
 def test_line_lost_in_a_pattern_is_reported():
     """A line that fails in the middle of a pattern is reported, nothing is raised, and it is low when it is back"""
     bench = Bench()

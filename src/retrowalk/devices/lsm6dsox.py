@@ -276,17 +276,17 @@ class Lsm6dsox:
         pairs = self._pair(data)
         bad = self.counts["garbage_word"] + self.counts["garbage_value"] - bad_before
         self._bad_share += (bad / taken - self._bad_share) / 5.0
-        items: list[Item] = []
-        if pairs:
-            newest = self._index + ((left + 1) // 2 if self._half else left // 2)
-            newest_s, anew = self._times.newest(newest, before_s, after_s)
-            moving = self._moving(pairs)
-            if moving:
-                last_s = newest_s - (newest - moving[-1][0]) * self._times.period_s
-                items = self._give(now, moving, min(last_s, now), anew)
+        if not pairs:
+            return self._nothing(now, *_GARBAGE)
+        newest = self._index + ((left + 1) // 2 if self._half else left // 2)
+        newest_s, anew = self._times.newest(newest, before_s, after_s)
+        moving = self._moving(pairs)
+        if not moving:
+            return self._nothing(now, *_FROZEN, at_once=True)
+        last_s = newest_s - (newest - moving[-1][0]) * self._times.period_s
+        items = self._give(now, moving, min(last_s, now), anew)
         if not items:
-            frozen = self._same_count > FROZEN_SAMPLES
-            return self._nothing(now, *(_FROZEN if frozen else _GARBAGE), at_once=frozen)
+            return self._nothing(now, *_GARBAGE)
         self._nothing_since_s = now
         self._alive = True
         if self._bad_share > BAD_SHARE_MAX:

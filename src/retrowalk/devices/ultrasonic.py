@@ -150,8 +150,6 @@ class Ultrasonic:
             self._stuck(now, now, items)
             return
         self._high_since_s, self._high_tries = None, 0
-        if self._fault.active == "stuck":
-            items += self._fault.change(now, "")
         trigger = self._trigger
         assert trigger is not None  # opened with the echo line
         echo.edges.clear()  # they are from before this ping

@@ -38,7 +38,7 @@ def free_port() -> int:
 class Mosquitto:
     """A mosquitto that can be stopped, killed and started again on the same port."""
 
-    def __init__(self, directory: Path, *, acl: str = "", extra: str = "") -> None:
+    def __init__(self, directory: Path, *, acl: str = "", extra: str = "", anonymous: bool = True) -> None:
         self._program = need_mosquitto()
         self.directory = directory
         self.host = "127.0.0.1"
@@ -47,7 +47,7 @@ class Mosquitto:
         directory.mkdir(parents=True, exist_ok=True)
         lines = [
             f"listener {self.port} {self.host}",
-            "allow_anonymous true",
+            f"allow_anonymous {str(anonymous).lower()}",
             "persistence true",
             f"persistence_location {directory}/",
             # A home broker loses what it acknowledged since its last save; these tests are about the device.
@@ -129,7 +129,7 @@ class Stranger:
         self._client.on_connect = lambda client, *_: client.subscribe([(topic, 1) for topic in topics])
         self._client.on_subscribe = lambda *_: self._ready.put(None)
         self._client.on_message = lambda _client, _data, message: self._queue.put(
-            Heard(message.topic, message.payload, message.retain)
+            Heard(message.topic, bytes(message.payload), message.retain)
         )
         self._client.connect_async(broker.host, broker.port, keepalive=10)
         self._client.loop_start()

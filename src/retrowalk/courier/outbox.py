@@ -36,6 +36,7 @@ ROW_OVERHEAD_BYTES = 300
 """Room of a row besides its data: the other columns and the indexes, measured."""
 
 SESSIONS_KEPT = 50
+MISSING_KEPT = 1000
 DAMAGED_KEPT = 3
 
 _SCHEMA = """
@@ -60,6 +61,8 @@ CREATE INDEX IF NOT EXISTS order_of_sending ON outbox (rank DESC, seq);
 CREATE TABLE IF NOT EXISTS session (session TEXT PRIMARY KEY, committed INTEGER NOT NULL);
 -- Numbers above `committed` that came while lower ones had not come.
 CREATE TABLE IF NOT EXISTS beyond (session TEXT, number INTEGER, PRIMARY KEY (session, number)) WITHOUT ROWID;
+-- Numbers below `committed` that never came: should one come after all, it is taken.
+CREATE TABLE IF NOT EXISTS missing (session TEXT, number INTEGER, PRIMARY KEY (session, number)) WITHOUT ROWID;
 -- Attempts need not survive a restart: nothing is synced to the card for a retry.
 CREATE TEMP TABLE IF NOT EXISTS tried (seq INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, next_try REAL NOT NULL);
 """
@@ -183,20 +186,27 @@ class Outbox:
         a number that comes twice while lower ones are missing says that the guard has given those up.
         """
         committed = self._committed(db, session)
-        if number <= committed:
-            return False
+        if number <= committed:  # handed over before, unless it was believed to be given up
+            return db.execute("DELETE FROM missing WHERE session = ? AND number = ?", (session, number)).rowcount > 0
         repeated = db.execute("SELECT 1 FROM beyond WHERE session = ? AND number = ?", (session, number)).fetchone()
-        if repeated or number == committed + 1:
-            committed = number
-            while db.execute(
-                "SELECT 1 FROM beyond WHERE session = ? AND number = ?", (session, committed + 1)
-            ).fetchone():
-                committed += 1
-            db.execute("DELETE FROM beyond WHERE session = ? AND number <= ?", (session, committed))
-            db.execute("INSERT OR REPLACE INTO session VALUES (?, ?)", (session, committed))
-        else:
+        if not repeated and number > committed + 1:
             db.execute("INSERT OR IGNORE INTO session VALUES (?, 0)", (session,))
             db.execute("INSERT INTO beyond VALUES (?, ?)", (session, number))
+            return True
+        came = {row[0] for row in db.execute("SELECT number FROM beyond WHERE session = ?", (session,))}
+        db.executemany(
+            "INSERT INTO missing VALUES (?, ?)",
+            [
+                (session, lower)
+                for lower in range(max(committed + 1, number - MISSING_KEPT), number)
+                if lower not in came
+            ],
+        )
+        committed = number
+        while committed + 1 in came:
+            committed += 1
+        db.execute("DELETE FROM beyond WHERE session = ? AND number <= ?", (session, committed))
+        db.execute("INSERT OR REPLACE INTO session VALUES (?, ?)", (session, committed))
         return repeated is None
 
     def _committed(self, db: sqlite3.Connection, session: str) -> int:
@@ -462,7 +472,8 @@ class Outbox:
             " (SELECT session FROM session ORDER BY rowid DESC LIMIT ?)",
             (SESSIONS_KEPT,),
         )
-        db.execute("DELETE FROM beyond WHERE session NOT IN (SELECT session FROM session)")
+        for table in ("beyond", "missing"):
+            db.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT session FROM session)")
         db.execute("COMMIT")
         meta = dict(db.execute("SELECT key, value FROM meta WHERE key NOT LIKE 'kept.%'"))
         count, data_bytes = db.execute("SELECT count(*), coalesce(sum(length(data)), 0) FROM outbox").fetchone()

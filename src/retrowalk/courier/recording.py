@@ -374,6 +374,7 @@ class _DamageError(Exception):
     """Reading cannot go on in this file."""
 
     def __init__(self, text: str, position: int) -> None:
+        self.text = text
         self.position = position
         super().__init__(f"{text} (at byte {position})")
 
@@ -388,12 +389,15 @@ class _Collector:
         self.intact = 0
         self.name = ""
         self.first = True
+        self.messages = 0
+        """Messages of this file so far."""
         self._several = False
 
     def begin(self, path: Path, several: bool) -> None:
         self.name = str(path)
         self._several = several
         self.first = True
+        self.messages = 0
 
     def wrong(self, text: str) -> None:
         if not self.problem:
@@ -402,6 +406,7 @@ class _Collector:
 
     def message(self, position: int, channel: str, sequence: int, log_ns: int, publish_ns: int, data: bytes) -> None:
         """Takes one message.  Raises `RecordingError` if the first is no session, or of another session."""
+        self.messages += 1
         if self.first:
             self._begin_session(position, channel, data)
             return
@@ -458,12 +463,14 @@ def _read_file(file: BinaryIO, collector: _Collector) -> None:
         _read_records(file, size, collector)
     except _DamageError as damage:
         if collector.first:
-            raise RecordingError(f"{collector.name}: {damage} before its {wire.SESSION_CHANNEL} message") from damage
+            text = f"{collector.name}: {damage.text}, before its {wire.SESSION_CHANNEL} message"
+            raise RecordingError(text, damage.position) from damage
         collector.wrong(str(damage))
 
 
 def _read_records(file: BinaryIO, size: int, collector: _Collector) -> None:
     channels: dict[int, str] = {}
+    told: int | None = None
     while True:
         position = file.tell()
         head = file.read(9)
@@ -481,6 +488,8 @@ def _read_records(file: BinaryIO, size: int, collector: _Collector) -> None:
                 raise RecordingError(f"{collector.name}: no {wire.SESSION_CHANNEL} message", position)
             if file.read(1):
                 raise _DamageError("damaged: something follows its end", position)
+            if told is not None and told != collector.messages:
+                raise _DamageError(f"damaged: {collector.messages} messages, its summary tells {told}", position)
             return
         if opcode in (Opcode.CHUNK, Opcode.CHANNEL, Opcode.MESSAGE):
             content = file.read(length)
@@ -490,6 +499,8 @@ def _read_records(file: BinaryIO, size: int, collector: _Collector) -> None:
                 records = [(opcode, content)]
             for kind, record in records:
                 _take(kind, record, position, channels, collector)
+        elif opcode == Opcode.STATISTICS and length >= 8:
+            told = struct.unpack_from("<Q", file.read(length))[0]
         else:
             file.seek(length, os.SEEK_CUR)  # header, schemas, indexes, summary: nothing that we need
 

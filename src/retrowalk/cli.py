@@ -527,20 +527,19 @@ def _print_difference(found: Any) -> None:
 def _print_other(other: Any, other_file: Path) -> None:
     from rich.table import Table
 
-    def cell(alert: Any) -> str:
-        return f"{alert.t_s:7.1f} s  {alert.level:8}  {alert.words}" if alert is not None else ""
-
-    console = _console()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("recorded", min_width=36)
-    table.add_column(f"with {other_file.name}")
+    table.add_column("recorded", justify="right", no_wrap=True)
+    table.add_column(f"with {other_file.name}", justify="right", no_wrap=True)
+    table.add_column("level", no_wrap=True)
+    table.add_column("words")
     for left, right in other.rows():
-        style = None if left is not None and right is not None else "yellow"
-        table.add_row(cell(left), cell(right), style=style)
+        alert = left or right
+        times = [f"{found.t_s:.1f} s" if found is not None else "-" for found in (left, right)]
+        table.add_row(*times, alert.level, alert.words, style=None if left and right else "yellow")
+    console = _console()
     console.print(table)
-    console.print()
     counts = [f"{level} {before} | {after}" for level, (before, after) in other.counts().items()]
-    console.print(f"alerts, recorded | other: {', '.join(counts)}  ({other.until_s:.1f} s)", highlight=False)
+    console.print(f"\nalerts, recorded | other: {', '.join(counts)}  ({other.until_s:.1f} s)", highlight=False)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -75,7 +75,7 @@ class Walker(Section, frozen=True, kw_only=True):
     """How the walker stops.  Nobody has published stopping while walking backward: measure it when you can."""
 
     profile: Literal["older", "younger", "measured"] = "older"
-    """Whose stopping time: older, younger, or measured (`measured_stop_s`).  When in doubt older, which warns earlier."""
+    """Whose stopping time: older, younger, or measured (`measured_stop_s`).  When in doubt older, warning earlier."""
     measured_stop_s: Annotated[float, Meta(ge=0.3, le=4.0)] = 1.9
     """Cue to standstill of this walker, 95 of 100 stops (0.3 to 4 s).  Used with profile = "measured" only."""
     reach_m: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.30

@@ -573,7 +573,7 @@ class Courier:
 
     def _overdue(self, now: float) -> None:
         """A message without an answer is sent again under its id; if that too stays unanswered, connect anew."""
-        late = [token for token, sent in self._inflight.items() if now - sent.at_s >= ANSWER_LIMIT_S]
+        late = [token for token, sent in self._inflight.items() if now >= sent.at_s + ANSWER_LIMIT_S]
         if not late or not self._connected:
             return
         for token in late:

@@ -184,7 +184,7 @@ class Recorder:
         """Puts on disk what is due; returns when to be called again (seconds of the caller's time)."""
         if self._writer is None or self._chunk_since_ns is None:
             return float("inf")
-        if now - self._chunk_since_s >= CHUNK_S:
+        if now >= self._chunk_since_s + CHUNK_S:  # in the very form of the due time below, or both may miss it
             try:
                 self._flush(now)
             except (OSError, ValueError, struct.error) as error:

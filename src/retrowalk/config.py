@@ -339,7 +339,7 @@ def parse(text: bytes, file: str) -> Config:
         raise ConfigError([_whole_file(file, f"must not be longer than {FILE_MAX_BYTES // 1024} KiB")])
     try:
         # Editors on Windows begin a file with a byte order mark; tomllib would refuse it.
-        table = tomllib.loads(text.decode("utf-8-sig"))
+        table = tomllib.loads(text.removeprefix(b"\xef\xbb\xbf").decode())
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         raise ConfigError([_whole_file(file, f"is not UTF-8 text (at line {line})")]) from error

@@ -1,0 +1,1 @@
+"""Strict twins of chips: registers that behave, and refuse what the real chip does not allow."""

@@ -1,0 +1,420 @@
+"""A strict LSM6DSOX: registers, output rates, FIFO with tags, its own clock, noise and quantisation.
+
+It is stricter than silicon: an unknown register, a write to a read-only one, a FIFO read before it is set up, a rate
+that cannot work, raise `StrictTwinError` with the register's name and the rule.  Samples are computed when somebody
+looks.  Register facts: `registers.md` section 4 of the project's reference; the datasheet for reset values.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import deque
+from collections.abc import Callable
+
+from retrowalk.config import axis_matrix
+from retrowalk.errors import StrictTwinError
+from retrowalk.sim.faults import Faults
+from retrowalk.sim.noise import stream
+
+Measure = Callable[[float], tuple[float, float, float, float, float, float]]
+"""Specific force (m/s2) and angular rate (rad/s) in body axes at a session second: `World.imu`."""
+
+R, W, RW = "r", "w", "rw"
+
+REGISTERS: dict[int, tuple[str, str, int]] = {
+    # address: name, access, value after reset
+    0x01: ("FUNC_CFG_ACCESS", RW, 0x00),
+    0x02: ("PIN_CTRL", RW, 0x3F),
+    0x07: ("FIFO_CTRL1", RW, 0x00),
+    0x08: ("FIFO_CTRL2", RW, 0x00),
+    0x09: ("FIFO_CTRL3", RW, 0x00),
+    0x0A: ("FIFO_CTRL4", RW, 0x00),
+    0x0B: ("COUNTER_BDR_REG1", RW, 0x00),
+    0x0C: ("COUNTER_BDR_REG2", RW, 0x00),
+    0x0D: ("INT1_CTRL", RW, 0x00),
+    0x0E: ("INT2_CTRL", RW, 0x00),
+    0x0F: ("WHO_AM_I", R, 0x6C),
+    0x10: ("CTRL1_XL", RW, 0x00),
+    0x11: ("CTRL2_G", RW, 0x00),
+    0x12: ("CTRL3_C", RW, 0x04),
+    0x13: ("CTRL4_C", RW, 0x00),
+    0x14: ("CTRL5_C", RW, 0x00),
+    0x15: ("CTRL6_C", RW, 0x00),
+    0x16: ("CTRL7_G", RW, 0x00),
+    0x17: ("CTRL8_XL", RW, 0x00),
+    0x18: ("CTRL9_XL", RW, 0xE0),
+    0x19: ("CTRL10_C", RW, 0x00),
+    0x1A: ("ALL_INT_SRC", R, 0x00),
+    0x1E: ("STATUS_REG", R, 0x00),
+    0x20: ("OUT_TEMP_L", R, 0x00),
+    0x21: ("OUT_TEMP_H", R, 0x00),
+    **{0x22 + i: (f"OUT{'XYZ'[i // 2]}_{'LH'[i % 2]}_G", R, 0x00) for i in range(6)},
+    **{0x28 + i: (f"OUT{'XYZ'[i // 2]}_{'LH'[i % 2]}_A", R, 0x00) for i in range(6)},
+    0x3A: ("FIFO_STATUS1", R, 0x00),
+    0x3B: ("FIFO_STATUS2", R, 0x00),
+    0x40: ("TIMESTAMP0", R, 0x00),
+    0x41: ("TIMESTAMP1", R, 0x00),
+    0x42: ("TIMESTAMP2", RW, 0x00),
+    0x43: ("TIMESTAMP3", R, 0x00),
+    0x63: ("INTERNAL_FREQ_FINE", R, 0x00),
+    0x78: ("FIFO_DATA_OUT_TAG", R, 0x00),
+    **{0x79 + i: (f"FIFO_DATA_OUT_{'XYZ'[i // 2]}_{'LH'[i % 2]}", R, 0x00) for i in range(6)},
+}
+
+FIFO_CTRL1, FIFO_CTRL2, FIFO_CTRL3, FIFO_CTRL4 = 0x07, 0x08, 0x09, 0x0A
+WHO_AM_I, CTRL1_XL, CTRL2_G, CTRL3_C, CTRL10_C = 0x0F, 0x10, 0x11, 0x12, 0x19
+STATUS_REG, OUT_TEMP_L, OUTX_L_G, OUTX_L_A = 0x1E, 0x20, 0x22, 0x28
+FIFO_STATUS1, FIFO_STATUS2, TIMESTAMP0, TIMESTAMP2, INTERNAL_FREQ_FINE = 0x3A, 0x3B, 0x40, 0x42, 0x63
+FIFO_TAG, FIFO_LAST = 0x78, 0x7E
+
+RATES_HZ = {1: 12.5, 2: 26.0, 3: 52.0, 4: 104.0, 5: 208.0, 6: 417.0, 7: 833.0, 8: 1667.0, 9: 3333.0, 10: 6667.0}
+ACCEL_MG = {0: 0.061, 1: 0.488, 2: 0.122, 3: 0.244}
+"""mg a count by CTRL1_XL bits 3:2.  Not in order: 0 is 2 g, 1 is 16 g, 2 is 4 g, 3 is 8 g."""
+GYRO_MDPS = {0: 8.75, 1: 4.375, 2: 17.5, 4: 35.0, 6: 70.0}
+"""mdps a count by CTRL2_G bits 3:1: 250, 125, 500, 1000, 2000 degrees/s."""
+FIFO_WORDS = 512
+WORD_BYTES = 7
+TAG_GYRO, TAG_ACCEL = 0x01, 0x02
+BYPASS, FIFO_MODE, CONTINUOUS = 0, 1, 6
+SW_RESET_S = 50e-6
+BOOT_S = 0.010
+G_M_S2 = 9.80665
+EMPTY_WORD = bytes(WORD_BYTES)
+"""What the FIFO gives when it is empty; tag 0 is no sensor."""
+
+ACCEL_NOISE_M_S2 = 0.03
+GYRO_NOISE_RAD_S = math.radians(0.1)
+GYRO_BIAS_RAD_S = math.radians(1.0)
+"""Noise and largest bias of a cheap MEMS part, as the balance reference (1.2) has them."""
+
+_XYZ = struct.Struct("<hhh")
+
+
+class Lsm6dsoxTwin:
+    """The chip.  `measure` is what its clip feels; `axes` how it is mounted, as `config.imu.axes` says.
+
+    `clock_error` is how much faster than nominal its oscillator runs (0.015: 1.5 %).
+    """
+
+    part = "imu"
+
+    def __init__(
+        self,
+        measure: Measure,
+        seed: int = 0,
+        *,
+        clock_error: float = 0.015,
+        axes: tuple[str, str, str] = ("+x", "+y", "+z"),
+        faults: Faults | None = None,
+    ) -> None:
+        matrix = axis_matrix(axes)
+        if matrix is None:
+            raise ValueError(f"axes = {list(axes)}: must be right-handed, such as +x +y +z")
+        # Body axis i points along chip axis matrix[i]; the chip needs the inverse: which body axis each of its own is.
+        self._from_body = [(0, 1.0)] * 3
+        for body, (chip, sign) in enumerate(matrix):
+            self._from_body[chip] = (body, sign)
+        self._measure = measure
+        self._clock_error = clock_error
+        self._faults = faults or Faults()
+        self._noise = stream(seed, "imu.noise")
+        bias = stream(seed, "imu.bias")
+        self.gyro_bias_rad_s = tuple(bias.uniform(-GYRO_BIAS_RAD_S, GYRO_BIAS_RAD_S) for _ in range(3))
+        self.samples = 0
+        """Instants put into the FIFO."""
+        self._registers: dict[int, int] = {}
+        self._busy_until_s = -math.inf
+        self._frozen: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
+        self._power_on(0.0)
+
+    def power_cycle(self, now: float) -> None:
+        """A brown-out: every register back to its reset value, the FIFO empty."""
+        self._power_on(now)
+
+    # --------------------------------------------------------------------------------------------- the bus
+
+    def transfer(self, write: bytes, read: int, now: float) -> bytes:
+        if not write:
+            raise StrictTwinError("LSM6DSOX: a read needs the register's address in the same transfer")
+        register, values = write[0], write[1:]
+        if values and read:
+            raise StrictTwinError(f"{_name(register)}: written and read in one transfer")
+        for value in values:
+            self._write(register, value, now)
+            register = self._after(register)
+        if not read:
+            return b""
+        if register == FIFO_TAG and read > 1:
+            return self._read_fifo(read, now)
+        data = bytearray()
+        for _ in range(read):
+            data.append(self._read(register, now))
+            register = self._after(register)
+        return bytes(data)
+
+    def _after(self, register: int) -> int:
+        if not self._registers[CTRL3_C] & 0x04:
+            return register
+        return FIFO_TAG if register == FIFO_LAST else register + 1
+
+    def _write(self, register: int, value: int, now: float) -> None:
+        name, access, _ = _known(register)
+        if access == R:
+            raise StrictTwinError(f"{name} (0x{register:02X}) is read-only; 0x{value:02X} was written")
+        if now < self._busy_until_s:
+            raise StrictTwinError(f"{name} (0x{register:02X}) was written before the reset was over (CTRL3_C bit 0)")
+        self._run(now)
+        if register == CTRL3_C and value & 0x81:
+            self._power_on(now)
+            self._busy_until_s = now + (SW_RESET_S if value & 0x01 else BOOT_S)
+            self._registers[CTRL3_C] |= value & 0x81
+            return
+        self._check(register, name, value)
+        self._registers[register] = value
+        if register in (CTRL1_XL, CTRL2_G):
+            self._restart(now)
+        elif register == FIFO_CTRL3:
+            self._check_rates()
+        elif register == FIFO_CTRL4:
+            self._set_mode(value & 0x07)
+        elif register == TIMESTAMP2 and value == 0xAA:
+            self._timestamp_s = now
+
+    def _check(self, register: int, name: str, value: int) -> None:
+        where = f"{name} (0x{register:02X}) = 0x{value:02X}"
+        if register == CTRL1_XL and value >> 4 not in (0, *RATES_HZ, 11):
+            raise StrictTwinError(f"{where}: there is no output rate {value >> 4}")
+        if register == CTRL2_G:
+            if value >> 4 not in (0, *RATES_HZ):
+                raise StrictTwinError(f"{where}: there is no output rate {value >> 4}")
+            if value >> 1 & 0x07 not in GYRO_MDPS or value & 0x01:
+                raise StrictTwinError(f"{where}: there is no such full scale")
+        if register == FIFO_CTRL4 and value & 0x07 not in (BYPASS, FIFO_MODE, CONTINUOUS):
+            raise StrictTwinError(f"{where}: only bypass, FIFO and continuous mode are simulated")
+        if register == FIFO_CTRL4 and value & 0xF0:
+            raise StrictTwinError(f"{where}: time stamps and temperature in the FIFO are not simulated")
+        if register == FIFO_CTRL2 and value & 0x40:
+            raise StrictTwinError(f"{where}: compression is not simulated")
+        if register == 0x01 and value:
+            raise StrictTwinError(f"{where}: the embedded and the sensor-hub bank are not simulated")
+
+    def _read(self, register: int, now: float) -> int:
+        name, access, _ = _known(register)
+        if access == W:
+            raise StrictTwinError(f"{name} (0x{register:02X}) is write-only")
+        if register == CTRL3_C and now >= self._busy_until_s:
+            self._registers[CTRL3_C] &= ~0x81
+        if self._faults.active(self.part, now) == "wrong":
+            return 0x69 if register == WHO_AM_I else 0x00
+        if register in (STATUS_REG, FIFO_STATUS1, FIFO_STATUS2, FIFO_TAG):
+            self._run(now)
+        if register == STATUS_REG:
+            return (self._fresh_accel and 1) | (self._fresh_gyro and 2) | (4 if self._period_s else 0)
+        if OUT_TEMP_L <= register <= OUTX_L_A + 5:
+            return self._output(register, name, now)
+        if register == FIFO_STATUS1:
+            return self._visible(now) & 0xFF
+        if register == FIFO_STATUS2:
+            return self._status2(now)
+        if TIMESTAMP0 <= register <= TIMESTAMP0 + 3:
+            if not self._registers[CTRL10_C] & 0x20:
+                raise StrictTwinError(f"{name} (0x{register:02X}): time stamps are not enabled (CTRL10_C bit 5)")
+            ticks = int((now - self._timestamp_s) / 25e-6 * (1.0 + self._clock_error))
+            return ticks >> 8 * (register - TIMESTAMP0) & 0xFF
+        if register == INTERNAL_FREQ_FINE:
+            return round(self._clock_error / 0.0015) & 0xFF
+        if register == FIFO_TAG:
+            self._need_fifo()
+            return self._fifo[0][0] if self._visible(now) else 0
+        if FIFO_TAG < register <= FIFO_LAST:
+            raise StrictTwinError(f"{name} (0x{register:02X}): read whole words of 7 bytes from 0x78")
+        return self._registers[register]
+
+    # -------------------------------------------------------------------------------------------- sampling
+
+    def _power_on(self, now: float) -> None:
+        self._registers = {register: value for register, (_, _, value) in REGISTERS.items()}
+        self._fifo: deque[bytes] = deque()
+        self._overrun = self._overrun_latched = False
+        self._fresh_accel = self._fresh_gyro = False
+        self._latest = ((0, 0, 0), (0, 0, 0))
+        self._timestamp_s = now
+        self._period_s = 0.0
+        self._begun_s = now
+        self._count = 0
+        self._slower = 1.0
+        self._slot = 0
+
+    def _restart(self, now: float) -> None:
+        """A rate changed: the sampling begins anew."""
+        accel, gyro = self._registers[CTRL1_XL] >> 4, self._registers[CTRL2_G] >> 4
+        rate_hz = max(RATES_HZ.get(accel, 1.6 if accel == 11 else 0.0), RATES_HZ.get(gyro, 0.0))
+        self._period_s = 1.0 / (rate_hz * (1.0 + self._clock_error)) if rate_hz else 0.0
+        self._begun_s, self._count, self._slower = now, 0, 1.0
+        self._check_rates()
+
+    def _check_rates(self) -> None:
+        """The FIFO batches what is measured: each rate equal to the output rate, or 0."""
+        batches = self._registers[FIFO_CTRL3]
+        for name, batch, output in (
+            ("CTRL1_XL", batches & 0x0F, self._registers[CTRL1_XL] >> 4),
+            ("CTRL2_G", batches >> 4, self._registers[CTRL2_G] >> 4),
+        ):
+            if batch and output and batch != output:
+                raise StrictTwinError(
+                    f"FIFO_CTRL3 (0x09) = 0x{batches:02X}: batch rate {batch} is not the output rate {output} of {name}"
+                )
+
+    def _set_mode(self, mode: int) -> None:
+        if mode == BYPASS:
+            self._fifo.clear()
+            self._overrun = self._overrun_latched = False
+        elif not self._registers[FIFO_CTRL3]:
+            raise StrictTwinError("FIFO_CTRL4 (0x0A): the FIFO is switched on with no batch rate in FIFO_CTRL3 (0x09)")
+
+    def _run(self, now: float) -> None:
+        """Makes every sample that is due up to `now`."""
+        if not self._period_s:
+            return
+        slower = 4.0 if self._faults.active(self.part, now) == "slow" else 1.0
+        if slower != self._slower:
+            # The rate has just changed: count on from the latest sample.
+            self._begun_s += self._count * self._period_s * self._slower
+            self._count, self._slower = 0, slower
+        period_s = self._period_s * slower
+        due = int((now - self._begun_s) / period_s)
+        if due <= self._count:
+            return
+        mode = self._registers[FIFO_CTRL4] & 0x07
+        batch = self._registers[FIFO_CTRL3]
+        accel_on, gyro_on = self._registers[CTRL1_XL] >> 4, self._registers[CTRL2_G] >> 4
+        with_gyro = mode != BYPASS and bool(batch >> 4 and gyro_on)
+        with_accel = mode != BYPASS and bool(batch & 0x0F and accel_on)
+        words = int(with_gyro) + int(with_accel)
+        # Samples that nobody can see any more need not be computed.
+        first = self._count + 1
+        kept = FIFO_WORDS // words + 1 if words else 1
+        if mode != FIFO_MODE and due - kept > first:
+            skipped = due - kept - first
+            self._slot += skipped
+            first += skipped
+            if words:
+                self._fifo.clear()
+                self._overrun = self._overrun_latched = True
+        accel_scale = ACCEL_MG[self._registers[CTRL1_XL] >> 2 & 0x03] * 1e-3 * G_M_S2
+        gyro_scale = math.radians(GYRO_MDPS.get(self._registers[CTRL2_G] >> 1 & 0x07, 8.75) * 1e-3)
+        fifo = self._fifo
+        for number in range(first, due + 1):
+            accel, gyro = self._sample(self._begun_s + number * period_s, accel_scale, gyro_scale)
+            if words and not (mode == FIFO_MODE and len(fifo) + words > FIFO_WORDS):
+                counter = (self._slot & 3) << 1
+                if with_gyro:
+                    fifo.append(_word(TAG_GYRO << 3 | counter, gyro))
+                if with_accel:
+                    fifo.append(_word(TAG_ACCEL << 3 | counter, accel))
+                self._slot += 1
+                self.samples += 1
+        while len(fifo) > FIFO_WORDS:
+            fifo.popleft()
+            self._overrun = self._overrun_latched = True
+        self._fresh_accel, self._fresh_gyro = bool(accel_on), bool(gyro_on)
+        self._count = due
+
+    def _sample(
+        self, t_s: float, accel_scale: float, gyro_scale: float
+    ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        fault = self._faults.active(self.part, t_s)
+        if fault == "stuck" and self._frozen is not None:
+            return self._frozen
+        body = self._measure(t_s)
+        gauss = self._noise.gauss
+        bias = self.gyro_bias_rad_s
+        (ix, sx), (iy, sy), (iz, sz) = self._from_body
+        accel = (
+            _counts(sx * body[ix] + gauss(0.0, ACCEL_NOISE_M_S2), accel_scale),
+            _counts(sy * body[iy] + gauss(0.0, ACCEL_NOISE_M_S2), accel_scale),
+            _counts(sz * body[iz] + gauss(0.0, ACCEL_NOISE_M_S2), accel_scale),
+        )
+        gyro = (
+            _counts(sx * body[3 + ix] + bias[0] + gauss(0.0, GYRO_NOISE_RAD_S), gyro_scale),
+            _counts(sy * body[3 + iy] + bias[1] + gauss(0.0, GYRO_NOISE_RAD_S), gyro_scale),
+            _counts(sz * body[3 + iz] + bias[2] + gauss(0.0, GYRO_NOISE_RAD_S), gyro_scale),
+        )
+        self._latest = (accel, gyro)
+        self._frozen = self._latest if fault == "stuck" else None
+        return self._latest
+
+    # -------------------------------------------------------------------------------------------- reading out
+
+    def _output(self, register: int, name: str, now: float) -> int:
+        if not self._period_s:
+            raise StrictTwinError(f"{name} (0x{register:02X}): nothing is measured; set a rate in CTRL1_XL or CTRL2_G")
+        if register < OUTX_L_G:
+            return (round((22.0 - 25.0) * 256.0) & 0xFFFF) >> 8 * (register - OUT_TEMP_L) & 0xFF
+        gyro = register < OUTX_L_A
+        control, which = (CTRL2_G, "CTRL2_G") if gyro else (CTRL1_XL, "CTRL1_XL")
+        if not self._registers[control] >> 4:
+            raise StrictTwinError(f"{name} (0x{register:02X}): switched off ({which} has no rate)")
+        offset = register - (OUTX_L_G if gyro else OUTX_L_A)
+        if offset % 2 == 0 and (offset == 0 or not self._registers[CTRL3_C] & 0x40):
+            self._run(now)  # with BDU a vector stays one instant until it has been read
+        if gyro:
+            self._fresh_gyro = False
+        else:
+            self._fresh_accel = False
+        return (self._latest[gyro][offset // 2] & 0xFFFF) >> 8 * (offset % 2) & 0xFF
+
+    def _visible(self, now: float) -> int:
+        """Words that can be read now."""
+        if self._faults.active(self.part, now) == "delayed":
+            withheld = int(0.3 / self._period_s) * 2 if self._period_s else 0
+            return max(0, len(self._fifo) - withheld)
+        return len(self._fifo)
+
+    def _status2(self, now: float) -> int:
+        level = self._visible(now)
+        watermark = self._registers[FIFO_CTRL1] | (self._registers[FIFO_CTRL2] & 0x01) << 8
+        status = level >> 8 & 0x03
+        status |= 0x80 if watermark and level >= watermark else 0
+        status |= 0x40 if self._overrun else 0
+        status |= 0x20 if level >= FIFO_WORDS - 2 else 0
+        status |= 0x08 if self._overrun_latched else 0
+        self._overrun_latched = False  # reading it clears it
+        return status
+
+    def _need_fifo(self) -> None:
+        if not self._registers[FIFO_CTRL4] & 0x07:
+            raise StrictTwinError("FIFO_DATA_OUT_TAG (0x78): the FIFO is off (FIFO_CTRL4, 0x0A, is in bypass)")
+
+    def _read_fifo(self, read: int, now: float) -> bytes:
+        self._need_fifo()
+        if read % WORD_BYTES:
+            raise StrictTwinError(f"FIFO_DATA_OUT_TAG (0x78): {read} bytes; read whole words of {WORD_BYTES}")
+        if not self._registers[CTRL3_C] & 0x04:
+            raise StrictTwinError("FIFO_DATA_OUT_TAG (0x78): a burst needs address increment (CTRL3_C bit 2)")
+        self._run(now)
+        count = min(read // WORD_BYTES, self._visible(now))
+        words = [self._fifo.popleft() for _ in range(count)]
+        if count:
+            self._overrun = False
+        return b"".join(words).ljust(read, b"\0")
+
+
+def _name(register: int) -> str:
+    return f"{REGISTERS[register][0] if register in REGISTERS else 'unknown register'} (0x{register:02X})"
+
+
+def _known(register: int) -> tuple[str, str, int]:
+    entry = REGISTERS.get(register)
+    if entry is None:
+        raise StrictTwinError(f"LSM6DSOX: there is no register 0x{register:02X}")
+    return entry
+
+
+def _counts(value: float, scale: float) -> int:
+    return max(-32768, min(32767, round(value / scale)))
+
+
+def _word(tag: int, xyz: tuple[int, int, int]) -> bytes:
+    return bytes((tag | tag.bit_count() & 1,)) + _XYZ.pack(*xyz)

@@ -24,7 +24,9 @@ T_HUMAN_S = {"older": 1.87, "younger": 1.23}
 RECEDING_M_S = -0.15
 """A track that leaves faster than this may vanish without leaving the path unknown."""
 CLEAR_PROOF_S = 1.0
-"""So long must "no target" last, without a gap, before a held hazard is given up."""
+"""So long must "no target" last, but for a lone stray echo, before a held hazard is given up."""
+STRAYS_WITHIN_S = 0.6
+"""A second echo within this time of the last ends the proof that nothing is there."""
 NONSENSE_OF = 8
 NONSENSE_REJECTS = 6
 NONSENSE_WITHIN_S = 1.0
@@ -115,6 +117,7 @@ class RearHazard:
         self._quiet_range_m: float | None = None
         self._no_target_since_s: float | None = None
         self._proof_s = -math.inf
+        self._stray_s = -math.inf
         self._doubt_since_s: float | None = None
         self._unknown_since_s = -math.inf
         self._echoes: deque[tuple[float, bool]] = deque(maxlen=NONSENSE_OF)
@@ -129,9 +132,12 @@ class RearHazard:
         if self.path is Path.BROKEN and sample.status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
             self.path = Path.STARTING
         if sample.status is RangeStatus.VALID and sample.range_m is not None:
-            self._no_target_since_s = None
             self._proof_s = now
             accepted = self.tracker.update(sample.t_measured_s, sample.range_m, sigma_range_m)
+            # One echo that fits nothing is the ground or the wind; two of them within a step may be something.
+            if accepted or now - self._stray_s < STRAYS_WITHIN_S:
+                self._no_target_since_s = None
+            self._stray_s = now
             self._echoes.append((now, accepted))
             if accepted:
                 self._doubt_since_s = None
@@ -229,16 +235,17 @@ class RearHazard:
         since = self._no_target_since_s
         if since is None or now < since + CLEAR_PROOF_S:
             return
-        if not self._lost_within_reach():
-            self.path = Path.CLEAR
-        elif self.path is not Path.UNKNOWN:
-            self._become_unknown(now)
+        if self.path is not Path.UNKNOWN:
+            if self._lost_within_reach():
+                self._become_unknown(now)
+            else:
+                self.path = Path.CLEAR
         self.tracker.drop()
         self.behind = Behind(Level.NONE, False, None, None, 0.0)
         self._lower_since_s = self._still_since_s = self._quiet_range_m = self._doubt_since_s = None
 
     def _settle_path(self, now: float) -> None:
-        """Nothing is tracked: has "no target" lasted long enough to call the path clear?"""
+        """Nothing is tracked: calls the path clear when "no target" has lasted long enough."""
         since = self._no_target_since_s
         if since is None:
             return

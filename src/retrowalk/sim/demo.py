@@ -1,0 +1,70 @@
+"""The demonstration: the scripted walk in virtual time (`run_fast`), or along real time with real processes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from retrowalk.config import Config
+from retrowalk.courier import recording
+from retrowalk.sim import report, scenarios
+from retrowalk.sim.evidence import outcome
+from retrowalk.sim.faults import Fault, Faults
+from retrowalk.sim.outcome import Outcome
+from retrowalk.sim.scenarios import Evidence, Scenario
+from retrowalk.sim.virtual import VirtualWalk
+from retrowalk.voice import bank
+
+CHUNK_S = 1.0
+"""Progress is told this often (of the walk's time)."""
+
+
+def run_fast(
+    seed: int, out: Path | None, faults: Sequence[str] = (), progress: Callable[[float, float], None] | None = None
+) -> Outcome:
+    """Runs the demo in virtual time and leaves its files in `out` (None: in a new directory, see the outcome).
+
+    `faults` are such as "rear:off@20-30".  `progress(done_s, total_s)` is called along the walk.  Raises
+    `ConfigError` for a fault that does not exist and `BankError` when the phrases have not been rendered.
+    """
+    out = directory(out)
+    config = Config()
+    scenario = scenarios.demo(seed)
+    broken = Faults([Fault.parse(text) for text in faults])
+    phrases = bank.Bank.open(config, bank.default_directory())
+    walk = VirtualWalk(config, scenario, seed, phrases, wav=out / report.SOUND_FILE, faults=broken)
+    try:
+        t_s = 0.0
+        while t_s < scenario.duration_s:
+            t_s = min(t_s + CHUNK_S, scenario.duration_s)
+            walk.run_until(t_s)
+            if progress is not None:
+                progress(t_s, scenario.duration_s)
+        evidence = walk.finish()
+        walk.keep_recording(out / report.RECORDING_FILE)
+    finally:
+        walk.close()
+    return conclude(scenario, evidence, out)
+
+
+def directory(out: Path | None) -> Path:
+    """The directory for a walk's files: `out`, made if need be, or a new one."""
+    if out is None:
+        return Path(tempfile.mkdtemp(prefix="retrowalk-demo-"))
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def conclude(scenario: Scenario, evidence: Evidence, out: Path) -> Outcome:
+    """Writes events and transcript from the recording in `out`, and judges the walk."""
+    recorded = recording.read(out / report.RECORDING_FILE)
+    report.write_outputs(recorded, out)
+    summary: dict[str, Any] = {
+        "seconds of the walk": scenario.duration_s,
+        "items recorded": len(recorded.entries),
+        "things heard": len(evidence.heard),
+        "messages at the broker": len(evidence.published),
+    }
+    return outcome(scenario, evidence, out, summary)

@@ -1,0 +1,258 @@
+"""A whole walk in virtual time, in one process: the street's steps on simulated hardware.
+
+The guard, the voice and the courier are the very objects that run on a device; only what lies below the drivers is
+exchanged, and a scheduler calls the steps that threads call on the street.  A seed gives one result.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from retrowalk import wire
+from retrowalk.config import Config
+from retrowalk.core import alerts
+from retrowalk.core.samples import Item
+from retrowalk.courier.outbox import Outbox
+from retrowalk.courier.process import Courier
+from retrowalk.courier.recording import Recorder
+from retrowalk.errors import SensorError
+from retrowalk.guard.guard import Guard
+from retrowalk.guard.process import build_steps
+from retrowalk.guard.state import Kept
+from retrowalk.platform import Platform, Step
+from retrowalk.sim import pins
+from retrowalk.sim.broker import Outage, ScriptedLink
+from retrowalk.sim.chips.lsm6dsox import Lsm6dsoxTwin
+from retrowalk.sim.ear import Ear
+from retrowalk.sim.evidence import published
+from retrowalk.sim.faults import Faults
+from retrowalk.sim.i2c import SimBus
+from retrowalk.sim.scenarios import Evidence, Heard, Scenario
+from retrowalk.sim.scheduler import MemoryMail, Scheduler, VirtualClock
+from retrowalk.sim.sound import SimSoundSystem
+from retrowalk.sim.world import World
+from retrowalk.voice import earcons
+from retrowalk.voice.bank import Bank
+from retrowalk.voice.process import VoiceLoop
+
+STARTED_WALL = "2026-01-01T00:00:00Z"
+
+
+class Shelf:
+    """Keeps the guard's state in memory, as the run directory does over a restart."""
+
+    def __init__(self) -> None:
+        self.kept: Kept | None = None
+
+    def save(self, kept: Kept) -> None:
+        self.kept = kept
+
+
+class Hardware:
+    """The simulated hardware of one device in its world: pins, bus, modules, ear and sound."""
+
+    def __init__(
+        self, config: Config, scheduler: Scheduler, world: World, faults: Faults, ear: Ear, wav: Path | None
+    ) -> None:
+        clock = scheduler.clock
+        self.board = pins.Board()
+        self.pin_factory = pins.SimPinFactory(self.board, clock)
+        self.rear = [
+            pins.HcSr04Twin(
+                self.board,
+                scheduler,
+                world,
+                trigger_line=sensor.trigger_pin,
+                echo_line=sensor.echo_pin,
+                name=sensor.name,
+                faults=faults,
+            )
+            for sensor in config.range_sensor
+        ]
+        self.button = pins.ButtonTwin(self.board, scheduler, world, line=config.button.pin, faults=faults)
+        self.vibration = pins.TouchTwin(self.board, world, line=config.vibration.pin, what="vibration")
+        self.buzzer = pins.TouchTwin(self.board, world, line=config.buzzer.pin, what="buzzer")
+        self.imu = Lsm6dsoxTwin(world.imu, world.seed, axes=config.imu.axes, faults=faults)
+        self.bus = SimBus(clock, {config.imu.address: self.imu}, faults)
+        self.sound = SimSoundSystem(ear, wav, faults)
+
+
+def clips(bank: Bank, config: Config) -> Iterator[tuple[str, bytes]]:
+    """Every clip the ear may hear: earcons by their name, phrases as `phrase` or `phrase:value`."""
+    yield from earcons.synthesise(config.voice.volume).items()
+    for phrase, value in alerts.clips(config):
+        pcm = bank.clip(phrase, value)
+        if pcm is not None:
+            yield (f"{phrase}:{value}" if value else phrase), pcm
+
+
+class VirtualWalk:
+    """One walk.  `run_until` lets it happen; `finish` stops the device cleanly and returns the evidence."""
+
+    def __init__(
+        self,
+        config: Config,
+        scenario: Scenario,
+        seed: int,
+        bank: Bank,
+        *,
+        wav: Path | None = None,
+        faults: Faults | None = None,
+        outages: Sequence[Outage] = (),
+    ) -> None:
+        self.config = config
+        self.scenario = scenario
+        self.seed = seed
+        self._faults = faults or Faults()
+        self._bank = bank
+        self._directory = Path(tempfile.mkdtemp(prefix="retrowalk-"))
+        self.clock = VirtualClock()
+        self.scheduler = Scheduler(self.clock, on_error=self._failed)
+        self.world = World(seed, profile=scenario.profile)
+        self.world.run(scenario.script)
+        self.ear = Ear(clips(bank, config), on_heard=lambda heard: self.world.hear(heard.key, heard.understood_s))
+        self.hardware = Hardware(config, self.scheduler, self.world, self._faults, self.ear, wav)
+        self.mail = MemoryMail()
+        self.shelf = Shelf()
+        self.link = ScriptedLink(self.clock, outages=outages)
+        self._sessions = 0
+        self.guard: Guard
+        self.voice: VoiceLoop
+        self.courier: Courier
+        self._guard_steps: list[Step] = []
+        self.start_courier()
+        self.start_voice()
+        self.start_guard()
+
+    # -- the three processes ----------------------------------------------------------------------------------
+
+    def start_guard(self) -> None:
+        """Starts the guard; after `kill_guard` it goes on from what was kept."""
+        now = self.clock.now()
+        platform = Platform(
+            self.clock, self.mail.open("guard"), pin_factory=self.hardware.pin_factory, bus=self.hardware.bus
+        )
+        steps, touch = build_steps(self.config, platform)
+        self._sessions += 1
+        self.guard = Guard(
+            self.config,
+            clock=self.clock,
+            mailbox=platform.mailbox,
+            touch=touch,
+            saver=self.shelf,
+            session=f"walk-{self.seed}-{self._sessions}",
+            boot_id="simulated",
+            started_wall=STARTED_WALL,
+        )
+        platform.mailbox.wake = lambda: self.guard.wake()
+        self.guard.begin(now, self.shelf.kept, self.clock.wall_s())
+        self._guard_steps = steps
+        for step in steps:
+            self.scheduler.add(step, self._sink(step))
+        self.scheduler.add(self.guard)
+
+    def kill_guard(self) -> None:
+        """As kill -9: nothing is said, nothing is closed by the guard; the kernel releases its pins."""
+        self.scheduler.remove(self.guard)
+        for step in self._guard_steps:
+            self.scheduler.remove(step)
+            step.close()
+        self.mail.open("guard").close()
+
+    def start_voice(self) -> None:
+        """Starts the voice."""
+        platform = Platform(self.clock, self.mail.open("voice"), sound=self.hardware.sound)
+        self.voice = VoiceLoop(self.config, self._bank, platform)
+        self.scheduler.add(self.voice)
+
+    def kill_voice(self) -> None:
+        """As kill -9: the device falls silent."""
+        self.scheduler.remove(self.voice)
+        self.voice.close()
+
+    def start_courier(self) -> None:
+        """Starts the courier."""
+        directory = self._directory
+        self.outbox = Outbox(
+            directory / "outbox.db",
+            owner=f"{self.config.device.site}/{self.config.device.name}",
+            rng=random.Random(f"outbox:{self.seed}"),
+        )
+        recorder = Recorder(directory / "recordings", self.config.recording, sync=lambda _: None)
+        self.courier = Courier(
+            self.config,
+            self.outbox,
+            recorder,
+            self.link,
+            Platform(self.clock, self.mail.open("courier")),
+            directory / "state",
+            quality=lambda _: "ntp",
+            rng=random.Random(f"courier:{self.seed}"),
+            boot="simulated",
+        )
+        self.scheduler.add(self.courier)
+
+    def _sink(self, step: Step) -> Callable[[Sequence[Item]], None]:
+        def take(items: Sequence[Item]) -> None:
+            self.guard.take(items, self.clock.now(), step.name)
+            self.guard.wake()
+
+        return take
+
+    def _failed(self, step: Step, error: SensorError) -> None:
+        self.guard.step_failed(step.name, error, self.clock.now())
+        self.guard.wake()
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def run_until(self, t_s: float) -> None:
+        """Lets the walk happen up to session second `t_s`."""
+        self.scheduler.run_until(t_s)
+
+    def finish(self) -> Evidence:
+        """Stops the device as a person would, lets it say goodbye, and closes everything."""
+        evidence = self.evidence()
+        self.mail.deliver("guard", wire.encode(wire.StopMessage("person")))
+        self.guard.wake()
+        end = self.clock.now() + 6.0
+        while not self.guard.finished and self.clock.now() < end:
+            self.scheduler.run_until(self.clock.now() + 0.1)
+        self.kill_guard()
+        self.courier.begin_stop(self.clock.now())
+        self.scheduler.run_until(self.clock.now() + 0.5)
+        self.scheduler.remove(self.voice)
+        self.voice.close()
+        self.scheduler.remove(self.courier)
+        self.courier.close()
+        self.hardware.sound.close()
+        return evidence
+
+    def evidence(self) -> Evidence:
+        """What the walk has left behind so far, seen from outside."""
+        world = self.world
+        return Evidence(
+            heard=[Heard(h.key, h.start_s, h.understood_s, h.complete) for h in self.ear.heard],
+            published=published((p.t, p.topic, p.payload) for p in self.link.published),
+            felt=list(world.felt),
+            contacts=[contact.t_s for contact in world.contacts],
+            smallest_gap_m=min(world.smallest_gap_m.values(), default=float("inf")),
+            impact_s=world.walker.impact_s,
+            waiting=self.outbox.waiting(self.clock.now()),
+        )
+
+    def recordings(self) -> list[Path]:
+        """The recording files so far, oldest first."""
+        return sorted((self._directory / "recordings").glob("*.mcap"))
+
+    def keep_recording(self, path: Path) -> None:
+        """Copies the recording to `path` (after `finish`)."""
+        shutil.copyfile(self.recordings()[-1], path)
+
+    def close(self) -> None:
+        """Removes what was kept for the walk."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+

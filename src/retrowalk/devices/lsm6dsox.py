@@ -64,6 +64,10 @@ NACK_RETRY_S = 0.020
 NOTHING_LIMIT_S = 0.300
 """No sample for so long, though the chip answers, is a fault; the chip is set up again, this often."""
 
+RATE_WINDOW_S = 0.5
+RATE_TOLERANCE = 0.3
+"""A chip whose rate is further off than this, in two windows running, is not the one that the times are made for."""
+
 BAD_SHARE_MAX = 0.2
 """More garbage among the words than this is a fault, even if good ones arrive."""
 
@@ -113,8 +117,9 @@ class Lsm6dsox:
 
     Raises `SensorError`: `absent` (no answer on the bus for 0.1 s, with what the error number means), `wrong_chip`
     (WHO_AM_I is of something else), `garbage` (registers do not keep what is written).  Reports, and sets up again by
-    itself: `garbage` (words no FIFO holds), `frozen` (the same bits for a second, or an empty FIFO for 0.3 s).  A reset
-    by a brown-out is mended within half a second, without a report: the gap is in the samples.
+    itself: `garbage` (words no FIFO holds), `frozen` (the same bits for a second, or an empty FIFO for 0.3 s), `slow`
+    (a rate more than 30 % off: its samples are withheld, since their times would be wrong).  A reset by a brown-out is
+    mended within half a second, without a report: the gap is in the samples.
     """
 
     def __init__(self, config: Imu, bus: I2CBus, clock: Clock) -> None:
@@ -128,6 +133,7 @@ class Lsm6dsox:
         """Samples given, and by reason what was thrown away or repaired."""
         self._axes = axes
         self._config = config
+        self._where = f"LSM6DSOX at 0x{config.address:02X}"
         self._bus = bus
         self._clock = clock
         self._step = self._identify
@@ -142,6 +148,10 @@ class Lsm6dsox:
         """A sample has come since the set-up."""
         self._bad_share = 0.0
         """Share of the words that were garbage, over about a quarter of a second."""
+        self._rate_from: tuple[int, float] | None = None
+        """Newest index and time of the look that began the rate window."""
+        self._wrong_rate = 0
+        """2 after two windows with a wrong rate, 0 after two with the right one."""
         self._fault = FaultState(self.name)
         self._times = SampleClock(1.0 / RATE_HZ)
         # What is known of the stream of words.
@@ -186,8 +196,7 @@ class Lsm6dsox:
             return (), now + NACK_RETRY_S
         self._begin_again()
         means = _ERRNO_MEANS.get(error.errno or 0) or os.strerror(error.errno or errno.EIO)
-        where = f"LSM6DSOX at 0x{self._config.address:02X}"
-        raise SensorError("absent", f"{where} does not answer (error {error.errno}: {means})") from error
+        raise SensorError("absent", f"{self._where} does not answer (error {error.errno}: {means})") from error
 
     # -------------------------------------------------------------------------------------------- set-up
 
@@ -238,6 +247,7 @@ class Lsm6dsox:
         self._counter = None
         self._gap = self._given_s is not None
         self._times.restart()
+        self._rate_from = None
 
     def _still_set_up(self) -> bool:
         return self._get(CTRL1_XL, 3) == CTRL_SETTING and self._get(FIFO_CTRL3, 2) == FIFO_SETTING
@@ -272,6 +282,7 @@ class Lsm6dsox:
             self._half = None  # words may have left the chip without arriving; the time of the next look shows it
             raise
         left = self._left = words - taken
+        due_s = now if left else now + self._config.poll_s
         bad_before = self.counts["garbage_word"] + self.counts["garbage_value"]
         pairs = self._pair(data)
         bad = self.counts["garbage_word"] + self.counts["garbage_value"] - bad_before
@@ -280,6 +291,11 @@ class Lsm6dsox:
             return self._nothing(now, *_GARBAGE)
         newest = self._index + ((left + 1) // 2 if self._half else left // 2)
         newest_s, anew = self._times.newest(newest, before_s, after_s)
+        if self._slow(newest, after_s):
+            self.counts["slow"] += len(pairs)
+            self._gap = self._given_s is not None
+            self._nothing_since_s = now  # setting it up again would mend nothing: its registers are looked at anyway
+            return self._fault.change(now, "slow", f"{self._where}: its rate is not {RATE_HZ:.0f} Hz"), due_s
         moving = self._moving(pairs)
         if not moving:
             return self._nothing(now, *_FROZEN, at_once=True)
@@ -290,10 +306,10 @@ class Lsm6dsox:
         self._nothing_since_s = now
         self._alive = True
         if self._bad_share > BAD_SHARE_MAX:
-            items += self._fault.change(now, *_GARBAGE)
+            items += self._fault.change(now, _GARBAGE[0], f"{self._where}: {_GARBAGE[1]}")
         elif self._fault.active and self._bad_share < BAD_SHARE_MAX / 4.0:
             items += self._fault.change(now, "")
-        return items, now if words > taken else now + self._config.poll_s
+        return items, due_s
 
     def _nothing(self, now: float, fault: str, detail: str, at_once: bool = False) -> tuple[list[Item], float]:
         """A look without a sample: a fault at once or after a while, and then the chip is set up again."""
@@ -304,7 +320,7 @@ class Lsm6dsox:
             self._nothing_since_s = now
             if self._alive and not self._still_set_up():
                 return self._chip_was_reset(now)
-        items = self._fault.change(now, fault, f"LSM6DSOX at 0x{self._config.address:02X}: {detail}")
+        items = self._fault.change(now, fault, f"{self._where}: {detail}")
         if silent:
             self.counts["set_up_again"] += 1
             return items, self._identify(now)[1]
@@ -348,6 +364,17 @@ class Lsm6dsox:
             pairs.append((self._index, accel, gyro, missing > 0))
         self._half = half
         return pairs
+
+    def _slow(self, newest: int, look_s: float) -> bool:
+        """Whether the chip makes samples at another rate than it should; `newest` is the newest index at `look_s`."""
+        if self._rate_from is None:
+            self._rate_from = newest, look_s
+        index, since_s = self._rate_from
+        if look_s - since_s >= RATE_WINDOW_S:
+            self._rate_from = newest, look_s
+            wrong = abs((newest - index) / ((look_s - since_s) * RATE_HZ) - 1.0) > RATE_TOLERANCE
+            self._wrong_rate = min(self._wrong_rate + 1, 2) if wrong else max(self._wrong_rate - 1, 0)
+        return self._wrong_rate == 2 or (self._wrong_rate == 1 and self._fault.active == "slow")
 
     def _moving(self, pairs: list[_Pair]) -> list[_Pair]:
         """The pairs without those of a chip that repeats itself."""

@@ -13,7 +13,7 @@ high until power is cut.  `gpiozero.DistanceSensor` hides all of that behind a m
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +55,10 @@ STUCK_REPORT_S = 0.4
 SILENT_REPORT_S = 0.7
 """No useful answer for so long (ten pings) is reported; the walker is to hear of it within 1 s."""
 
+SHARE_OF_PINGS = 24
+SLOW_BELOW, SLOW_UNTIL = 0.25, 0.5
+"""Fewer useful answers than this share of the last 24 pings (1.6 s) is reported, until there are this many again."""
+
 FOREIGN_S = 1.0
 """An edge stamped further than this from its ping was not stamped by the factory's clock."""
 
@@ -82,7 +86,8 @@ class Ultrasonic:
 
     VALID has 0.02 m to `range_max_m`, measured at mid-flight.  NO_TARGET is a pulse longer than that flight.  NO_ECHO:
     no pulse.  REJECTED: edges no echo can give.  STUCK: the echo line is high when it must not be; no ping is sent.
-    Faults: `absent` (no echo for 0.7 s), `garbage` (only impossible ones), `stuck`.  Raises `SensorError("absent")`
+    Faults: `absent` (no echo for 0.7 s), `garbage` (only impossible ones), `stuck`, `slow` (fewer than one ping in four
+    answered).  Raises `SensorError("absent")`
     when a line cannot be used; the next poll opens both again.
     """
 
@@ -110,6 +115,7 @@ class Ultrasonic:
         self._high_tries = 0
         self._bad_since_s: float | None = None
         self._bad_rejected = False
+        self._answered: deque[bool] = deque(maxlen=SHARE_OF_PINGS)
 
     # ------------------------------------------------------------------------------------------- as a step
 
@@ -231,16 +237,27 @@ class Ultrasonic:
         self._ping = None
         self.counts[status.value] += 1
         items.append(RangeSample(now, ping.began_s if measured_s is None else measured_s, self.name, status, range_m))
-        if status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
+        good = status in (RangeStatus.VALID, RangeStatus.NO_TARGET)
+        self._answered.append(good)
+        if good:
             self._bad_since_s, self._bad_rejected = None, False
-            if self._fault.active:
-                items += self._fault.change(now, "")
+            items += self._fault.change(now, *self._slow_fault())
             return
         if self._bad_since_s is None:
             self._bad_since_s = ping.began_s
         self._bad_rejected = self._bad_rejected or status is RangeStatus.REJECTED
         if now - self._bad_since_s >= SILENT_REPORT_S:
+            self._answered.clear()  # what follows is judged on its own
             items += self._fault.change(now, *self._silent_fault())
+
+    def _slow_fault(self) -> tuple[str, str]:
+        """The fault of a sensor that has just answered: `slow`, or none."""
+        answers = self._answered
+        if self._fault.active == "slow":
+            slow = sum(answers) < SLOW_UNTIL * SHARE_OF_PINGS
+        else:
+            slow = len(answers) == SHARE_OF_PINGS and sum(answers) < SLOW_BELOW * SHARE_OF_PINGS
+        return ("slow", f"only {sum(answers)} of {len(answers)} pings were answered") if slow else ("", "")
 
     def _silent_fault(self) -> tuple[str, str]:
         trigger, echo = self._config.trigger_pin, self._config.echo_pin
@@ -258,6 +275,7 @@ class Ultrasonic:
 
     def _stuck(self, now: float, high_since_s: float, items: list[Item]) -> None:
         self._ping = None
+        self._answered.clear()
         if self._high_since_s is None:
             self._high_since_s = high_since_s
         self._high_tries += 1

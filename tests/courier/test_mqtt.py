@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import select
@@ -170,10 +171,10 @@ def test_what_cannot_be_published_is_answered_as_refused(broker, make_link):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        pytest.param({"password_file": "/nonexistent/secret"}, "broker.password_file = '/nonexistent/secret'", id="password"),
-        pytest.param({"tls": True, "ca_file": "/nonexistent/ca.pem"}, "broker.ca_file = '/nonexistent/ca.pem'", id="ca"),
+        pytest.param({"password_file": "/none/secret"}, "broker.password_file = '/none/secret'", id="password"),
+        pytest.param({"tls": True, "ca_file": "/nonexistent/ca"}, "broker.ca_file = '/nonexistent/ca'", id="ca"),
     ],
-)  # fmt: skip
+)
 def test_missing_files_are_named(make_link, options, says):
     """A file that cannot be read is told as a reason, and tried again later."""
     link = make_link(free_port(), **options)
@@ -265,7 +266,8 @@ def test_a_broker_that_talks_nonsense_does_not_end_the_link(seed, make_link):
                 connection.sendall(b"\x20\x03\x00\x00\x00" + rng.randbytes(200))
             link.wait(lambda told: any(isinstance(item, Disconnected) for item in told))
             link.told.clear()
-            link.link._restart_at = min(link.link._restart_at, time.monotonic())
+            if link.link.next_due(0.0) < math.inf:  # its thread ended: it would begin anew in 15 s
+                link.link._restart_at = 0.0
 
 
 # --------------------------------------------------------------------------------------- the courier's process
@@ -452,7 +454,7 @@ def test_a_courier_killed_again_and_again_loses_nothing(guard, broker, seed):
         heard = stranger.wait(lambda heard: len({item["id"] for item in envelopes(heard)}) >= guard.number, 40.0)
     found = envelopes(heard)
     assert len({item["id"] for item in found}) == guard.number > 100
-    assert {item["monoms"] for item in found} and len({item["seq"] for item in found}) == guard.number
+    assert len({item["seq"] for item in found}) == guard.number
     assert len({item["epoch"] for item in found}) == 1
 
 
@@ -462,11 +464,9 @@ def test_a_refused_event_stays_on_disk(tmp_path):
         guard = Guard(tmp_path, broker)
         try:
             guard.start_courier()
+            guard.ready()
             guard.emit("fall.confirmed")
-            guard.wait(
-                lambda: bool(guard.beats()) and "broker" in guard.beats()[-1].fault and guard.beats()[-1].connected
-            )
-            assert guard.beats()[-1].waiting == 1
+            guard.wait(lambda: (guard.beats()[-1].waiting, guard.beats()[-1].fault) == (1, "broker"))
             guard.kill_courier()
             (broker.directory / "acl").write_text("topic readwrite #\n")
             broker.stop()
@@ -485,6 +485,7 @@ def test_a_hub_takes_over(tmp_path, broker):
     try:
         guard.start_courier()
         with Stranger(broker, f"{ROOT}/event/#") as hub:
+            guard.ready()
             for _ in range(5):
                 guard.emit()
             found = envelopes(hub.wait(lambda heard: len(envelopes(heard)) == 5))
@@ -513,12 +514,9 @@ def test_the_watchdog_is_fed_by_a_turning_loop(guard, tmp_path):
             del os.environ["NOTIFY_SOCKET"]
         assert [service.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
         courier.send_signal(signal.SIGSTOP)
-        service.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            while True:
-                service.recv(100)
-        service.settimeout(2.5)
-        with pytest.raises(TimeoutError):
+        os.waitid(os.P_PID, courier.pid, os.WSTOPPED)
+        while select.select([service], [], [], 0.0)[0]:
             service.recv(100)
+        assert not select.select([service], [], [], 2.5)[0]
         courier.send_signal(signal.SIGCONT)
         assert service.recv(100) == b"WATCHDOG=1"

@@ -169,11 +169,12 @@ def holes(recording: Recording) -> Iterator[Lost]:
 def _same(expected: Entry | None, output: ev.Output | None) -> bool:
     if expected is None or output is None:
         return False
-    kind = type(output)
-    if expected.channel != wire.OUTPUT_CHANNELS[kind]:
-        return False
-    # Both through the same reader, so that 20 and 20.0, which JSON does not tell apart, are equal.
-    return wire.encode(expected.value) == wire.encode(wire.decode(wire.encode(output), kind))
+    return expected.channel == wire.OUTPUT_CHANNELS[type(output)] and _json(expected.value) == _json(output)
+
+
+def _json(output: Any) -> bytes:
+    """JSON after a turn through the reader, so that 20 and 20.0, which JSON does not tell apart, are equal."""
+    return wire.encode(wire.decode(wire.encode(output), type(output)))
 
 
 # ------------------------------------------------------------------------------------------------ what differs

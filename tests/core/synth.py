@@ -206,8 +206,7 @@ def fall(start_s: float, *, impact_g: float = 4.0, lying_s: float = 5.0) -> list
         size = G * (1.0 - 0.6 * part)
         items.append(ImuSample(t, t, (size * math.sin(angle), 0.0, size * math.cos(angle)), (0.0, rate, 0.0)))
     t = start_s + n / IMU_HZ
-    for i in range(4):
-        items.append(ImuSample(t + i / IMU_HZ, t + i / IMU_HZ, (impact_g * G, 0.0, 2.0), (0.0, 1.0, 0.0)))
+    items.extend(ImuSample(t + i / IMU_HZ, t + i / IMU_HZ, (impact_g * G, 0.0, 2.0), (0.0, 1.0, 0.0)) for i in range(4))
     items.extend(posed(lying_s, t + 4 / IMU_HZ, LYING_ON_BACK))
     return items
 
@@ -254,7 +253,9 @@ def approach(
     return [(t, from_m - speed_m_s * (t - start_s)) for t in times(start_s, start_s + seconds, hz)]
 
 
-def steady(start_s: float, end_s: float, range_m: float | None, hz: float = RANGE_HZ) -> list[tuple[float, float | None]]:
+def steady(
+    start_s: float, end_s: float, range_m: float | None, hz: float = RANGE_HZ
+) -> list[tuple[float, float | None]]:
     """The same range (or nothing) for a while."""
     return [(t, range_m) for t in times(start_s, end_s, hz)]
 

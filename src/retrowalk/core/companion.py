@@ -162,7 +162,7 @@ class Companion:
         if not self._begun:
             self._begin(now, item)
         self._handlers[type(item)](item)
-        if now >= self._due_s or type(item) is not sm.ImuSample:
+        if now >= self._due_s or self._out or type(item) is not sm.ImuSample:
             self._evaluate(now)
         if not self._out:
             return ()
@@ -347,8 +347,10 @@ class Companion:
         self._arbiter.last_number = max(self._arbiter.last_number, state.last_alert) + NUMBER_GAP
         self._gait.steps = max(0, state.steps)
         self._walked_s = max(0.0, state.walked_s)
-        if state.upright is not None and tilt_deg(state.upright, (0.0, 0.0, 1.0)) <= CLIP_LIMIT_DEG:
-            self._posture.set_upright(_unit(state.upright))
+        if state.upright is not None:
+            up = _unit(state.upright)
+            if up[2] >= math.cos(math.radians(CLIP_LIMIT_DEG)):
+                self._posture.set_upright(up)
         self._alarm.fall = state.fall_number
         self._alarm.open = Open(state.open_alarm) if state.open_alarm in ("fall", "sos") else Open.NOTHING
         guarded_ago = None
@@ -428,6 +430,8 @@ class Companion:
     # -- sensors and parts ----------------------------------------------------------------------------------
 
     def _alive(self, name: str, now: float) -> None:
+        if self._freshness.parts[name].last_s is None:
+            self._due_s = now  # from its first sample on it may be silent for less long than while starting
         if self._freshness.heard(name, now):
             self._emit(ev.SensorRestored(t_s=_ms(now), sensor=name))
             self._arbiter.release(now, "sensor_lost", name)

@@ -25,6 +25,7 @@ class RangeTracker:
     __slots__ = (
         "_a",
         "_b",
+        "_blind_after_s",
         "_c",
         "_gate",
         "_pending",
@@ -43,6 +44,7 @@ class RangeTracker:
         self._q = knobs.sigma_accel_m_s2**2
         self._r = knobs.sigma_range_m**2
         self._gate = knobs.gate
+        self._blind_after_s = knobs.blind_after_s
         self.rejected = 0
         self.drop()
 
@@ -85,6 +87,9 @@ class RangeTracker:
         dt = t_measured_s - self._t
         if dt <= 0.0:
             return False  # an older echo than the last one tells nothing new
+        if dt > self._blind_after_s and not self._agrees_with_pending(t_measured_s, range_m):
+            self.rejected += 1
+            return False  # the gate of a blind track is as wide as a room: one echo alone may not revive it
         predicted = self._value + self._speed * dt
         q = self._q
         dt2 = dt * dt
@@ -107,20 +112,23 @@ class RangeTracker:
         self._b = (1.0 - gain_range) * b
         self._c = c - gain_speed * b
         self.accepted += 1
+        self._pending = None
         self._rejects.clear()
         return True
 
     def _start(self, t: float, range_m: float) -> bool:
         """Never on one sample: a single outlier would cost 0.8 s of wrong speed."""
         first = self._pending
-        self._pending = (t, range_m)
-        if first is None:
-            return False
-        dt = t - first[0]
-        if not 0.0 < dt <= PAIR_MAX_S or abs(range_m - first[1]) > AGREE_M:
+        if not self._agrees_with_pending(t, range_m) or first is None:
             return False
         self._begin(first[0], t, range_m, 0.0, 1.0)
         return True
+
+    def _agrees_with_pending(self, t: float, range_m: float) -> bool:
+        """Whether the sample before this one speaks of the same thing; remembers this one."""
+        first = self._pending
+        self._pending = (t, range_m)
+        return first is not None and 0.0 < t - first[0] <= PAIR_MAX_S and abs(range_m - first[1]) <= AGREE_M
 
     def _reject(self, t: float, range_m: float) -> None:
         self._rejects.append((t, range_m))

@@ -80,7 +80,8 @@ def _samples(tone: Tone, level: float) -> array[int]:
         return array("h", bytes(2 * count))
     period = RATE_HZ // tone.frequency_hz
     wave = [
-        sum(part * math.sin(2.0 * math.pi * (n + 1) * i / period) for n, part in enumerate(tone.harmonics))
+        # Sampled between the zero crossings: no sample within the tone is zero, so an ear that follows its signs can.
+        sum(part * math.sin(2.0 * math.pi * (n + 1) * (i + 0.3) / period) for n, part in enumerate(tone.harmonics))
         for i in range(period)
     ]
     peak = max(map(abs, wave))

@@ -262,7 +262,10 @@ class BrokerLink(Protocol):
     """Called, from any thread, when `events` has something."""
 
     def start(self, will_topic: str, will_payload: bytes, subscriptions: Sequence[str]) -> None:
-        """Begins to connect, and to connect again for ever.  The will is retained, QoS 1."""
+        """Begins to connect, and to connect again for ever.  The will is retained, QoS 1.
+
+        Called again, it exchanges the will from the next connection on.
+        """
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> int:
         """Hands over a message; its answer comes as `Acknowledged` with the returned token."""

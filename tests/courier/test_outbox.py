@@ -86,7 +86,7 @@ def test_each_file_has_its_own_epoch(tmp_path):
         max_size=40,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_each_event_is_kept_once_until_delivered(tmp_path_factory, steps):
     """Whatever comes in whatever order: a number is answered only if it, and all that were ever handed over below
     it, are on disk or delivered; each event gets one seq.

@@ -411,7 +411,7 @@ def test_commands_are_rate_limited(tmp_path):
     ),
     hub=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_stranger_can_disturb_the_courier(messages, hub):
     """Arbitrary topics and bytes never raise and never delete an event that the broker does not have."""
     with tempfile.TemporaryDirectory() as directory:

@@ -20,7 +20,7 @@ from retrowalk.config import Recording as Limits
 from retrowalk.courier.recording import CHUNK_S, Recorder, channel_schema, channel_type, read
 from retrowalk.errors import RecordingError
 
-COUNT = 5000
+COUNT = 2400
 
 
 def record(directory: Path, entries: list[wire.Record], *, limits: Limits | None = None) -> Path:
@@ -38,7 +38,7 @@ def record(directory: Path, entries: list[wire.Record], *, limits: Limits | None
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory) -> tuple[bytes, list[tuple[int, str]]]:
-    """A finished recording of 42 s, and what it holds."""
+    """A finished recording of 20 s, and what it holds."""
     path = record(tmp_path_factory.mktemp("walk"), records(COUNT))
     return path.read_bytes(), [(entry.sequence, entry.channel) for entry in read(path).entries]
 

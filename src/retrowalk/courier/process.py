@@ -270,13 +270,12 @@ class Courier:
             self._link.stop()
         self._outbox.close()
 
-    def healthy(self, now: float) -> bool:
-        """Evidence for the watchdog: the outbox answers, be it with an error that is reported."""
+    def ask_outbox(self, now: float) -> None:
+        """Evidence for the watchdog: returns when the outbox has answered, be it with an error that is reported."""
         try:
             self._outbox.head(now)
         except OutboxError as error:
             self._outbox_failed(error, now)
-        return True
 
     def faults(self, now: float) -> tuple[str, ...]:
         """Names of what is wrong, sorted."""
@@ -853,7 +852,8 @@ def _loop(courier: Courier, platform: Platform, waker: _Waker, stop: threading.E
             courier.begin_stop(now)
         try:
             _, due = courier.poll(now)
-            turned = courier.healthy(now)
+            courier.ask_outbox(now)
+            turned = True
         except Exception:
             # Nothing may end the courier but a stop.  A turn that fails does not feed the watchdog.
             _log.exception("a turn failed")

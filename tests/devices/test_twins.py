@@ -12,6 +12,7 @@ from retrowalk.config import Button, Buzzer, HcSr04, Imu, Vibration
 from retrowalk.core.events import Touch
 from retrowalk.core.samples import ButtonEdge, HealthReport, ImuSample, RangeSample, RangeStatus
 from retrowalk.devices.button import ButtonDriver
+from retrowalk.devices.lines import InputLine
 from retrowalk.devices.lsm6dsox import Lsm6dsox
 from retrowalk.devices.touch import TouchDriver
 from retrowalk.devices.ultrasonic import Ultrasonic
@@ -186,6 +187,15 @@ def test_press_with_bounces_is_one_press():
         assert 1.0 + number <= down.t_measured_s <= 1.0 + number + 0.003
         assert 1.2 + number <= up.t_measured_s <= 1.2 + number + 0.003
         assert down.t_received_s <= 1.05 + number
+
+
+def test_line_of_a_driver_that_never_closed_is_heard():
+    """A line that its last owner has left without closing hears edges for the next"""
+    clock, board = VirtualClock(), Board()
+    factory = SimPinFactory(board, clock)
+    lines = [InputLine(factory, 24, "down", lambda _level: None) for _ in range(2)]
+    board.drive(24, True, 0.0)
+    assert len(lines[1].edges) == 1
 
 
 def test_warning_is_felt_at_once():

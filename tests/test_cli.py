@@ -1,0 +1,283 @@
+"""The command line as a person meets it: help, plain errors, exit statuses, and the three processes together."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from retrowalk import cli, wire
+from retrowalk.platform import SocketMailbox
+from retrowalk.sim import demo as demonstration
+from retrowalk.sim.outcome import Expectation, Outcome
+
+DEFAULT_FILE = Path(__file__).resolve().parent.parent / "systemd" / "retrowalk.toml"
+PATIENCE_S = 20.0
+PEOPLES = ("run", "demo", "replay", "say", "voices")
+PROCESSES = ("guard", "voice", "courier")
+
+
+@pytest.fixture
+def retrowalk():
+    return lambda *arguments: CliRunner().invoke(cli.cli, [str(argument) for argument in arguments])
+
+
+# ---------------------------------------------------------------------------------------------------------- help
+
+
+def test_help_shows_what_people_use(retrowalk):
+    """The commands for people are listed, each with a line; what systemd starts is not"""
+    shown = retrowalk("--help").output
+    listed = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line.startswith("  ")]
+    assert tuple(listed[: len(PEOPLES)]) == PEOPLES
+    assert not set(PROCESSES) & set(listed)
+    assert "not a certified safety device" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param((*name.split(),), id=name) for name in (*PEOPLES[:4], "voices build")]
+)
+def test_help_of_a_command_has_an_example(retrowalk, command):
+    """Each command shows how it is used"""
+    shown = retrowalk(*command, "--help")
+    assert shown.exit_code == 0
+    assert f"  retrowalk {' '.join(command)} " in shown.output.partition("Example")[2] + " "
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_processes_can_be_started_by_name(retrowalk, name):
+    """The hidden commands are there, with the directories that systemd gives"""
+    shown = retrowalk(name, "--help").output
+    assert all(option in shown for option in ("--config", "--run-dir", "--state-dir"))
+
+
+def test_help_loads_nothing_slow():
+    """The command line is read before anything else is loaded: --help must answer at once on the smallest Pi"""
+    code = "import sys, retrowalk.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    slow = {"msgspec", "rich", "gpiozero", "lgpio", "smbus2", "paho", "mcap", "sqlite3", "asyncio", "pyttsx3", "numpy"}
+    assert not slow & {name.partition(".")[0] for name in loaded}
+
+
+# --------------------------------------------------------------------------------------------------- plain errors
+
+
+def test_run_without_settings_says_what_to_do(retrowalk, monkeypatch, tmp_path):
+    """No settings given and none on the device: a usage error that names a file to begin with"""
+    monkeypatch.setattr(cli, "CONFIG_FILE", tmp_path / "retrowalk.toml")
+    shown = retrowalk("run")
+    assert shown.exit_code == 2
+    assert "--config FILE" in shown.stderr
+    assert "systemd/retrowalk.toml" in shown.stderr
+
+
+def test_bad_settings_are_listed_without_a_traceback(retrowalk, tmp_path):
+    """Every finding is shown, with file, key, value and rule"""
+    file = tmp_path / "bad.toml"
+    file.write_text("[collision]\ncaution_ahead_s = 99.0\n[voice]\nvolume = 0\n")
+    shown = retrowalk("voices", "build", "--config", file, "--dir", tmp_path / "bank")
+    assert shown.exit_code == 1
+    assert f"{file}: collision.caution_ahead_s = 99.0" in shown.stderr
+    assert f"{file}: voice.volume = 0" in shown.stderr
+    assert "Traceback" not in shown.output
+
+
+def test_missing_settings_file_is_one_plain_line(retrowalk, tmp_path):
+    """A file that is not there is named"""
+    shown = retrowalk("voices", "build", "--config", tmp_path / "none.toml")
+    assert shown.exit_code == 1
+    assert shown.stderr == f"Error: {tmp_path}/none.toml: No such file or directory\n"
+
+
+# ------------------------------------------------------------------------------------------------------------ demo
+
+
+def outcome(out, *met):
+    expectations = [Expectation(f"expectation {i}", ok, f"{i}.00 m") for i, ok in enumerate(met)]
+    return Outcome(all(met), expectations, out, {"steps": 41})
+
+
+@pytest.mark.parametrize(
+    ("met", "status", "words"),
+    [
+        pytest.param((True, True), 0, "all 2 expectations met", id="all met"),
+        pytest.param((True, False), 1, "1 of 2 expectations not met", id="one missed"),
+    ],
+)
+def test_demo_ends_with_its_verdict(retrowalk, monkeypatch, tmp_path, met, status, words):
+    """The table of expectations, where the files are, and an exit status that a script can use"""
+    (tmp_path / "walk.wav").touch()
+    monkeypatch.setattr(cli, "_build_bank", lambda *args, **kwargs: None)
+    monkeypatch.setattr(demonstration, "run_fast", lambda seed, out, faults, progress: outcome(out, *met))
+    shown = retrowalk("demo", "--fast", "--out", tmp_path)
+    assert shown.exit_code == status, shown.output
+    assert words in shown.output
+    assert shown.output.count("NOT MET") == met.count(False)
+    assert f"in {tmp_path}: walk.wav" in shown.output
+
+
+def test_demo_passes_on_what_it_was_asked_for(retrowalk, monkeypatch, tmp_path):
+    """Seed, faults and directory reach the walk, and its progress is shown"""
+    asked = []
+
+    def run_fast(seed, out, faults, progress):
+        asked.append((seed, out, list(faults)))
+        progress(45.0, 90.0)
+        return outcome(out, True)
+
+    monkeypatch.setattr(cli, "_build_bank", lambda *args, **kwargs: None)
+    monkeypatch.setattr(demonstration, "run_fast", run_fast)
+    out = tmp_path / "new"
+    shown = retrowalk(
+        "demo", "--fast", "--seed", 7, "--out", out, "--fault", "rear:off@20-30", "--fault", "voice:muted"
+    )
+    assert asked == [(7, out, ["rear:off@20-30", "voice:muted"])]
+    assert out.is_dir()
+    assert "walking: 50 %" in shown.stderr
+
+
+def test_demo_names_a_fault_that_does_not_exist(retrowalk, monkeypatch):
+    """A wrong --fault is one plain line"""
+    monkeypatch.setattr(cli, "_build_bank", lambda *args, **kwargs: None)
+    shown = retrowalk("demo", "--fast", "--fault", "engine:off")
+    assert shown.exit_code == 1
+    assert "engine" in shown.stderr
+    assert "Traceback" not in shown.output
+
+
+# ------------------------------------------------------------------------------------------------------------- say
+
+
+@pytest.mark.slow
+def test_say_goes_through_the_running_guard(retrowalk, tmp_path):
+    """While retrowalk runs, the text is handed to it, and its sound lies where the voice looks for it"""
+    guard = SocketMailbox(tmp_path, "guard")
+    try:
+        shown = retrowalk("say", "Hello", "--run-dir", tmp_path, "--dir", tmp_path / "bank", "--config", DEFAULT_FILE)
+        assert shown.exit_code == 0, shown.output
+        message = guard.receive()
+        assert message is not None
+        assert wire.decode_local(message) == wire.SayMessage("Hello")
+    finally:
+        guard.close()
+    assert list((tmp_path / "bank" / "texts").glob("*.say"))
+    assert not list(tmp_path.glob("say-*")), "its own mailbox is taken down"
+
+
+@pytest.mark.slow
+def test_say_without_a_sound_device_says_what_to_do(retrowalk, tmp_path):
+    """Nothing runs, and the sound device is not there: one plain line that names it"""
+    file = tmp_path / "settings.toml"
+    file.write_text('[voice]\ndevice = "plughw:CARD=Nowhere"\n')
+    shown = retrowalk("say", "Hello", "--run-dir", tmp_path, "--dir", tmp_path / "bank", "--config", file)
+    assert shown.exit_code == 1
+    assert "plughw:CARD=Nowhere" in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1
+
+
+# --------------------------------------------------------------------------------------------- the three processes
+
+
+class Running:
+    """`retrowalk run` in a directory of its own."""
+
+    def __init__(self, directory, config):
+        where = ["--config", config, "--run-dir", directory / "run", "--state-dir", directory / "state"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "retrowalk", "run", *where],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # Phrases are made in a cache of its own; that is not what these tests are about, and ends with the run.
+            env={**os.environ, "XDG_CACHE_HOME": str(directory), "PYTHONUNBUFFERED": "1"},
+        )
+        self.lines = []
+        self._rest = b""
+
+    def until(self, words):
+        """Reads on until a line has these words, and returns it."""
+        assert self.process.stdout is not None
+        limit = time.monotonic() + PATIENCE_S
+        while True:
+            for line in self.lines:
+                if words in line:
+                    return line
+            assert select.select([self.process.stdout], [], [], max(0.0, limit - time.monotonic()))[0], self.lines
+            data = os.read(self.process.stdout.fileno(), 65536)
+            assert data, self.lines
+            *whole, self._rest = (self._rest + data).split(b"\n")
+            self.lines += [line.decode() for line in whole]
+
+    def pid(self, name):
+        """Process number of a part, None while it is not there."""
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                arguments = (process / "cmdline").read_text().split("\0")
+            except OSError:
+                continue  # it has just ended
+            if parent == self.process.pid and arguments[2:4] == ["retrowalk", name]:
+                return int(process.name)
+        return None
+
+
+@pytest.fixture
+def running(tmp_path):
+    started = []
+
+    def start(config):
+        started.append(Running(tmp_path, config))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+        assert one.process.stdout is not None
+        one.process.stdout.close()
+
+
+@pytest.mark.process
+def test_run_comes_up_says_what_is_missing_and_ends_cleanly(running):
+    """On a machine without any of the hardware the guard is up within seconds, protects nobody and says so"""
+    it = running(DEFAULT_FILE)
+    it.until("not protecting")
+    it.process.send_signal(signal.SIGINT)
+    it.until("stopping")
+    it.until("courier  ended")
+    assert it.process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.process
+def test_run_goes_on_with_bad_settings(running, tmp_path):
+    """Every finding is printed, then it runs all the same and does not protect"""
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[collision]\ncaution_ahead_s = 99.0\nwarning_floor = 1\n")
+    it = running(bad)
+    it.until("collision.caution_ahead_s = 99.0")
+    it.until("collision.warning_floor = 1")
+    it.until("retrowalk protects nobody until this is mended")
+    assert "config" in it.until("not protecting (")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", PROCESSES)
+def test_killed_process_is_back(running, name):
+    """kill -9 of any of the three: it is named, it is back, and the others are the same as before"""
+    it = running(DEFAULT_FILE)
+    it.until("not protecting")
+    before = {part: it.pid(part) for part in PROCESSES}
+    os.kill(before[name], signal.SIGKILL)
+    it.until(f"{name:8} was killed (SIGKILL); starting it again in 1 s")
+    limit = time.monotonic() + PATIENCE_S
+    while it.pid(name) in (None, before[name]):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    after = {part: it.pid(part) for part in PROCESSES}
+    assert {part for part in PROCESSES if after[part] != before[part]} == {name}

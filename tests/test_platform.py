@@ -1,0 +1,89 @@
+"""Pins and bus that are not there yet: the guard comes up all the same, and takes them when they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from retrowalk.errors import DeviceError
+from retrowalk.platform import LazyBus, LazyPins
+
+
+class Bus:
+    """A bus that answers with what it was asked."""
+
+    closed = False
+
+    def transfer(self, address, write, read):
+        return bytes((address, *write))[:read]
+
+    def close(self):
+        self.closed = True
+
+
+class Factory:
+    """As much of a pin factory as the drivers use."""
+
+    closed = False
+
+    def pin(self, name):
+        return f"pin {name}"
+
+    def ticks(self):
+        return 7.0
+
+    def ticks_diff(self, later, earlier):
+        return later - earlier
+
+    def close(self):
+        self.closed = True
+
+
+class Opening:
+    """Opens nothing until `there`; counts how often it was asked."""
+
+    def __init__(self, device, error):
+        self.device, self.error = device, error
+        self.there = False
+        self.asked = 0
+
+    def __call__(self):
+        self.asked += 1
+        if not self.there:
+            raise self.error
+        return self.device
+
+
+def test_bus_is_tried_again_until_it_is_there():
+    """Not opened before it is used; each use tries again; once open it stays open"""
+    opening = Opening(Bus(), FileNotFoundError(2, "No such file or directory", "/dev/i2c-1"))
+    bus = LazyBus(opening)
+    assert opening.asked == 0
+    for _ in range(2):
+        with pytest.raises(OSError, match="i2c-1"):
+            bus.transfer(0x6A, b"\x0f", 1)
+    opening.there = True
+    assert bus.transfer(0x6A, b"\x0f", 2) == b"\x6a\x0f"
+    assert bus.transfer(0x6A, b"\x0f", 1) == b"\x6a"
+    assert opening.asked == 3
+    bus.close()
+    assert opening.device.closed
+
+
+def test_pins_are_tried_again_until_they_are_there():
+    """A pin asked for too early raises what the drivers expect; later it is there, with its ticks"""
+    opening = Opening(Factory(), DeviceError("GPIO pins cannot be opened"))
+    pins = LazyPins(opening)
+    with pytest.raises(DeviceError, match="GPIO pins"):
+        pins.pin(23)
+    opening.there = True
+    assert pins.pin(23) == "pin 23"
+    assert pins.ticks_diff(pins.ticks(), 5.0) == 2.0
+    assert opening.asked == 2
+    pins.close()
+    assert opening.device.closed
+
+
+def test_closing_what_was_never_open_is_nothing():
+    """A guard that ends before it had pins or bus ends cleanly"""
+    LazyBus(Opening(Bus(), OSError())).close()
+    LazyPins(Opening(Factory(), OSError())).close()

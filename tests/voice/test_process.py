@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 from array import array
 from pathlib import Path
 
 import pytest
-from tests.voice.helpers import Bench, FakeMailbox, write_bank
+from tests.voice.helpers import Bench, FakeMailbox, noise, write_bank
 
 from retrowalk import wire
 from retrowalk.config import Config
@@ -12,7 +13,7 @@ from retrowalk.core import alerts
 from retrowalk.core.samples import VoicePhase
 from retrowalk.platform import Platform
 from retrowalk.voice import earcons
-from retrowalk.voice.bank import Bank, Builtin
+from retrowalk.voice.bank import Bank, Builtin, text_file_name
 from retrowalk.voice.mixer import GAP_FRAMES, RATE_HZ
 from retrowalk.voice.process import VoiceLoop
 
@@ -427,6 +428,25 @@ def test_a_damaged_stop_is_said_by_the_one_that_ships_with_the_program(tmp_path:
     assert stop is not None
     assert stop.pcm in bench.heard
     assert bench.phases(1) == ["started", "finished"]
+
+
+def test_a_text_that_has_been_rendered_is_said(tmp_path: Path):
+    """`retrowalk say`: below everything else, and the guard hears nothing of it."""
+    bank = write_bank(CONFIG, tmp_path)
+    pcm = noise("hello", 0.5)
+    (tmp_path / "texts").mkdir()
+    file = tmp_path / "texts" / text_file_name(CONFIG, "Hello")
+    file.write_bytes(hashlib.sha256(pcm).digest() + pcm)
+    bench = Bench(CONFIG, bank)
+    bench.send(wire.SayMessage("Hello"))
+    bench.run(2.0)
+    assert pcm in bench.heard
+    bench.send(wire.SayMessage("Hello"))
+    bench.run(0.1)
+    bench.speak(1, "clear", "good", rank=alerts.RANK_ADVISORY)
+    bench.run(1.0)
+    assert bench.heard.count(pcm) == 1
+    assert {progress.alert for progress in bench.progress()} == {1}
 
 
 def test_a_text_that_has_not_been_rendered_is_not_said(bench: Bench):

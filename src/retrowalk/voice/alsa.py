@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import select
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,12 @@ _DRY = (-errno.EPIPE, -errno.ESTRPIPE)
 """The device ran out of frames, or was suspended: prepare it again and go on."""
 
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
+
+
+class _PollDescriptor(ctypes.Structure):
+    """`struct pollfd`."""
+
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
 
 
 _kept: list[Any] = []
@@ -46,7 +53,8 @@ def _library() -> Any:
     alsa.snd_pcm_writei.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_ulong]
     for name in ("prepare", "drop", "close"):
         getattr(alsa, f"snd_pcm_{name}").argtypes = [ctypes.c_void_p]
-    alsa.snd_pcm_wait.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    alsa.snd_pcm_poll_descriptors_count.argtypes = [ctypes.c_void_p]
+    alsa.snd_pcm_poll_descriptors.argtypes = [ctypes.c_void_p, ctypes.POINTER(_PollDescriptor), ctypes.c_uint]
     # libasound would write every failed try to stderr; the error that matters is raised.
     with contextlib.suppress(MemoryError):  # a sandbox may forbid callbacks; then there is chatter, and still sound
         _kept.append(_HANDLER(lambda _file, _line, _function, _error, _format: None))
@@ -87,7 +95,7 @@ def _configure(alsa: Any, handle: ctypes.c_void_p, device: str, buffer_ms: int) 
         if error < 0:
             raise SoundError(
                 f"sound device {device!r} does not take {what}: {_text(error)}; "
-                f"try 'plug{device}' or a device listed by `aplay -L` as voice.device"
+                f"try 'plug:{device}', or another device that `aplay -L` lists, as voice.device"
             )
 
     wanted = ctypes.c_ulong(buffer_ms * RATE_HZ // 1000)
@@ -139,6 +147,7 @@ class AlsaSound:
         self._alsa = alsa
         self._handle: ctypes.c_void_p | None = handle
         self._delay = ctypes.c_long()
+        self._poll: select.poll | None = None
         self._written = 0
         self._played = 0
 
@@ -172,17 +181,26 @@ class AlsaSound:
         return self._played
 
     def wait(self, timeout_s: float) -> None:
-        error: int = self._alsa.snd_pcm_wait(self._open_handle(), max(0, round(timeout_s * 1000)))
-        if error in _DRY:
-            self._restart(error)
-        elif error < 0:
-            raise self._gone(error)
+        # Not snd_pcm_wait: when a plug-in's descriptor wakes it without room for frames, it begins its time anew, and
+        # on a frozen card that is for ever.
+        self._descriptors().poll(max(0.0, timeout_s * 1000.0))
 
     def close(self) -> None:
+        self._poll = None
         if self._handle is not None:
             self._alsa.snd_pcm_drop(self._handle)  # else close waits until all has been played
             self._alsa.snd_pcm_close(self._handle)
             self._handle = None
+
+    def _descriptors(self) -> select.poll:
+        if self._poll is None:
+            count = max(0, self._alsa.snd_pcm_poll_descriptors_count(self._open_handle()))
+            descriptors = (_PollDescriptor * count)()
+            self._alsa.snd_pcm_poll_descriptors(self._open_handle(), descriptors, count)
+            self._poll = select.poll()
+            for descriptor in descriptors:
+                self._poll.register(descriptor.fd, descriptor.events & 0xFFFF)
+        return self._poll
 
     def _queued(self) -> int:
         """Frames in the device that have not been played."""

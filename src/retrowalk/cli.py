@@ -539,7 +539,9 @@ def _print_other(other: Any, other_file: Path) -> None:
     console = _console()
     console.print(table)
     counts = [f"{level} {before} | {after}" for level, (before, after) in other.counts().items()]
-    console.print(f"\nalerts, recorded | other: {', '.join(counts)}  ({other.until_s:.1f} s)", highlight=False)
+    console.print(
+        f"\nalerts, recorded | other: {', '.join(counts)}  ({other.until_s:.1f} s)", highlight=False, soft_wrap=True
+    )
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -6,8 +6,10 @@ another configuration it shows what other thresholds would have said on the same
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import heapq
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -307,7 +309,7 @@ def with_other(recording: Recording, config: Config) -> Other:
     entries = recording.entries[: recording.intact]
     recorded = [entry.value for entry in entries if isinstance(entry.value, ev.Speak)]
     companion = Companion(config)
-    answers = _Answers(recorded)
+    answers = _Answers([entry.value for entry in entries if is_output(entry)])
     asked: list[ev.Speak] = []
     until_s = 0.0
     for entry in entries:
@@ -316,40 +318,50 @@ def with_other(recording: Recording, config: Config) -> Other:
         until_s = entry.log_ns / 1e9
         for item in answers.before(entry.value):
             for output in companion.feed(item):
+                answers.take(output)
                 if isinstance(output, ev.Speak):
                     asked.append(output)
-                    answers.take(output)
     return Other(tuple(_alerts(recorded, texts)), tuple(_alerts(asked, texts)), until_s)
 
 
 class _Answers:
-    """The voice of a walk that was not: recorded answers with the new numbers, and made-up ones."""
+    """What voice and courier answer on a walk that was not: as recorded, with the new numbers; else made up."""
 
-    def __init__(self, recorded: Iterable[ev.Speak]) -> None:
-        self._recorded = list(recorded)
+    def __init__(self, recorded: Sequence[ev.Output]) -> None:
+        self._recorded = [output for output in recorded if isinstance(output, ev.Speak)]
+        self._recorded_events_s = [output.t_s for output in recorded if isinstance(output, ev.Event)]
+        self._events_s: list[float] = []
         self._new_number: dict[int, int] = {}
         self._made_up: list[tuple[float, int, sm.VoiceProgress]] = []
         self._count = 0
 
-    def take(self, request: ev.Speak) -> None:
-        """A request that will be answered."""
+    def take(self, output: ev.Output) -> None:
+        """Something that may be answered."""
+        if isinstance(output, ev.Event):
+            self._events_s.append(output.t_s)
+        if not isinstance(output, ev.Speak):
+            return
         for place, old in enumerate(self._recorded):
-            if old.t_s > request.t_s + SAME_S:
+            if old.t_s > output.t_s + SAME_S:
                 break
-            if old.t_s >= request.t_s and _content(old) == _content(request):
-                self._new_number[old.alert] = request.alert
+            if old.t_s >= output.t_s and _content(old) == _content(output):
+                self._new_number[old.alert] = output.alert
                 del self._recorded[place]
                 return
         for after_s, phase in ((ANSWER_S, sm.VoicePhase.STARTED), (SPOKEN_S, sm.VoicePhase.FINISHED)):
-            at_s = request.t_s + after_s
+            at_s = output.t_s + after_s
             self._count += 1
-            heapq.heappush(self._made_up, (at_s, self._count, sm.VoiceProgress(at_s, at_s, request.alert, phase)))
+            heapq.heappush(self._made_up, (at_s, self._count, sm.VoiceProgress(at_s, at_s, output.alert, phase)))
 
     def before(self, item: Item) -> Iterator[Item]:
         """The recorded item, in its place among the answers."""
         while self._made_up and self._made_up[0][0] <= item.t_received_s:
             yield heapq.heappop(self._made_up)[2]
-        if not isinstance(item, sm.VoiceProgress):
+        if isinstance(item, sm.EventDelivered):
+            # Up to the same moment: other events came before it, so it has another number.
+            told_s = max(self._recorded_events_s[: item.number], default=-math.inf)
+            yield sm.EventDelivered(item.t_received_s, bisect.bisect_right(self._events_s, told_s))
+        elif not isinstance(item, sm.VoiceProgress):
             yield item
         elif item.alert in self._new_number:
             number = self._new_number[item.alert]

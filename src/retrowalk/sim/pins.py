@@ -295,11 +295,11 @@ class HcSr04Twin:
     def _edge(self, level: bool, at_s: float, stamp_s: float, late_s: float) -> None:
         deliver_s = max(at_s, stamp_s) + late_s + self._random.uniform(*DELIVERY_S)
         asked = self._busy_until_s
-        self._scheduler.at(deliver_s, lambda: self._deliver(level, stamp_s, asked), self._name)
+        self._scheduler.at(deliver_s, lambda: self._deliver(level, stamp_s, asked, late_s > 0.0), self._name)
 
-    def _deliver(self, level: bool, stamp_s: float, asked: float) -> None:
-        # A fault or a power cut that came meanwhile has ended this ping.
-        if asked == self._busy_until_s or (self._faults.active(self._name, stamp_s) == "delayed"):
+    def _deliver(self, level: bool, stamp_s: float, asked: float, delayed: bool) -> None:
+        # A fault or a power cut that came meanwhile has ended this ping; edges on their way late still arrive, both.
+        if delayed or asked == self._busy_until_s:
             self._set_echo(level, stamp_s)
 
     def _set_echo(self, level: bool, t_s: float) -> None:

@@ -163,9 +163,8 @@ def judge(scenario: Scenario, evidence: Evidence) -> list[Met]:
         results.append(Met(text, found is not None, detail))
         return found
 
-    def must_not_hear(text: str, keys: Iterable[str], from_s: float, to_s: float) -> None:
-        keys = set(keys)
-        found = [h for h in heard if h.key.split(":")[0] in keys and from_s <= h.start_s <= to_s]
+    def must_not_hear(text: str, keys: tuple[str, ...], from_s: float, to_s: float) -> None:
+        found = [h for h in heard if h.key.startswith(keys) and from_s <= h.start_s <= to_s]
         detail = ", ".join(f"{h.key} at {h.start_s:.2f} s" for h in found[:3]) or "nothing of the kind"
         results.append(Met(text, not found, detail))
 
@@ -178,15 +177,15 @@ def judge(scenario: Scenario, evidence: Evidence) -> list[Met]:
     must_hear('"Guarding" after the check, before the walk', {"guarding"}, marks["hand"], marks["walk"] + 0.5)
     must_hear("the guarding tick on the clear path", {"tick"}, marks["walk"], marks["wall_near"])
     must_not_hear(
-        "no warning on the clear path", {"stop", "warning", "touching"}, marks["walk"] - 1.0, marks["wall_near"] - 4.0
+        "no warning on the clear path", ("stop", "warning", "touching"), marks["walk"] - 1.0, marks["wall_near"] - 4.0
     )
     must_hear(
         "the warning of the wall, in time to stop",
         {"warning"},
         marks["wall_near"] - 3.0,
-        marks["wall_near"] + 0.6,
+        marks["wall_near"] + 1.2,
     )
-    must_hear('"Stop" for the wall', {"stop"}, marks["wall_near"] - 3.0, marks["wall_near"] + 1.0)
+    must_hear('"Stop" for the wall', {"stop"}, marks["wall_near"] - 3.0, marks["wall_near"] + 1.4)
     must_hear("a warning within 0.6 s of the person", {"warning"}, marks["person"], marks["person"] + 0.6)
     must_hear("words about the lean", {"lean_back"}, marks["lean"], marks["lean"] + 3.0)
     touched = ", ".join(f"{t:.2f} s" for t in evidence.contacts[:3])
@@ -212,7 +211,7 @@ def judge(scenario: Scenario, evidence: Evidence) -> list[Met]:
     must_be_published("fall.suspected reaches the caregiver's side", "fall.suspected", impact, impact + 5.0)
     must_be_published("fall.confirmed after the countdown", "fall.confirmed", start + 28.0, start + 32.5)
     must_hear('"Your caregiver has been told"', {"caregiver_told"}, start + 28.0, scenario.duration_s)
-    must_not_hear("no sensor or part is called broken", {"sensor_lost", "fault", "guard_silent"}, 0.0, 90.0)
+    must_not_hear("no sensor or part is called broken", ("sensor_lost:", "fault:", "guard_silent"), 0.0, 90.0)
     if evidence.waiting is not None:
         results.append(Met("no event is left waiting", evidence.waiting == 0, f"{evidence.waiting} waiting"))
     return results

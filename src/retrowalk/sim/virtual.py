@@ -33,7 +33,7 @@ from retrowalk.sim.faults import Faults
 from retrowalk.sim.i2c import SimBus
 from retrowalk.sim.scenarios import Evidence, Heard, Scenario
 from retrowalk.sim.scheduler import MemoryMail, Scheduler, VirtualClock
-from retrowalk.sim.sound import SimSoundSystem
+from retrowalk.sim.sound import SimSoundSystem, WalkWav
 from retrowalk.sim.world import World
 from retrowalk.voice import earcons
 from retrowalk.voice.bank import Bank
@@ -78,7 +78,14 @@ class Hardware:
         self.buzzer = pins.TouchTwin(self.board, world, line=config.buzzer.pin, what="buzzer")
         self.imu = Lsm6dsoxTwin(world.imu, world.seed, axes=config.imu.axes, faults=faults)
         self.bus = SimBus(clock, {config.imu.address: self.imu}, faults)
-        self.sound = SimSoundSystem(ear, wav, faults)
+        self.wav = WalkWav(wav) if wav is not None else None
+        self.sound = SimSoundSystem(clock, (ear, self.wav) if self.wav is not None else (ear,), faults=faults)
+
+    def close(self, now: float) -> None:
+        """Lets the last frames leave and completes the sound file."""
+        self.sound.advance(now)
+        if self.wav is not None:
+            self.wav.close(now)
 
 
 def clips(bank: Bank, config: Config) -> Iterator[tuple[str, bytes]]:
@@ -228,7 +235,7 @@ class VirtualWalk:
         self.voice.close()
         self.scheduler.remove(self.courier)
         self.courier.close()
-        self.hardware.sound.close()
+        self.hardware.close(self.clock.now())
         return evidence
 
     def evidence(self) -> Evidence:
@@ -255,4 +262,3 @@ class VirtualWalk:
     def close(self) -> None:
         """Removes what was kept for the walk."""
         shutil.rmtree(self._directory, ignore_errors=True)
-

@@ -50,6 +50,8 @@ NUMBER_GAP = 1000
 """Alert numbers jump by this after a restart, so that none is used twice."""
 BATTERY_STEPS = (20, 10)
 QUIET_S = 60.0
+USELESS = ("slow", "garbage", "frozen", "wrong")
+"""What a driver may report of a sensor that still answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Companion:
         self._loss_since_s: float | None = None
         self._loss_said_s = -math.inf
         self._switch_off_asked_s = -math.inf
+        self._spent_press_s = -math.inf
         self._walk_open = False
         self._walk_started_s = 0.0
         self._walk_first_step = 0
@@ -305,7 +308,7 @@ class Companion:
         told = [number for number in self._told if number <= item.number]
         for number in told:
             del self._told[number]
-        if told and self._alarm.open is not Open.NOTHING:
+        if told and self._alarm.open:
             self._arbiter.announce(self._now, "caregiver_told")
         if told and self._not_reached and not self._told:
             self._not_reached = False
@@ -331,6 +334,9 @@ class Companion:
             part = self._freshness.parts[item.part]
             if item.active:
                 part.cause = item.fault
+                # Readings that come too seldom or mean nothing protect nobody, though they come.
+                if item.fault in USELESS and self._freshness.lose(item.part):
+                    self._lost(now, item.part, item.fault)
             elif not part.lost:
                 part.cause = ""
             return
@@ -352,7 +358,7 @@ class Companion:
             if up[2] >= math.cos(math.radians(CLIP_LIMIT_DEG)):
                 self._posture.set_upright(up)
         self._alarm.fall = state.fall_number
-        self._alarm.open = Open(state.open_alarm) if state.open_alarm in ("fall", "sos") else Open.NOTHING
+        self._alarm.open = {kind for kind in Open if kind.value in state.open_alarm.split()}
         guarded_ago = None
         if state.guarding_since_s is not None:
             guarded_ago = elapsed + max(0.0, state.t_saved_s - state.guarding_since_s)
@@ -440,6 +446,7 @@ class Companion:
 
     def _lost(self, now: float, name: str, cause: str) -> None:
         if name in self._sensors:
+            self._arbiter.retract("sensor_back", name)
             number = self._arbiter.hold(
                 now, "sensor_lost", Level.CAUTION, value=name, because=cause or "silent", name=name
             )
@@ -463,6 +470,7 @@ class Companion:
         if (part, fault) in self._faults:
             return
         self._faults.add((part, fault))
+        self._arbiter.retract("fault_over", part)
         number: int | None = None
         if part in FAULT_PARTS:
             if repeat:
@@ -561,6 +569,8 @@ class Companion:
         self._state, self._reasons = state, reasons
         arbiter = self._arbiter
         number: int | None = None
+        for other in GuardState:
+            arbiter.retract(other.value)  # what was cut off and waits to be said again is not true any more
         if state is not GuardState.NOT_PROTECTING:
             arbiter.release(now, "not_protecting")
         if state is GuardState.NOT_PROTECTING:
@@ -636,7 +646,7 @@ class Companion:
         if level > Level.NONE:
             because = _because(behind)
             number = arbiter.hold(now, "rear", level, value=value if level is Level.CAUTION else "", because=because)
-            if level > self._rear_level or (level > Level.NONE and name != self._rear_name):
+            if level > self._rear_level:
                 self._emit(self._hazard(now, behind, name, level, number))
             elif level < self._rear_level:
                 self._emit(self._cleared(now, behind, self._rear_name, level))
@@ -657,6 +667,7 @@ class Companion:
         if path is Path.UNKNOWN and not suppressed:
             if self._unknown_since_s is None:
                 self._unknown_since_s = now
+                self._arbiter.retract("clear")
                 number = self._arbiter.hold(now, "unknown", Level.CAUTION, because="nothing proves the path clear")
                 self._emit(
                     ev.HazardRaised(t_s=_ms(now), alert=number, hazard="unknown", level=Level.CAUTION.name.lower())
@@ -791,7 +802,7 @@ class Companion:
 
     def _suspect(self, now: float, impact_g: float, tilt: float) -> None:
         watched = self._state not in (GuardState.NOT_WORN, GuardState.STOPPING)
-        if not watched or self._alarm.counting or self._alarm.open is Open.FALL:
+        if not watched or self._alarm.counting or Open.FALL in self._alarm.open:
             return
         seconds = self._config.fall.countdown_s
         self._suspected_s = now
@@ -817,7 +828,7 @@ class Companion:
             return
         if now >= alarm.countdown_ends_s:
             alarm.stop()
-            alarm.open = Open.FALL
+            alarm.open.add(Open.FALL)
             number = self._arbiter.announce(now, "fall_confirmed", because="the countdown ended")
             self._emit(ev.FallConfirmed(t_s=_ms(now), alert=number, fall=alarm.fall))
             return
@@ -828,8 +839,7 @@ class Companion:
     def _cancel_fall(self, now: float, by: str) -> None:
         alarm = self._alarm
         alarm.stop()
-        if alarm.open is Open.FALL:
-            alarm.open = Open.NOTHING
+        alarm.open.discard(Open.FALL)
         number = self._arbiter.announce(now, "fall_cancelled", because=f"by {by}")
         self._emit(ev.FallCancelled(t_s=_ms(now), alert=number, fall=alarm.fall, by=by))
         self._due_s = min(self._due_s, now)
@@ -861,23 +871,25 @@ class Companion:
     def _mean(self, now: float, meant: Meant) -> None:
         alarm, arbiter = self._alarm, self._arbiter
         gesture = meant.gesture
+        # A press that called an alarm off is spent: two of them are not "quiet" as well.
+        free = not alarm.open and not alarm.counting and meant.down_s > self._spent_press_s
         if gesture is Gesture.CLICK:
             self._click(now, meant.down_s)
         elif gesture is Gesture.PRESS:
-            if now - self._suspected_s > 2.0 and alarm.open is Open.NOTHING and not alarm.counting:
+            if now - self._suspected_s > 2.0 and free:
                 self._how_am_i(now)
         elif gesture is Gesture.DOUBLE:
-            if alarm.open is Open.NOTHING and not alarm.counting:
+            if free:
                 arbiter.quiet_until_s = now + QUIET_S
                 arbiter.announce(now, "quiet")
         elif gesture is Gesture.TRIPLE:
-            if alarm.open is Open.NOTHING and not alarm.counting:
+            if free:
                 self._switch_off_asked_s = now
                 arbiter.announce(now, "switch_off_question")
         elif gesture is Gesture.HOLD:
             arbiter.announce(now, "sos_hold")
         elif gesture is Gesture.SOS:
-            alarm.open = Open.SOS
+            alarm.open.add(Open.SOS)
             number = arbiter.announce(now, "sos", because="the button was held")
             self._emit(ev.SosRaised(t_s=_ms(now), alert=number))
         elif gesture is Gesture.STUCK:
@@ -890,9 +902,11 @@ class Companion:
         if alarm.counting:
             started = alarm.countdown_started_s
             if started is not None and down_s > started:
+                self._spent_press_s = down_s
                 self._cancel_fall(now, "button")
                 alarm.asked_s = -math.inf
-        elif alarm.open is not Open.NOTHING:
+        elif alarm.open:
+            self._spent_press_s = down_s
             if down_s - alarm.asked_s <= ASK_S and down_s > alarm.asked_s:
                 self._all_clear(now)
             else:
@@ -900,15 +914,16 @@ class Companion:
                 self._arbiter.announce(now, "all_clear_question")
         elif down_s > self._switch_off_asked_s and now - self._switch_off_asked_s <= ASK_S:
             self._switch_off_asked_s = -math.inf
+            self._spent_press_s = down_s
             self._stop(now, "button")
 
     def _all_clear(self, now: float) -> None:
         alarm = self._alarm
         alarm.asked_s = -math.inf
-        if alarm.open is Open.FALL:
+        if Open.FALL in alarm.open:
             self._cancel_fall(now, "button")
-        else:
-            alarm.open = Open.NOTHING
+        if Open.SOS in alarm.open:
+            alarm.open.discard(Open.SOS)
             number = self._arbiter.announce(now, "sos_cancelled")
             self._emit(ev.SosCancelled(t_s=_ms(now), alert=number, by="button"))
 
@@ -932,7 +947,7 @@ class Companion:
             upright=self._posture.upright,
             fall_number=self._alarm.fall,
             countdown_left_s=_round(self._alarm.left_s(now), 3),
-            open_alarm=self._alarm.open.value,
+            open_alarm=" ".join(sorted(self._alarm.open)),
             steps=self._gait.steps,
             walked_s=round(self._walked_s, 1),
             last_alert=self._arbiter.last_number,
@@ -946,7 +961,10 @@ class Companion:
                 if (saved.countdown_left_s is None) == (not self._alarm.counting)
                 else -1.0,
                 steps=saved.steps,
-                last_alert=saved.last_alert,
+                # Alert numbers that a restart might use again must not come near.
+                last_alert=saved.last_alert
+                if state.last_alert < saved.last_alert + NUMBER_GAP // 2
+                else state.last_alert,
             )
             if same == saved and not (self._walk_open and now >= saved.t_saved_s + SAVE_EVERY_S):
                 return

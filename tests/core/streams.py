@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import strategies as st
+from tests.core.synth import G, fall, walking
 
 from retrowalk.core.samples import (
     BatterySample,
@@ -28,7 +29,6 @@ from retrowalk.core.samples import (
     VoicePhase,
     VoiceProgress,
 )
-from tests.core.synth import G, fall, walking
 
 
 class Stream(list[Item]):

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.core.streams import streams
 
 from retrowalk import wire
 from retrowalk.config import Config
 from retrowalk.core.companion import Companion
-from retrowalk.core.events import Event, Output, Speak, StateSaved
+from retrowalk.core.events import Output, Speak, StateSaved
 from retrowalk.core.samples import Item, RangeSample, Tick
-from tests.core.streams import streams
 
 FEW = settings(
     max_examples=60,

@@ -7,12 +7,12 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.core.synth import Street, approach, heartbeats, merged, ranges, settled, standing, steady, times, upright
 
 from retrowalk.config import Collision, Config, Freshness, HcSr04, RangeTracker, Walker
 from retrowalk.core.events import Level
 from retrowalk.core.hazards import Path, RearHazard, collision_level, needed_m
 from retrowalk.core.samples import RangeSample, RangeStatus
-from tests.core.synth import Street, approach, heartbeats, merged, ranges, settled, standing, steady, times, upright
 
 OLDER, YOUNGER = Walker(profile="older"), Walker(profile="younger")
 COLLISION = Collision()

@@ -10,13 +10,13 @@ import random
 import statistics
 
 import pytest
+from tests.core.synth import approach, ranges, steady
+from tests.core.test_hazards import Rear
 
 from retrowalk.config import Collision, RangeTracker, Walker
 from retrowalk.core.events import Level
 from retrowalk.core.hazards import collision_level, needed_m
 from retrowalk.core.tracker import RangeTracker as Tracker
-from tests.core.synth import approach, ranges, steady
-from tests.core.test_hazards import Rear
 
 RUNS = 200
 NOISE = {"sigma_m": 0.01, "outliers": 0.03, "dropouts": 0.05}

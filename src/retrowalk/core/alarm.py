@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from retrowalk.core.alerts import COUNTS
@@ -13,9 +13,8 @@ ASK_S = 5.0
 
 
 class Open(StrEnum):
-    """What the caregiver has been told of and not yet told is over."""
+    """What the caregiver can have been told of and not yet been told is over."""
 
-    NOTHING = ""
     FALL = "fall"
     SOS = "sos"
 
@@ -28,7 +27,8 @@ class Alarm:
     """Number of the latest fall."""
     countdown_started_s: float | None = None
     countdown_ends_s: float | None = None
-    open: Open = Open.NOTHING
+    open: set[Open] = field(default_factory=set)
+    """Confirmed and not called off.  A fall and a call for help can be open at once."""
     asked_s: float = -math.inf
     """When the all-clear question was asked."""
     upright_steps: int = 0

@@ -19,6 +19,9 @@ INSIST_S = 10.0
 """What is said once is tried for this long, when something more urgent cuts it."""
 ANSWER_S = 1.5
 """The voice tells what became of a request within its deadline and this."""
+SAME_HOLD_S = 0.5
+SAME_NEWS_S = 1.0
+"""What flaps is asked for once in this time: news that comes again sooner waits, and is dropped if taken back."""
 REMEMBERED = 64
 """Requests whose progress is still expected."""
 
@@ -27,6 +30,7 @@ REMEMBERED = 64
 class _Saying:
     """Something that holds, or is to be said once."""
 
+    slot: str
     alert: Alert
     value: str
     because: str
@@ -55,6 +59,8 @@ class Arbiter:
         self._out = out
         self._sayings: dict[str, _Saying] = {}
         self._asked: dict[int, _Asked] = {}
+        self._latest: dict[str, tuple[float, int]] = {}
+        """When each was asked for last, and by which number."""
         self.last_number = 0
         self.quiet_until_s = -math.inf
         """Coaching and cautions are quiet until then (the walker asked for it)."""
@@ -75,14 +81,14 @@ class Arbiter:
         saying = self._sayings.get(slot)
         if saying is None or saying.alert is not alert:
             more_urgent = saying is None or alert.level > saying.alert.level
-            fresh = _Saying(alert, value, because, once=False, until_s=math.inf)
+            fresh = _Saying(slot, alert, value, because, once=False, until_s=math.inf)
             if saying is not None and not more_urgent:
                 # A milder level waits its turn: raise at once, lower slowly.
                 fresh.said_s = saying.said_s
                 fresh.number = saying.number
             self._sayings[slot] = saying = fresh
             if more_urgent:
-                self._ask(now, saying)
+                self._ask_unless_just_asked(now, saying, SAME_HOLD_S)
             else:
                 saying.due_s = max(now, saying.said_s + max(1.0, alert.repeat_s)) if alert.repeat_s else math.inf
             return saying.number
@@ -104,11 +110,36 @@ class Arbiter:
 
     def announce(self, now: float, key: str, value: str = "", because: str = "", *, insist: bool = True) -> int:
         """Says something once; `insist`: tries again for a while if something more urgent cuts it."""
-        saying = _Saying(_ROW_OF[key], value, because, once=True, until_s=now + INSIST_S)
+        slot = f"once:{key}:{value}"
+        waiting = self._sayings.get(slot)
+        if waiting is not None and now < waiting.said_s + SAME_NEWS_S:
+            waiting.until_s = now + INSIST_S
+            return waiting.number
+        saying = _Saying(slot, _ROW_OF[key], value, because, once=True, until_s=now + INSIST_S)
         if insist:
-            self._sayings[f"once:{key}:{value}"] = saying
-        self._ask(now, saying)
+            self._sayings[slot] = saying
+        self._ask_unless_just_asked(now, saying, SAME_NEWS_S)
         return saying.number
+
+    def retract(self, key: str, value: str = "") -> None:
+        """What was announced is no longer true: if it has not been heard, it is not tried again.
+
+        Without a value, of all values.
+        """
+        if value:
+            self._sayings.pop(f"once:{key}:{value}", None)
+            return
+        for slot in [slot for slot in self._sayings if slot.startswith(f"once:{key}:")]:
+            del self._sayings[slot]
+
+    def _ask_unless_just_asked(self, now: float, saying: _Saying, gap_s: float) -> None:
+        asked_s, number = self._latest.get(f"{saying.slot}:{saying.alert.level}", (-math.inf, 0))
+        if now >= asked_s + gap_s:
+            self._ask(now, saying)
+        else:
+            saying.number = number
+            saying.said_s = asked_s
+            saying.due_s = asked_s + gap_s
 
     def _ask(self, now: float, saying: _Saying) -> None:
         alert = saying.alert
@@ -122,6 +153,7 @@ class Arbiter:
         saying.heard = False
         self.last_number += 1
         saying.number = self.last_number
+        self._latest[f"{saying.slot}:{alert.level}"] = (now, saying.number)
         if alert.mutable and now < self.quiet_until_s:
             return
         if not self.voice_lost:

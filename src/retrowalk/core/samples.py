@@ -172,7 +172,7 @@ class SavedState:
     countdown_left_s: float | None = None
     """Time left of a running fall countdown when saved."""
     open_alarm: str = ""
-    """`fall` or `sos` while confirmed and not called off."""
+    """`fall`, `sos` or `fall sos` while confirmed and not called off."""
     steps: int = 0
     walked_s: float = 0.0
     last_alert: int = 0

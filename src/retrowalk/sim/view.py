@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from rich import box
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
@@ -18,9 +21,12 @@ from rich.table import Table
 from rich.text import Text
 
 from retrowalk import wire
-from retrowalk.config import Config
+from retrowalk.config import Config, from_table
+from retrowalk.core import events as ev
+from retrowalk.core.companion import Companion
 from retrowalk.core.events import Level
 from retrowalk.core.hazards import needed_m
+from retrowalk.courier.recording import Recording
 from retrowalk.sim.outcome import Frame, Message, Spoken
 
 COLUMNS, LINES = 80, 24
@@ -33,7 +39,7 @@ BAR_M = 4.0
 """Right end of the bar of the path behind."""
 
 LEVEL_STYLE = {"warning": "bold white on red3", "caution": "bold black on gold1", "advisory": "bold black on sky_blue1"}
-LEVEL_COLOUR = {"warning": "red3", "caution": "gold1", "advisory": "sky_blue1", "none": "green3"}
+LEVEL_COLOUR = {"warning": "red1", "caution": "gold1", "advisory": "sky_blue1", "none": "green3"}
 STATE_STYLE = {
     "guarding": "bold green3",
     "checking": "bold sky_blue1",
@@ -75,6 +81,39 @@ def picture(frame: Frame, file: Path, config: Config | None = None) -> None:
         svg = svg[:begin] + svg[svg.index("}", begin) + 1 :]
     svg = svg.replace("<text ", '<text xml:space="preserve" ')  # some viewers drop blanks, and with them the columns
     file.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8")
+
+
+def frame_at(recording: Recording, t_s: float, title: str, duration_s: float) -> Frame:
+    """The frame that a recorded walk showed at session second `t_s`, for `picture`."""
+    companion = Companion(from_table(recording.session.config))
+    heard: list[Spoken] = []
+    published: list[Message] = []
+    last: list[str] = []
+    for entry in recording.entries:
+        value = entry.value
+        if entry.log_ns / 1e9 > t_s:
+            break
+        if isinstance(value, ev.AlertSpoken):
+            heard.append(Spoken(value.played_s, value.level, value.words or f"({value.phrase})"))
+        if isinstance(value, ev.Event):
+            published.append(Message(value.t_s, f"event/{value.type}", in_short(value.type, wire.event_data(value))))
+            last.append(value.type)
+        elif type(value) in wire.ITEM_CHANNELS:
+            companion.feed(value)
+    seen = dataclasses.asdict(companion.snapshot())
+    status = msgspec.convert({"kind": "status", "t_s": t_s, "last_events": last[-8:], **seen}, wire.Status)
+    return Frame(t_s, title, status, heard, published, (), "", duration_s)
+
+
+def in_short(event_type: str, data: Mapping[str, Any]) -> str:
+    """What an event says, in a few words."""
+    range_m = data.get("range_m")
+    if event_type.startswith("hazard."):
+        return f"{data['level']}{f' {range_m:.2f} m' if range_m is not None else ''} {data['hazard']}"
+    for name in ("words", "state", "sensor", "part", "phrase", "name"):
+        if data.get(name):
+            return str(data[name]).replace("_", " ") + (f" {data['fault']}" if "fault" in data else "")
+    return ", ".join(f"{name} {value}" for name, value in data.items())
 
 
 # ---------------------------------------------------------------------------------------------------- the picture
@@ -205,7 +244,7 @@ def _heard(said: Sequence[Spoken], rows: int) -> RenderableType:
 
 def _published(messages: Sequence[Message], rows: int) -> RenderableType:
     lines = [
-        Text.assemble(f"{t_s:5.1f}  ", (topic.rpartition("event/")[2], "sky_blue1"), f"  {summary}")
+        Text.assemble(f"{t_s:5.1f}  ", (f"{topic.rpartition('event/')[2]:14}", "sky_blue1"), f" {summary}")
         for t_s, topic, summary in messages
     ]
     return _list("sent to the caregiver (s)", lines, rows)

@@ -36,7 +36,7 @@ class Stream(list[Item]):
 
     def __repr__(self) -> str:
         parts: list[str] = []
-        for kind, run in itertools.groupby(self, key=type):
+        for _, run in itertools.groupby(self, key=type):
             same = list(run)
             parts.append(repr(same[0]) if len(same) == 1 else f"{len(same)} x {same[0]!r} ... {same[-1]!r}")
         return "\n".join(parts)[:12000]

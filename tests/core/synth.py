@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -320,7 +321,7 @@ class Street:
             self._feed(Tick(until_s))
         return self
 
-    def events(self, kind: str = "") -> list[Event]:
+    def events(self, kind: str = "") -> list[Any]:
         """The events so far, of one dotted type."""
         return [o for o in self.outputs if isinstance(o, Event) and kind in ("", o.type)]
 
@@ -332,7 +333,7 @@ class Street:
         """The requests to touch so far."""
         return [o for o in self.outputs if isinstance(o, Touch)]
 
-    def first(self, kind: str, **fields: object) -> Event | None:
+    def first(self, kind: str, **fields: object) -> Any:
         """The first event of a type with these fields."""
         for event in self.events(kind):
             if all(getattr(event, name) == value for name, value in fields.items()):

@@ -1,7 +1,8 @@
-"""Whether something is behind, how urgent it is, and when the path is known: by the published tables and by property."""
+"""Whether something is behind, how urgent it is, when the path is known: by the published tables and by property."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -183,7 +184,7 @@ def test_a_level_does_not_flicker_at_its_edge():
     """A range that wavers by 4 cm with every step raises one warning on the way, not many."""
     walk = [(t, 2.4 - 0.3 * t + 0.04 * math.sin(2 * math.pi * 1.8 * t)) for t in times(0.0, 5.5)]
     levels = [level for _, level, _ in Rear().feed(walk).log]
-    rises = [b for a, b in zip(levels, levels[1:], strict=False) if b > a]
+    rises = [b for a, b in itertools.pairwise(levels) if b > a]
     assert rises[-1] is Level.WARNING
     assert len(rises) == len(set(rises))
 
@@ -373,7 +374,8 @@ def test_an_approach_is_heard_as_tone_and_stop():
     assert any(touch.pattern == "warning" and touch.buzzer and touch.t_s == stop.t_s for touch in street.touches())
     assert street.spoken("object")
     raised = street.first("hazard.raised", level="warning")
-    assert raised is not None and raised.alert == stop.alert
+    assert raised is not None
+    assert raised.alert == stop.alert
 
 
 @settings(deadline=None, max_examples=25, derandomize=True)

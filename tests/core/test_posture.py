@@ -35,7 +35,7 @@ def rmse(walk: Motion, pitch: np.ndarray, after_s: float, learn_s: float = 3.0) 
 
 @pytest.mark.parametrize("bias", [0.0, 1.0, 2.0])
 def test_pitch_is_right_while_walking(bias):
-    """Five minutes of steps, heel strikes, stops and turns, gyroscope bias and all: less than 1 degree RMSE once settled."""
+    """Five minutes of steps, heel strikes, stops, turns and gyroscope bias: less than 1 degree RMSE once settled."""
     walk = walking(300.0, bias_deg_s=(0.3 * bias, bias, -bias), seed=11)
     pitch, posture = follow(walk)
     error = rmse(walk, pitch, after_s=120.0)

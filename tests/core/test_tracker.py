@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from typing import Any
 
 import pytest
 from tests.core.synth import approach, ranges, steady
@@ -19,11 +20,11 @@ from retrowalk.core.hazards import collision_level, needed_m
 from retrowalk.core.tracker import RangeTracker as Tracker
 
 RUNS = 200
-NOISE = {"sigma_m": 0.01, "outliers": 0.03, "dropouts": 0.05}
-STRESS = {"sigma_m": 0.03, "outliers": 0.10, "dropouts": 0.15}
+NOISE: dict[str, Any] = {"sigma_m": 0.01, "outliers": 0.03, "dropouts": 0.05}
+STRESS: dict[str, Any] = {"sigma_m": 0.03, "outliers": 0.10, "dropouts": 0.15}
 
 
-def warning_errors(speed: float, noise: dict[str, float], runs: int, seed: int) -> list[float]:
+def warning_errors(speed: float, noise: dict[str, Any], runs: int, seed: int) -> list[float]:
     """Time of the first warning less the true time (positive: late), run by run; a missing warning counts 9 s."""
     errors = []
     rng = random.Random(seed)
@@ -47,7 +48,8 @@ def test_warnings_come_in_time(speed):
     errors = sorted(warning_errors(speed, NOISE, RUNS, seed=round(100 * speed)))
     late, early = errors[int(0.95 * RUNS)], errors[int(0.05 * RUNS)]
     print(
-        f"\n{speed} m/s: median {statistics.median(errors):+.3f} s, p5 {early:+.3f}, p95 {late:+.3f}, max {errors[-1]:+.3f}"
+        f"\n{speed} m/s: median {statistics.median(errors):+.3f} s, "
+        f"p5 {early:+.3f}, p95 {late:+.3f}, max {errors[-1]:+.3f}"
     )
     assert max(abs(late), abs(early)) < 0.35
     assert errors[-1] < 0.6

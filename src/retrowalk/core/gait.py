@@ -1,7 +1,7 @@
 """Steps and cadence from vertical acceleration: direction-agnostic, causal, cheap.
 
 High-pass 0.6 Hz, low-pass 3 Hz, an adaptive peak machine; a bout begins after three steps in rhythm.  On recorded
-lower-back data it finds .85 of the steps at .84 precision, better than three batch detectors on the same bouts.
+lower-back data it finds .84 of the steps at .89 precision (ten people, 60 walks with turns; within 250 ms).
 Never on forward acceleration: that is mirrored when walking backward.
 """
 
@@ -17,10 +17,10 @@ PEAK_DECAY_S = 3.0
 DROP = 0.25
 """A step fires when the signal has dropped by this share from its peak: 40 to 80 ms after it."""
 REFRACTORY_S = 0.27
-RHYTHM_S = (0.3, 1.2)
-"""Steps of a bout follow each other within these limits."""
+RHYTHM_S = (0.3, 1.5)
+"""Steps of a bout follow each other within these limits: 40 to 200 a minute, so that slow shuffling counts."""
 BOUT_STEPS = 3
-STANDING_AFTER_S = 1.5
+STANDING_AFTER_S = 1.8
 """No step for longer: standing."""
 
 

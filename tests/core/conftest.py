@@ -1,0 +1,27 @@
+"""Where recorded data lies, when it is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DEFAULT = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def recorded_data() -> Path:
+    """The directory of recorded people; a test that needs it is skipped where it is absent.
+
+    `RETROWALK_DATA` names it (default: `shared/data` beside the checkout).  Who sets the variable means it: then a
+    missing directory is a failure.
+    """
+    named = os.environ.get("RETROWALK_DATA")
+    path = Path(named) if named else DEFAULT
+    if not path.is_dir():
+        reason = f"no recorded data at {path} (set RETROWALK_DATA)"
+        if named:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path

@@ -189,11 +189,11 @@ class VirtualWalk:
             owner=f"{self.config.device.site}/{self.config.device.name}",
             rng=random.Random(f"outbox:{self.seed}"),
         )
-        recorder = Recorder(directory / "recordings", self.config.recording, sync=lambda _: None)
+        self.recorder = Recorder(directory / "recordings", self.config.recording, sync=lambda _: None)
         self.courier = Courier(
             self.config,
             self.outbox,
-            recorder,
+            self.recorder,
             self.link,
             Platform(self.clock, self.mail.open("courier")),
             directory / "state",
@@ -202,6 +202,15 @@ class VirtualWalk:
             boot="simulated",
         )
         self.scheduler.add(self.courier)
+
+    def kill_courier(self) -> None:
+        """As kill -9: what it had not written is gone, and the kernel closes its files."""
+        self.scheduler.remove(self.courier)
+        self.link.stop()
+        self.mail.open("courier").close()
+        self.outbox.close()
+        if self.recorder._file is not None:
+            self.recorder._file.close()
 
     def _sink(self, step: Step) -> Callable[[Sequence[Item]], None]:
         def take(items: Sequence[Item]) -> None:
@@ -260,5 +269,8 @@ class VirtualWalk:
         shutil.copyfile(self.recordings()[-1], path)
 
     def close(self) -> None:
-        """Removes what was kept for the walk."""
+        """Ends everything, however far the walk has come, and removes what was kept for it."""
+        self.courier.close()
+        self.voice.close()
+        self.hardware.close(self.clock.now())
         shutil.rmtree(self._directory, ignore_errors=True)

@@ -1,0 +1,299 @@
+"""The whole device on a scripted walk in virtual time: what is heard, felt and published, and what must not be."""
+
+from __future__ import annotations
+
+import json
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrowalk.config import Config
+from retrowalk.core import samples as sm
+from retrowalk.core.events import AlertSpoken
+from retrowalk.courier import recording
+from retrowalk.replay import replay
+from retrowalk.sim import scenarios
+from retrowalk.sim.broker import Outage
+from retrowalk.sim.demo import run_fast
+from retrowalk.sim.faults import Fault, Faults
+from retrowalk.sim.virtual import VirtualWalk
+from retrowalk.sim.world import GetUp, Press, Walk
+from retrowalk.voice import bank as banks
+
+
+@pytest.fixture(scope="session")
+def phrases() -> banks.Bank:
+    """The rendered phrases (script/setup has rendered them; else they are now)."""
+    return banks.build(Config(), banks.default_directory())
+
+
+@pytest.fixture
+def walk(phrases: banks.Bank, request: pytest.FixtureRequest) -> Iterator[VirtualWalk]:
+    """The demo's walk, with the faults that the test asks for."""
+    texts = getattr(request, "param", ())
+    faults = Faults([Fault.parse(text) for text in texts])
+    made = VirtualWalk(Config(), scenarios.demo(1), 1, phrases, faults=faults)
+    yield made
+    made.close()
+
+
+def heard(walk: VirtualWalk, *starts: str) -> list[float]:
+    """When clips whose key begins so were heard."""
+    return [h.start_s for h in walk.ear.heard if h.key.startswith(starts)]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 14))])
+def test_the_walk_goes_as_it_should(phrases: banks.Bank, tmp_path: Path, seed: int) -> None:
+    """Whatever the seed, every expectation of the scenario is met."""
+    outcome = run_fast(seed, tmp_path)
+    assert [e for e in outcome.expectations if not e.met] == []
+    assert outcome.ok
+
+
+def test_a_seed_gives_one_result(phrases: banks.Bank, tmp_path: Path) -> None:
+    """Two runs with one seed leave the same events and the same sound, byte for byte; another seed does not."""
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        run_fast(seed, tmp_path / name)
+    for file in ("events.jsonl", "walk.wav", "transcript.txt"):
+        first, second, other = ((tmp_path / name / file).read_bytes() for name in "abc")
+        assert first == second, file
+        assert first != other, file
+
+
+@pytest.mark.parametrize("fault", ["rear:off", "voice:muted", "voice:off", "imu:off"])
+def test_the_demo_fails_when_the_device_does(phrases: banks.Bank, tmp_path: Path, fault: str) -> None:
+    """A silenced sensor or a mute voice cannot pass for a good walk."""
+    assert not run_fast(1, tmp_path, [fault]).ok
+
+
+@pytest.fixture(scope="session")
+def recorded(phrases: banks.Bank, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of one demo."""
+    directory = tmp_path_factory.mktemp("demo")
+    run_fast(1, directory)
+    return directory
+
+
+def test_the_recording_replays_identically(recorded: Path) -> None:
+    """The items alone give the same events, byte for byte."""
+    assert replay(recording.read(recorded / "walk.mcap")).identical
+
+
+def test_events_file_has_what_the_companion_said(recorded: Path) -> None:
+    """Each line of events.jsonl is t, type, alert number and data, in order of time."""
+    lines = [json.loads(line) for line in (recorded / "events.jsonl").read_bytes().splitlines()]
+    assert {"guard.changed", "hazard.raised", "alert.spoken", "fall.suspected", "fall.confirmed"} <= {
+        line["type"] for line in lines
+    }
+    assert [line["t"] for line in lines] == sorted(line["t"] for line in lines)
+    assert all(set(line) == {"t", "type", "alert", "data"} for line in lines)
+
+
+def test_every_spoken_line_is_in_the_sound(recorded: Path, phrases: banks.Bank) -> None:
+    """What the transcript says was said is in walk.wav at that time: it correlates with the bank's clip."""
+    with wave.open(str(recorded / "walk.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (48_000, 2, 2)
+        sound = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")[::2].astype(float)
+    entries = recording.read(recorded / "walk.mcap").entries
+    speaks = {e.value.alert: e.value for e in entries if e.channel == "/request/speak"}
+    finished = {
+        e.value.alert
+        for e in entries
+        if isinstance(e.value, sm.VoiceProgress) and e.value.phase is sm.VoicePhase.FINISHED
+    }
+    spoken = [e.value for e in entries if isinstance(e.value, AlertSpoken) and e.value.words]
+    assert len(spoken) >= 15
+    for said in spoken:
+        if said.alert not in finished:
+            continue  # cut by something more urgent
+        request = speaks[said.alert]
+        clip = np.frombuffer(phrases.clip(request.phrase, request.value) or b"", dtype="<i2").astype(float)
+        # `played_s` is the first frame that is not silence; a clip may begin with a few that are.
+        start = max(0, round((said.played_s - 0.05) * 48_000))
+        window = sound[start : start + len(clip) + 48_000]
+        size = 1 << (len(window) + len(clip)).bit_length()
+        product = np.fft.irfft(np.fft.rfft(window, size) * np.conj(np.fft.rfft(clip, size)), size)
+        offset = int(np.argmax(product[: len(window) - len(clip) + 1]))
+        piece = window[offset : offset + len(clip)]
+        assert np.dot(piece, clip) / np.linalg.norm(piece) / np.linalg.norm(clip) > 0.95, said
+        assert offset / 48_000 < 0.65, said  # the earcon comes first, nothing else
+
+
+# --------------------------------------------------------------------------------------------------- faults
+
+NAMED = [
+    # fault, what is heard, limit from the fault's begin to the sound
+    pytest.param("rear:off@14-20", ("sensor_lost:rear", "not_protecting:rear"), 1.0, id="rear unplugged"),
+    pytest.param("rear:stuck@14-20", ("sensor_lost:rear", "not_protecting:rear"), 1.0, id="echo line stuck high"),
+    pytest.param("rear:garbage@14-20", ("sensor_lost:rear", "not_protecting:rear"), 1.0, id="rear garbage"),
+    pytest.param("rear:slow@14-20", ("sensor_lost:rear", "not_protecting:rear"), 2.0, id="rear slow"),
+    pytest.param("rear:off", ("sensor_lost:rear", "not_protecting:rear"), 1.0, id="rear absent at start"),
+    pytest.param("imu:off@14-20", ("sensor_lost:imu",), 1.0, id="clip unplugged"),
+    pytest.param("imu:garbage@14-20", ("sensor_lost:imu",), 1.0, id="clip garbage"),
+    pytest.param("imu:stuck@14-20", ("sensor_lost:imu",), 3.0, id="clip frozen"),
+    pytest.param("imu:slow@14-20", ("sensor_lost:imu",), 2.0, id="clip slow"),
+    pytest.param("imu:wrong", ("sensor_lost:imu",), 1.0, id="another chip at the clip's address"),
+    pytest.param("imu:off", ("sensor_lost:imu",), 1.0, id="clip absent at start"),
+    pytest.param("button:garbage@14-20", ("fault:button",), 2.0, id="button line chatters"),
+]
+
+
+@pytest.mark.parametrize(("fault", "keys", "limit_s"), NAMED)
+def test_a_broken_sensor_is_named_aloud(phrases: banks.Bank, fault: str, keys: tuple[str, ...], limit_s: float) -> None:
+    """Absent, unplugged, stuck, slow or talking nonsense: the walker hears which one, in time."""
+    parsed = Fault.parse(fault)
+    walk = VirtualWalk(Config(), scenarios.demo(1), 1, phrases, faults=Faults([parsed]))
+    try:
+        walk.run_until(parsed.start_s + limit_s + 1.5)
+        times = [t for t in heard(walk, *keys) if t >= parsed.start_s]
+        # A key is recognised from its words, which follow a fault tone of half a second: the tone counts.
+        tones = [t for t in heard(walk, "fault") if parsed.start_s <= t <= parsed.start_s + limit_s]
+        assert tones, walk.ear.heard
+        assert times, walk.ear.heard
+        assert min(times) <= parsed.start_s + limit_s + 1.0
+    finally:
+        walk.close()
+
+
+@pytest.mark.parametrize("walk", [("imu:off@8",)], indirect=True)
+def test_without_the_clip_the_rear_still_warns(walk: VirtualWalk) -> None:
+    """One sensor lost, the other goes on: the wall is warned of."""
+    walk.run_until(27.0)
+    assert heard(walk, "stop")
+    assert not walk.world.contacts
+
+
+@pytest.mark.parametrize("walk", [("rear:off@8",)], indirect=True)
+def test_without_the_rear_a_fall_is_still_reported(walk: VirtualWalk) -> None:
+    """The clip goes on when the rear sensor is gone, and the walker has been told to stop."""
+    walk.run_until(90.0)
+    assert heard(walk, "not_protecting:rear")
+    assert [m.topic for m in walk.link.published if m.topic.endswith("event/fall.confirmed")]
+
+
+@pytest.mark.parametrize("walk", [("voice:off@14",)], indirect=True)
+def test_a_dead_voice_is_felt_at_once(walk: VirtualWalk) -> None:
+    """Within half a second of the sound device's death buzzer and vibration take over, and warn of the wall."""
+    walk.run_until(14.6)
+    assert [t for t, what in walk.world.felt if what == "buzzer" and 14.0 <= t <= 14.5]
+    walk.run_until(27.0)
+    assert [t for t, what in walk.world.felt if what == "vibration" and t > 18.0]
+    assert not walk.world.contacts
+
+
+# ---------------------------------------------------------------------------------- deaths, in virtual time
+
+
+def test_a_killed_guard_goes_on_counting(walk: VirtualWalk) -> None:
+    """The guard dies in the middle of a countdown: it is heard, and the countdown ends when it should."""
+    walk.run_until(62.0)
+    assert heard(walk, "countdown:25")
+    walk.kill_guard()
+    walk.run_until(64.0)
+    assert [t for t in heard(walk, "guard_silent") if t > 62.0], "the voice says by itself that nobody guards"
+    walk.start_guard()
+    walk.run_until(90.0)
+    assert heard(walk, "restarted")
+    impact_s = walk.world.walker.impact_s
+    assert impact_s is not None
+    confirmed = [m.t for m in walk.link.published if m.topic.endswith("event/fall.confirmed")]
+    assert len(confirmed) == 1
+    assert 30.0 < confirmed[0] - impact_s < 34.0
+
+
+def test_a_countdown_that_ended_while_dead_is_confirmed(walk: VirtualWalk) -> None:
+    """A guard that comes back late raises the alarm at once."""
+    walk.run_until(62.0)
+    walk.kill_guard()
+    walk.run_until(100.0)
+    walk.start_guard()
+    walk.run_until(101.5)
+    assert [m for m in walk.link.published if m.topic.endswith("event/fall.confirmed")]
+
+
+def test_a_killed_guard_resumes_without_the_hand_check(walk: VirtualWalk) -> None:
+    """Back within ten minutes of guarding, it guards again within a second and warns of the wall."""
+    walk.run_until(14.0)
+    walk.kill_guard()
+    walk.run_until(16.0)
+    walk.start_guard()
+    walk.run_until(17.5)
+    assert walk.guard.companion.snapshot().guard_state == "guarding"
+    walk.run_until(27.0)
+    assert heard(walk, "stop")
+    assert not walk.world.contacts
+
+
+def test_a_killed_voice_comes_back_and_says_so(walk: VirtualWalk) -> None:
+    """While the voice is dead buzzer and vibration speak; when it is back the walker is told."""
+    walk.run_until(14.0)
+    walk.kill_voice()
+    walk.run_until(16.0)
+    assert [t for t, what in walk.world.felt if what == "buzzer" and 14.0 <= t <= 14.5]
+    walk.start_voice()
+    walk.run_until(20.0)
+    assert heard(walk, "fault_over:voice")
+
+
+def test_a_killed_courier_loses_no_event(walk: VirtualWalk) -> None:
+    """The courier dies while a fall is suspected; the walker hears it, and every event arrives all the same."""
+    walk.run_until(55.5)
+    walk.kill_courier()
+    walk.run_until(62.0)
+    assert heard(walk, "fault:courier")
+    walk.start_courier()
+    walk.run_until(90.0)
+    assert heard(walk, "fault_over:courier")
+    types = [m.topic.split("/")[-1] for m in walk.link.published if "/event/" in m.topic]
+    assert {"fall.suspected", "fall.confirmed", "guard.changed", "walk.started"} <= set(types)
+
+
+# -------------------------------------------------------------------------------------------- the button, the net
+
+
+def test_a_press_cancels_the_countdown(walk: VirtualWalk) -> None:
+    """A press and release begun after the countdown started: the alarm is off, and the caregiver is told so."""
+    walk.world.at(58.0, Press())
+    walk.run_until(90.0)
+    assert heard(walk, "fall_cancelled")
+    types = [m.topic.split("/")[-1] for m in walk.link.published if "/event/" in m.topic]
+    assert "fall.cancelled" in types
+    assert "fall.confirmed" not in types
+
+
+def test_getting_up_and_walking_cancels_the_countdown(walk: VirtualWalk) -> None:
+    """Nobody who walks on is reported as lying."""
+    walk.world.at(57.0, GetUp())
+    walk.world.at(64.0, Walk(0.6))
+    walk.run_until(90.0)
+    assert heard(walk, "fall_cancelled")
+    types = [m.topic.split("/")[-1] for m in walk.link.published if "/event/" in m.topic]
+    assert "fall.confirmed" not in types
+
+
+def test_holding_the_button_calls_for_help(walk: VirtualWalk) -> None:
+    """Three seconds: SOS is out within a second, and the walker hears both stages."""
+    walk.world.at(13.0, Press(hold_s=3.5))
+    walk.run_until(20.0)
+    assert heard(walk, "sos_hold")
+    assert heard(walk, "sos_raised")
+    sos = [m.t for m in walk.link.published if m.topic.endswith("event/sos.raised")]
+    assert len(sos) == 1
+    assert sos[0] - 16.0 < 1.0
+
+
+def test_an_alarm_waits_for_the_broker(phrases: banks.Bank) -> None:
+    """With the broker away the walker is told that nobody was reached; when it is back the alarm arrives once."""
+    walk = VirtualWalk(Config(), scenarios.demo(1), 1, phrases, outages=[Outage(50.0, 130.0)])
+    try:
+        walk.run_until(125.0)
+        assert heard(walk, "caregiver_not_reached")
+        assert not [m for m in walk.link.published if m.topic.endswith("event/fall.confirmed")]
+        walk.run_until(150.0)
+        assert len([m for m in walk.link.published if m.topic.endswith("event/fall.confirmed")]) == 1
+        assert heard(walk, "caregiver_told")
+    finally:
+        walk.close()

@@ -325,6 +325,14 @@ def test_a_guard_that_has_not_come_yet_is_not_missed(noise_bank: Bank):
     assert _heard_guard_silent(bench, noise_bank) == []
 
 
+def test_a_guard_that_never_comes_is_told(noise_bank: Bank):
+    """Both may have died; the voice that is back alone says that nobody guards."""
+    bench = Bench(CONFIG, noise_bank)
+    bench.guard_alive = False
+    bench.run(18.0)
+    assert _heard_guard_silent(bench, noise_bank)
+
+
 def test_a_pause_of_the_voice_itself_is_not_the_guards_silence(bench: Bench, noise_bank: Bank):
     """After this process was held up, it reads what has come before it judges."""
     bench.guard_alive = False

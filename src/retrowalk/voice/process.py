@@ -39,6 +39,8 @@ RETURN_S = 5.0
 """While a stand-in plays, the configured device is tried again this often, in silence."""
 GUARD_SILENT_AFTER_S = 0.6
 """Six missed signs of life of the guard."""
+GUARD_START_S = 15.0
+"""The guard may come so much later than this process."""
 GUARD_SILENT_REPEAT_S = 5.0
 BANK_LOOK_S = 2.0
 """A bank that is made or mended while this process serves is taken into use within this time."""
@@ -226,7 +228,8 @@ class VoiceLoop:
 
     def _watch_guard(self, now: float) -> None:
         if self._guard_heard_s is None:
-            return
+            # At power-on the guard takes a while; if it never comes, that too must be heard.
+            self._guard_heard_s = now + GUARD_START_S
         silent = now - self._guard_heard_s > GUARD_SILENT_AFTER_S and self._guard_state != "stopping"
         if not silent:
             if self._guard_silent_s is not None:

@@ -81,5 +81,9 @@ class OutboxError(RetrowalkError, OSError):
     """The outbox cannot commit an event (disk full, read-only, damaged)."""
 
 
+class SimulationError(RetrowalkError, RuntimeError):
+    """The simulated world, or a part of it, could not be started or ended by itself."""
+
+
 class StrictTwinError(RetrowalkError, RuntimeError):
     """A driver used a simulated chip in a way the real chip does not allow.  Names the register."""

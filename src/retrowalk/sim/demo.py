@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 from retrowalk.config import Config
 from retrowalk.courier import recording
+from retrowalk.errors import RecordingError
 from retrowalk.sim import report, scenarios
 from retrowalk.sim.evidence import outcome
 from retrowalk.sim.faults import Fault, Faults
-from retrowalk.sim.outcome import Outcome
+from retrowalk.sim.outcome import Frame, Outcome
+from retrowalk.sim.realtime import RealWalk
 from retrowalk.sim.scenarios import Evidence, Scenario
 from retrowalk.sim.virtual import VirtualWalk
 from retrowalk.voice import bank
@@ -47,6 +50,28 @@ def run_fast(
     finally:
         walk.close()
     return conclude(scenario, evidence, out)
+
+
+def run_realtime(
+    seed: int, out: Path | None, faults: Sequence[str] = (), on_frame: Callable[[Frame], None] | None = None
+) -> Outcome:
+    """Runs the demo along real time: three real processes, a real broker; leaves its files in `out`.
+
+    `on_frame` gets a picture of the walk ten times a second.  Raises as `run_fast`, and `LinkError` when there is no
+    broker to start, `SimulationError` when the world cannot be started.
+    """
+    out = directory(out)
+    for text in faults:
+        Fault.parse(text)
+    bank.Bank.open(Config(), bank.default_directory())
+    with RealWalk(seed, out, faults) as walk:
+        walk.run_until(walk.scenario.duration_s, on_frame)
+        evidence = walk.finish()
+        recordings = walk.recordings()
+        if not recordings:
+            raise RecordingError(f"the walk was not recorded: {walk.log('processes')[-600:]}")
+        shutil.copyfile(recordings[-1], out / report.RECORDING_FILE)
+    return conclude(walk.scenario, evidence, out)
 
 
 def directory(out: Path | None) -> Path:

@@ -288,7 +288,8 @@ def press(down_s: float, held_s: float = 0.15, latency_s: float = 0.0) -> list[I
 class Street:
     """A Companion, fed as the guard feeds it: items in order, and a tick at each deadline.
 
-    `voice` answers requests as the real one does: highest rank cuts, one at a time, `words_s` long.
+    `voice` answers requests as the real one does: higher rank cuts, equal or lower waits until its deadline, the
+    newest of a rank replaces what waits; words last `words_s`.
     """
 
     def __init__(
@@ -307,7 +308,8 @@ class Street:
         self._voice = voice
         self._words_s = words_s
         self._ticks = ticks
-        self._sounding: tuple[float, Speak] | None = None
+        self._sounding: Speak | None = None
+        self._waiting: list[Speak] = []
         self._answers: list[VoiceProgress] = []
         self.now = -math.inf
 
@@ -361,25 +363,39 @@ class Street:
         outputs = self.companion.feed(item)
         self.outputs.extend(outputs)
         if self._voice:
+            if isinstance(item, VoiceProgress) and item.phase is VoicePhase.FINISHED:
+                self._next()
             for output in outputs:
                 if isinstance(output, Speak):
                     self._sound(output)
 
     def _sound(self, speak: Speak) -> None:
-        now = self.now
         if self._sounding is not None:
-            ends, other = self._sounding
-            if now < ends:
-                if speak.rank <= other.rank:
-                    self._answer(max(now, speak.deadline_s), speak, VoicePhase.EXPIRED)
-                    return
-                self._answers = [a for a in self._answers if a.alert != other.alert]
-                self._answer(now, other, VoicePhase.CUT)
-        length = self._words_s if speak.phrase else 0.2
-        self._sounding = (now + length, speak)
-        self.heard.append((now, speak))
-        self._answer(now + 0.02, speak, VoicePhase.STARTED)
-        self._answer(now + length, speak, VoicePhase.FINISHED)
+            if speak.rank <= self._sounding.rank:
+                for other in [w for w in self._waiting if w.rank <= speak.rank]:
+                    self._waiting.remove(other)
+                    self._answer(self.now, other, VoicePhase.EXPIRED)
+                self._waiting.append(speak)
+                return
+            cut = self._sounding
+            self._answers = [a for a in self._answers if a.alert != cut.alert]
+            self._answer(self.now, cut, VoicePhase.CUT)
+        self._begin(speak)
+
+    def _begin(self, speak: Speak) -> None:
+        self._sounding = speak
+        self.heard.append((self.now, speak))
+        self._answer(self.now + 0.02, speak, VoicePhase.STARTED)
+        self._answer(self.now + (self._words_s if speak.phrase else 0.2), speak, VoicePhase.FINISHED)
+
+    def _next(self) -> None:
+        self._sounding = None
+        for late in [w for w in self._waiting if w.deadline_s < self.now]:
+            self._waiting.remove(late)
+            self._answer(self.now, late, VoicePhase.EXPIRED)
+        if self._waiting:
+            self._waiting.sort(key=lambda speak: -speak.rank)
+            self._begin(self._waiting.pop(0))
 
     def _answer(self, at_s: float, speak: Speak, phase: VoicePhase) -> None:
         self._answers.append(VoiceProgress(at_s, at_s, speak.alert, phase, speak.phrase))

@@ -143,7 +143,8 @@ def test_recorded_falls_are_found_and_daily_life_is_not(recorded_data):
     false = [t.name for t in trials if not t.is_fall and suspected(t)]
     missed = sorted(t.name for t in trials if t.is_fall and t.name not in found)
     print(
-        f"\n{len(found)} of {SAMPLE} falls found (missed {missed}); {len(false)} of {SAMPLE} activities taken for falls {false}"
+        f"\n{len(found)} of {SAMPLE} falls found (missed {missed}); "
+        f"{len(false)} of {SAMPLE} activities taken for falls {false}"
     )
     assert len(found) >= 0.9 * SAMPLE
     assert len(false) <= 1

@@ -22,6 +22,8 @@ ANSWER_S = 1.5
 SAME_HOLD_S = 0.5
 SAME_NEWS_S = 1.0
 """What flaps is asked for once in this time: news that comes again sooner waits, and is dropped if taken back."""
+SOON_S = 1.5
+"""What is said again within this time leaves no room for anything less urgent."""
 REMEMBERED = 64
 """Requests whose progress is still expected."""
 
@@ -194,16 +196,22 @@ class Arbiter:
             saying = self._sayings[key]
             if saying.once and (now >= saying.until_s or saying.heard):
                 del self._sayings[key]
-            elif not saying.heard and saying.said_s > -math.inf and self._outranked(saying):
+            elif not saying.heard and saying.said_s > -math.inf and self._outranked(now, saying):
                 saying.due_s = now + AGAIN_S  # it was cut, and would be cut again
             elif saying.alert.on_change and saying.value == saying.said_value and saying.heard:
                 saying.due_s = math.inf
             else:
                 self._ask(now, saying)
 
-    def _outranked(self, saying: _Saying) -> bool:
+    def _outranked(self, now: float, saying: _Saying) -> bool:
+        """Whether something more urgent is sounding, waits for its answer, or is about to be said again."""
         return any(
-            other.alert.rank > saying.alert.rank and not other.once and other.due_s < math.inf
+            other.alert.rank > saying.alert.rank
+            and not other.once
+            and (
+                other.due_s < now + SOON_S
+                or (not other.heard and now < other.said_s + other.alert.deadline_s + ANSWER_S)
+            )
             for other in self._sayings.values()
         )
 

@@ -1,0 +1,197 @@
+"""The one alert table, tested as a table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import retrowalk.core.companion as companion_module
+from retrowalk.config import Config, HcSr04
+from retrowalk.core.alarm import ASK_S
+from retrowalk.core.alerts import (
+    ALERT_BY_KEY,
+    ALERTS,
+    COUNTS,
+    DISTANCES_M,
+    EARCONS,
+    FAULT_PARTS,
+    HAPTICS,
+    LIMITS,
+    Alert,
+    clips,
+    distance_value,
+    phrase_values,
+    sensor_names,
+)
+from retrowalk.core.events import GuardState, Level
+
+ROWS = [pytest.param(row, id=f"{row.key} {row.level.name.lower()}") for row in ALERTS.values()]
+PHRASES = phrase_values(Config())
+SOURCE = Path(companion_module.__file__).read_text(encoding="utf-8")
+
+HAZARDS = {
+    ("rear", Level.ADVISORY),
+    ("rear", Level.CAUTION),
+    ("rear", Level.WARNING),
+    ("touching", Level.WARNING),
+    ("unknown", Level.CAUTION),
+    ("lean_back", Level.CAUTION),
+    ("balance_lost", Level.WARNING),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_is_whole(row: Alert):
+    """Something to hear; known earcon, haptic and phrase; times that make sense."""
+    assert row.phrase or row.earcon
+    assert row.earcon in ("", *EARCONS)
+    assert row.haptic == "" or row.haptic in HAPTICS
+    assert row.phrase == "" or row.phrase in PHRASES
+    assert 0.0 < row.deadline_s <= 10.0
+    assert row.repeat_s == 0.0 or row.repeat_s >= 0.5
+    assert not row.buzzer or row.haptic
+    assert row.level is not Level.NONE
+
+
+@pytest.mark.parametrize(("key", "level"), sorted(HAZARDS))
+def test_every_hazard_and_level_has_a_row(key, level):
+    """Whatever the Companion can raise is heard."""
+    assert (key, level) in ALERTS
+
+
+def test_every_guard_state_has_a_row():
+    """Each state the device can be in is said when it is entered."""
+    assert {state.value for state in GuardState} <= set(ALERT_BY_KEY)
+
+
+def test_every_key_the_companion_uses_has_a_row():
+    """No alert is asked for that the table does not know (read off the source: strings given to the arbiter)."""
+    used = set(re.findall(r'\.(?:hold|announce|release|retract)\(\s*(?:now|self\._now)?,?\s*"(\w+)"', SOURCE))
+    assert len(used) > 20
+    assert used <= {key for key, _ in ALERTS}
+
+
+def test_every_row_is_used():
+    """No orphan: each key is asked for somewhere (states by their value)."""
+    used = set(re.findall(r'"(\w+)"', SOURCE)) | {state.value for state in GuardState}
+    assert {key for key, _ in ALERTS} <= used
+
+
+def test_every_phrase_is_used():
+    """Each phrase the bank renders belongs to a row; `guard_silent` is the voice's own."""
+    assert set(PHRASES) - {row.phrase for row in ALERTS.values()} == {"guard_silent"}
+
+
+def test_every_earcon_and_haptic_is_used():
+    """No sound and no pattern without a meaning."""
+    assert {row.earcon for row in ALERTS.values() if row.earcon} == set(EARCONS)
+    assert {row.haptic for row in ALERTS.values() if row.haptic} == set(HAPTICS)
+
+
+def rank(key: str, level: Level | None = None) -> int:
+    return ALERTS[key, level].rank if level is not None else ALERT_BY_KEY[key].rank
+
+
+ORDER = [
+    ("rear", Level.WARNING),
+    ("touching", None),
+    ("balance_lost", None),
+    ("fall", None),
+    ("sensor_lost", None),
+    ("lean_back", None),
+    ("rear", Level.CAUTION),
+    ("guarding", None),
+    ("clear", None),
+    ("rear", Level.ADVISORY),
+    ("tick", None),
+]
+
+
+def test_ranks_follow_danger():
+    """Warning, balance, alarm, fault, caution, state, coaching, advisory, tick: each cuts what comes after it."""
+    ranks = [rank(key, level) for key, level in ORDER]
+    assert ranks == sorted(ranks, reverse=True)
+    assert len(set(ranks)) == len(ranks)
+
+
+def test_nothing_outranks_stop():
+    """The word "Stop" cuts everything."""
+    stop = rank("rear", Level.WARNING)
+    assert all(row.rank < stop for key, row in ALERTS.items() if key != ("rear", Level.WARNING))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_quiet_never_covers_what_matters(row: Alert):
+    """Warnings, faults, alarms and guard states ignore the 60 s of quiet."""
+    if row.level is Level.WARNING or (row.earcon in ("fault", "countdown") and row.key != "battery_low"):
+        assert not row.mutable
+    if row.key in {state.value for state in GuardState} - {"stopping"}:
+        assert not row.mutable
+
+
+@pytest.mark.parametrize("row", [row for row in ALERTS.values() if row.level is Level.WARNING], ids=lambda row: row.key)
+def test_a_warning_is_felt_too(row: Alert):
+    """Whoever cannot hear feels every warning."""
+    assert row.haptic
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in ALERTS.values() if row.key in ("rear", "touching", "balance_lost")],
+    ids=lambda row: f"{row.key} {row.level.name.lower()}",
+)
+def test_what_needs_the_body_at_once_begins_with_a_sound(row: Alert):
+    """A tone first, words after it: and not later than the moment allows."""
+    assert row.earcon
+    assert row.deadline_s <= 1.0
+
+
+@pytest.mark.parametrize("pattern", sorted(HAPTICS))
+def test_haptic_patterns_are_short(pattern):
+    """A pattern ends within 2 s, so that the next one is felt as news; on times can be felt."""
+    bursts = HAPTICS[pattern]
+    assert sum(on + off for on, off in bursts) <= 2.0
+    assert all(on >= 0.05 for on, _ in bursts)
+
+
+def test_haptic_patterns_differ():
+    """No two mean different things and feel the same."""
+    assert len(set(HAPTICS.values())) == len(HAPTICS)
+
+
+@pytest.mark.parametrize(
+    ("range_m", "said"),
+    [
+        pytest.param(0.1, "0.5", id="nearer than the nearest"),
+        pytest.param(0.99, "0.5", id="rounded towards nearer"),
+        pytest.param(1.0, "1", id="exact"),
+        pytest.param(2.74, "2.5", id="half metres"),
+        pytest.param(3.9, "3", id="metres beyond three"),
+        pytest.param(99.0, "5", id="farther than the farthest"),
+    ],
+)
+def test_distances_are_said_on_the_safe_side(range_m, said):
+    """The distance said is never more than there is, but for the last half metre."""
+    assert distance_value(range_m) == said
+
+
+def test_values_of_blanks():
+    """Numbers rise or fall as they are said; parts and limits are words the texts know."""
+    assert [float(v) for v in DISTANCES_M] == sorted(float(v) for v in DISTANCES_M)
+    assert [int(v) for v in COUNTS] == sorted((int(v) for v in COUNTS), reverse=True)
+    assert PHRASES["fault"] == PHRASES["fault_over"] == FAULT_PARTS
+    assert PHRASES["limited"] == PHRASES["not_protecting"] == LIMITS
+    assert ASK_S == 5.0
+
+
+def test_clips_are_every_phrase_with_every_value_once():
+    """What the bank must hold, for a configuration with two sensors."""
+    config = Config(range_sensor=(HcSr04(), HcSr04(name="left", trigger_pin=5, echo_pin=6)))
+    assert sensor_names(config) == ("rear", "left", "imu")
+    every = list(clips(config))
+    assert len(every) == len(set(every))
+    assert ("sensor_lost", "left") in every
+    assert ("object", "1.5") in every
+    assert ("stop", "") in every

@@ -196,12 +196,15 @@ class World:
         return Moment(*[a + (b - a) * share for a, b in zip(earlier, later, strict=True)])
 
     def imu(self, t_s: float) -> tuple[float, float, float, float, float, float]:
-        """Specific force (m/s2) and angular rate (rad/s) at the clip: forward, left, up of each."""
-        at = t_s / STEP_S
+        """Specific force (m/s2) and angular rate (rad/s) at the clip: forward, left, up of each.
+
+        Raises `ValueError` for more than 5 s ago; before second 0 the walker stands as at second 0.
+        """
+        at = max(0.0, t_s / STEP_S)
         index = int(at)
         if index >= self._steps:
             self.advance(t_s + STEP_S)
-        if index < 0 or index <= self._steps - KEPT_STEPS:
+        if index <= self._steps - KEPT_STEPS:
             raise ValueError(f"{t_s:.3f} s: the world remembers only {KEPT_STEPS * STEP_S:.0f} s")
         a, b = self._ring[index % KEPT_STEPS], self._ring[(index + 1) % KEPT_STEPS]
         s = at - index

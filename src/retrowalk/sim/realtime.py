@@ -315,8 +315,9 @@ class RealWalk:
         return self._heard
 
     def _take_heard(self, entry: dict[str, Any]) -> None:
-        phrase, _, value = str(entry["key"]).partition(":")
-        if phrase in alerts.EARCONS:
+        key = str(entry["key"])
+        phrase, _, value = key.partition(":")
+        if key in alerts.EARCONS:
             if phrase in ("chime", "balance", "touching"):
                 self._heard.append(Spoken(entry["t_s"], _LEVELS.get(phrase, ""), f"({phrase})"))
             return

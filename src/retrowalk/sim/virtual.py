@@ -53,11 +53,9 @@ class Shelf:
 
 
 class Hardware:
-    """The simulated hardware of one device in its world: pins, bus, modules, ear and sound."""
+    """The simulated hardware of one device in its world: pins and bus, and the modules at them."""
 
-    def __init__(
-        self, config: Config, scheduler: Scheduler, world: World, faults: Faults, ear: Ear, wav: Path | None
-    ) -> None:
+    def __init__(self, config: Config, scheduler: Scheduler, world: World, faults: Faults) -> None:
         clock = scheduler.clock
         self.board = pins.Board()
         self.pin_factory = pins.SimPinFactory(self.board, clock)
@@ -78,14 +76,6 @@ class Hardware:
         self.buzzer = pins.TouchTwin(self.board, world, line=config.buzzer.pin, what="buzzer")
         self.imu = Lsm6dsoxTwin(world.imu, world.seed, axes=config.imu.axes, faults=faults)
         self.bus = SimBus(clock, {config.imu.address: self.imu}, faults)
-        self.wav = WalkWav(wav) if wav is not None else None
-        self.sound = SimSoundSystem(clock, (ear, self.wav) if self.wav is not None else (ear,), faults=faults)
-
-    def close(self, now: float) -> None:
-        """Lets the last frames leave and completes the sound file."""
-        self.sound.advance(now)
-        if self.wav is not None:
-            self.wav.close(now)
 
 
 def clips(bank: Bank, config: Config) -> Iterator[tuple[str, bytes]]:
@@ -95,6 +85,18 @@ def clips(bank: Bank, config: Config) -> Iterator[tuple[str, bytes]]:
         pcm = bank.clip(phrase, value)
         if pcm is not None:
             yield (f"{phrase}:{value}" if value else phrase), pcm
+
+
+def outside(world: World, ear: Ear) -> Evidence:
+    """What world and ear know of a walk; what was published is for others to say."""
+    return Evidence(
+        heard=[Heard(h.key, h.start_s, h.understood_s, h.complete) for h in ear.heard],
+        published=[],
+        felt=list(world.felt),
+        contacts=[contact.t_s for contact in world.contacts],
+        smallest_gap_m=min(world.smallest_gap_m.values(), default=1e9),
+        impact_s=world.walker.impact_s,
+    )
 
 
 class VirtualWalk:
@@ -122,7 +124,10 @@ class VirtualWalk:
         self.world = World(seed, profile=scenario.profile)
         self.world.run(scenario.script)
         self.ear = Ear(clips(bank, config), on_heard=lambda heard: self.world.hear(heard.key, heard.understood_s))
-        self.hardware = Hardware(config, self.scheduler, self.world, self._faults, self.ear, wav)
+        self.hardware = Hardware(config, self.scheduler, self.world, self._faults)
+        self.wav = WalkWav(wav) if wav is not None else None
+        listeners = (self.ear, self.wav) if self.wav is not None else (self.ear,)
+        self.sound = SimSoundSystem(self.clock, listeners, faults=self._faults)
         self.mail = MemoryMail()
         self.shelf = Shelf()
         self.link = ScriptedLink(self.clock, outages=outages)
@@ -172,7 +177,7 @@ class VirtualWalk:
 
     def start_voice(self) -> None:
         """Starts the voice."""
-        platform = Platform(self.clock, self.mail.open("voice"), sound=self.hardware.sound)
+        platform = Platform(self.clock, self.mail.open("voice"), sound=self.sound)
         self.voice = VoiceLoop(self.config, self._bank, platform)
         self.scheduler.add(self.voice)
 
@@ -244,21 +249,21 @@ class VirtualWalk:
         self.voice.close()
         self.scheduler.remove(self.courier)
         self.courier.close()
-        self.hardware.close(self.clock.now())
+        self._close_sound()
         return evidence
+
+    def _close_sound(self) -> None:
+        """Lets the last frames leave and completes the sound file."""
+        self.sound.advance(self.clock.now())
+        if self.wav is not None:
+            self.wav.close(self.clock.now())
 
     def evidence(self) -> Evidence:
         """What the walk has left behind so far, seen from outside."""
-        world = self.world
-        return Evidence(
-            heard=[Heard(h.key, h.start_s, h.understood_s, h.complete) for h in self.ear.heard],
-            published=published((p.t, p.topic, p.payload) for p in self.link.published),
-            felt=list(world.felt),
-            contacts=[contact.t_s for contact in world.contacts],
-            smallest_gap_m=min(world.smallest_gap_m.values(), default=float("inf")),
-            impact_s=world.walker.impact_s,
-            waiting=self.outbox.waiting(self.clock.now()),
-        )
+        evidence = outside(self.world, self.ear)
+        evidence.published = published((p.t, p.topic, p.payload) for p in self.link.published)
+        evidence.waiting = self.outbox.waiting(self.clock.now())
+        return evidence
 
     def recordings(self) -> list[Path]:
         """The recording files so far, oldest first."""
@@ -272,5 +277,5 @@ class VirtualWalk:
         """Ends everything, however far the walk has come, and removes what was kept for it."""
         self.courier.close()
         self.voice.close()
-        self.hardware.close(self.clock.now())
+        self._close_sound()
         shutil.rmtree(self._directory, ignore_errors=True)

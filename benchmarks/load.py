@@ -1,0 +1,124 @@
+"""What the whole device costs: processor and memory of its three processes, on a real-time simulated walk.
+
+The guard, the voice and the courier run as they do on the street, against a real broker; the world runs in a process
+of its own that is not counted.  Seconds of processor are summed over user and system time of the three processes and
+their children.  A Pi Zero 2 W is not here: its share is this machine's, scaled by the ratio of one loop
+(`s += i * i`, ten million times), taken as 13.5 s there (15 times the 0.90 s of the reference machine: an assumption,
+to be replaced by running the same line on one).
+
+Not measurable here: GPIO interrupts and the kernel's share of them, I2C transfers on real hardware, the sound driver,
+the radio, an SD card, thermal throttling.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from common import Row, arguments, run
+
+from retrowalk.courier import recording
+from retrowalk.core.companion import Companion
+from retrowalk.core.samples import ImuSample
+from retrowalk.config import from_table
+from retrowalk.sim.demo import RealWalk, run_fast
+
+ZERO2W_LOOP_S = 13.5
+LOOPS = 10_000_000
+SUBJECT = "retrowalk"
+
+
+def loop_s() -> float:
+    """The ratio loop, best of three."""
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        s = 0
+        for i in range(LOOPS // 10):
+            s += i * i
+        best = min(best, (time.perf_counter() - started) * 10)
+    return best
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process and its dead children, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def pss_mb(pid: int) -> float:
+    """Proportional set size in MB."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024.0
+    raise OSError(f"process {pid}: no Pss line")
+
+
+def import_s() -> float:
+    """Importing what the guard needs, best of five fresh interpreters, above an empty one."""
+
+    def best(code: str) -> float:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    return max(0.0, best("import retrowalk.guard.process") - best("pass"))
+
+
+def us_per_imu_sample(directory: Path, seed: int) -> tuple[float, int]:
+    """The Companion's time for an IMU sample of a recorded walk, mean over the walk."""
+    run_fast(seed, directory, (), lambda done, total: None)
+    recorded = recording.read(directory / "walk.mcap")
+    items = [entry.value for entry in recorded.entries if entry.channel.startswith("/item/")]
+    companion = Companion(from_table(recorded.session.config))
+    spent, count = 0.0, 0
+    for item in items:
+        started = time.perf_counter()
+        companion.feed(item)
+        if isinstance(item, ImuSample):
+            spent += time.perf_counter() - started
+            count += 1
+    return spent / count * 1e6, count
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """Runs the walk and takes the numbers."""
+    seconds = 30.0 if options.quick else 600.0 if options.full else 150.0
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        sample_us, samples = us_per_imu_sample(Path(temporary) / "fast", options.seed)
+        ratio = ZERO2W_LOOP_S / loop_s()
+        with RealWalk(options.seed, Path(temporary) / "real", (), until_s=seconds + 20.0) as walk:
+            walk.run_until(10.0)
+            pids = walk.pids()
+            before = {name: cpu_s(pid) for name, pid in pids.items()}
+            began = time.monotonic()
+            walk.run_until(10.0 + seconds)
+            elapsed = time.monotonic() - began
+            spent = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+            memory = {name: pss_mb(pid) for name, pid in pids.items()}
+    total = sum(spent.values())
+    for name in spent:
+        hourly = spent[name] / elapsed * 3600
+        rows.append(Row("cpu_s_per_walk_h", SUBJECT, f"mean {name}", hourly, "s/h", int(elapsed)))
+        rows.append(Row("pss_mb", SUBJECT, name, memory[name], "MB", 1))
+    rows.append(Row("cpu_s_per_walk_h", SUBJECT, "mean", total / elapsed * 3600, "s/h", int(elapsed)))
+    rows.append(Row("pss_mb", SUBJECT, "all", sum(memory.values()), "MB", 1, goal="<= 110"))
+    rows.append(Row("us_per_imu_sample", SUBJECT, "mean", sample_us, "us", samples))
+    share = total / elapsed * ratio * 100
+    rows.append(Row("zero2w_core_percent", SUBJECT, f"mean (ratio {ratio:.1f})", share, "%", 1, goal="<= 25"))
+    rows.append(Row("import_s", SUBJECT, "best of 5", import_s(), "s", 5, goal="<= 0.2"))
+    return rows
+
+
+if __name__ == "__main__":
+    run("load", arguments(__doc__.splitlines()[0]).parse_args(), measure)

@@ -6,12 +6,13 @@ The numbers regress against the reference simulation: 15 Hz, sigma 1 cm, 3 % out
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from typing import Any
 
 import pytest
-from tests.core.synth import approach, ranges, steady
+from tests.core.synth import approach, ranges, steady, times
 from tests.core.test_hazards import Rear
 
 from retrowalk.config import Collision, RangeTracker, Walker
@@ -72,6 +73,20 @@ def test_an_hour_beside_a_wall_is_silent(walking):
         rear.hazard.feed(sample, walking)
         raised += rear.level > max(before, Level.ADVISORY)
     assert raised == 0
+
+
+@pytest.mark.parametrize("range_m", [0.25, 0.4, 0.55, 0.8])
+@pytest.mark.parametrize("sway_m", [0.0, 0.03])
+def test_standing_close_beside_a_wall_does_not_nag(range_m, sway_m):
+    """Ten minutes of standing near a wall: after the first warning has grown quiet, at most one more."""
+    rear = Rear(walking=False)
+    place = [(t, range_m + sway_m * math.sin(2 * math.pi * 0.3 * t)) for t in times(0.0, 600.0)]
+    raised = 0
+    for sample in ranges(place, latency_s=0.0, rng=random.Random(1), **NOISE):
+        before = rear.level
+        rear.hazard.feed(sample, False)
+        raised += rear.level > max(before, Level.ADVISORY)
+    assert raised <= 2
 
 
 def feed(tracker: Tracker, *values: float | None, start_s: float = 0.0, dt_s: float = 0.067) -> Tracker:

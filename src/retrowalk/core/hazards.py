@@ -25,6 +25,10 @@ RECEDING_M_S = -0.15
 """A track that leaves faster than this may vanish without leaving the path unknown."""
 CLEAR_PROOF_S = 1.0
 """So long must "no target" last, but for a lone stray echo, before a held hazard is given up."""
+SLOW_LASTS_S = 0.5
+"""So long must something near slowly (up to three times the speed of standing still) to count, of one who stands."""
+NEARER_M = 0.10
+"""So much nearer than where the alerts grew quiet, and they begin again."""
 STRAYS_WITHIN_S = 0.6
 """A second echo within this time of the last ends the proof that nothing is there."""
 NONSENSE_OF = 8
@@ -120,6 +124,7 @@ class RearHazard:
         self._stray_s = -math.inf
         self._doubt_since_s: float | None = None
         self._unknown_since_s = -math.inf
+        self._slow_since_s: float | None = None
         self._echoes: deque[tuple[float, bool]] = deque(maxlen=NONSENSE_OF)
         self.hand_seen = False
         """Whether something within arm's length was seen, for the check at the start."""
@@ -267,12 +272,15 @@ class RearHazard:
             speed = 0.0 if walking is False else self._walker.usual_speed_m_s
         collision = self._collision
         still = closing is not None and abs(closing) < collision.moving_m_s
+        if walking is False and closing is not None and self._only_seems_to_near(now, closing):
+            speed, still = 0.0, True
         level = collision_level(range_m, speed, self._walker, collision)
         if closing is None and level < Level.WARNING:
             level = Level.NONE  # two echoes may be the ground; what is not yet urgent waits for the third
         if closing is not None and closing <= -collision.moving_m_s:
             level = Level.NONE  # walking away from it
-        level = self._quieten(now, level, still, range_m)
+        nears = not still and (closing is None or closing > 0.0)
+        level = self._quieten(now, level, still, nears, range_m)
         touching = level is Level.WARNING and range_m < collision.touching_m
         behind = Behind(level, touching, range_m, closing, speed)
         if level >= self.behind.level:
@@ -286,17 +294,26 @@ class RearHazard:
         held = self.behind.level
         self._lower(now, min(held, spare), behind)
 
-    def _quieten(self, now: float, level: Level, still: bool, range_m: float) -> Level:
-        """Standing still beside something: the alerts end after a while, until it nears again."""
+    def _only_seems_to_near(self, now: float, closing_speed_m_s: float) -> bool:
+        """Beside a wall a stray echo can look like slow nearing for a moment: of one who stands, it must last."""
+        slow = self._collision.moving_m_s <= closing_speed_m_s < 3.0 * self._collision.moving_m_s
+        if not slow:
+            self._slow_since_s = None
+            return False
+        if self._slow_since_s is None:
+            self._slow_since_s = now
+        return now < self._slow_since_s + SLOW_LASTS_S
+
+    def _quieten(self, now: float, level: Level, still: bool, nears: bool, range_m: float) -> Level:
+        """Standing still beside something: the alerts end after a while, until it nears again or has been left."""
+        quiet_m = self._quiet_range_m
+        if quiet_m is not None:
+            if not nears and quiet_m - NEARER_M < range_m < quiet_m + self._collision.release_m:
+                return Level.NONE
+            self._quiet_range_m = self._still_since_s = None
         if not still:
             self._still_since_s = None
-            self._quiet_range_m = None
             return level
-        if self._quiet_range_m is not None:
-            if range_m > self._quiet_range_m - 0.10:
-                return Level.NONE
-            self._quiet_range_m = None
-            self._still_since_s = None
         if level is Level.NONE and self.behind.level is Level.NONE:
             self._still_since_s = None
             return level

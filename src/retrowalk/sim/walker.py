@@ -224,7 +224,7 @@ class Walker:
             self._target_m_s = self.speed_m_s = 0.0
             self._brake_s = self._brake_from = None
         speed = self.speed_m_s + (self._target_m_s - self.speed_m_s) * min(1.0, dt / self.profile.acceleration_s)
-        self.speed_m_s = 0.0 if self._target_m_s == 0.0 and abs(speed) < 0.01 else speed
+        self.speed_m_s = 0.0 if self._target_m_s == 0.0 and abs(speed) < 0.0005 else speed
 
     def _step(self, t: float, dt: float, size: float) -> float:
         """Moves the phase; returns the ringing of the last foot contact."""
@@ -235,7 +235,7 @@ class Walker:
             self.step_times_s.append(t)
         if math.floor(phase + 0.12) != math.floor(before + 0.12):  # contact comes before the middle of double support
             self._struck_s = t
-            self._strike = 5.0 * min(size, 1.2) * self._gait.uniform(0.8, 1.2)
+            self._strike = 9.0 * min(size, 1.2) * self._gait.uniform(0.8, 1.2)
             self._tempo = max(0.8, self._gait.gauss(1.0, self.profile.step_time_cv))
             self._strength += 0.5 * (max(0.7, self._gait.gauss(1.0, 0.1)) - self._strength)
         since = t - self._struck_s

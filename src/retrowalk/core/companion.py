@@ -34,7 +34,10 @@ CLIP_LIMIT_DEG = 35.0
 OMEGA0_PER_S = 3.1
 """Inverted pendulum of a trunk 1 m above its pivot: sqrt(g / l)."""
 LOSS_S = 0.06
-"""Balance is lost when the limits hold for this long."""
+"""Balance is lost when the limits hold for this long ..."""
+LOSS_LEAN_DEG = 5.0
+"""... and the trunk already leans back this much.  Heel strikes alone reach 100 degrees/s in healthy people: with this,
+recorded walking gives 1 false loss in 29 min instead of 15, and backward slips are still seen (0.95, 0.22 s ahead)."""
 LOSS_GAP_S = 3.0
 UPRIGHT_DEG = 35.0
 """Steps count as getting up only with the trunk this upright."""
@@ -747,7 +750,7 @@ class Companion:
         rate = self._posture.pitch_rate_deg_s
         # Capture point of an inverted pendulum: where the trunk is going to be, backward positive.
         ahead = -(pitch + rate / OMEGA0_PER_S)
-        if ahead > knobs.loss_deg and -rate > knobs.loss_rate_deg_s:
+        if ahead > knobs.loss_deg and -rate > knobs.loss_rate_deg_s and -pitch > LOSS_LEAN_DEG:
             if self._loss_since_s is None:
                 self._loss_since_s = t
             elif t - self._loss_since_s >= LOSS_S and now - self._loss_said_s > LOSS_GAP_S:

@@ -116,9 +116,22 @@ def test_a_lost_sensor_is_said_again():
 
 
 def test_one_of_two_rear_sensors_lost_is_limited_not_blind():
-    """The other one goes on guarding, and that is said."""
-    street = life({"rear-left": STOP_S}, end_s=11.0)
-    assert not [e for e in street.events("guard.changed") if e.state == "not_protecting"]
+    """After a check that both passed: the lost one is named, protection is limited, the other one guards on."""
+    hand = [*steady(0.0, 1.0, 0.5), *steady(1.0, STOP_S, None)]
+    wall = [(9.0 + i / 15, 2.4 - 0.6 * i / 15) for i in range(45)]
+    street = Street(TWO, voice=True).run(
+        merged(
+            ranges([*hand, *steady(STOP_S, 9.0, None), *wall], latency_s=0.0),
+            ranges(hand, sensor="rear-left", latency_s=0.0),
+            upright(12.0),
+            heartbeats(0.0, 12.0),
+        )
+    )
+    assert street.first("guard.changed", state="guarding") is not None
+    assert street.first("guard.changed", state="limited").reasons == ("rear",)
+    assert street.spoken("sensor_lost")[0].value == "rear-left"
+    assert street.first("guard.changed", state="not_protecting") is None
+    assert street.first("hazard.raised", level="warning").sensor == "rear"
 
 
 def test_a_silent_voice_is_felt():

@@ -109,7 +109,7 @@ class HushMessage(Struct, frozen=True, tag_field="kind", tag="hush"):
 
 
 class KeepAlive(Struct, frozen=True, tag_field="kind", tag="keepalive"):
-    """guard -> voice and courier, every 0.1 s while the main loop decides: the guard lives; its state."""
+    """guard -> voice every 0.1 s, -> courier every second, while the main loop decides: the guard lives; its state."""
 
     mono_s: float
     guard_state: str

@@ -25,8 +25,9 @@ from retrowalk.guard.state import Kept
 from retrowalk.platform import Clock, Mailbox, no_wake
 
 KEEP_ALIVE_S = 0.1
-FLUSH_S = 0.1
-"""Records wait at most this long for the courier."""
+KEEP_ALIVE_COURIER_S = 1.0
+FLUSH_S = 0.5
+"""Records wait at most this long for the courier: each time it wakes costs more than what it writes."""
 FLUSH_BYTES = 32 * 1024
 STATUS_S = 0.2
 WATCH_S = 5.0
@@ -93,6 +94,7 @@ class Guard:
         self._number = 0
         self._resend_due_s = math.inf
         self._keep_alive_due_s = 0.0
+        self._keep_alive_courier_s = 0.0
         self._status_due_s = math.inf
         self._watchers: dict[str, float] = {}
         self._recent: deque[str] = deque(maxlen=8)
@@ -276,7 +278,9 @@ class Guard:
             self._keep_alive_due_s = now + KEEP_ALIVE_S
             alive = wire.encode(wire.KeepAlive(self._clock.origin_mono_s + now, self.companion.snapshot_state))
             self._mail.send("voice", alive)
-            self._mail.send("courier", alive)
+            if now >= self._keep_alive_courier_s:
+                self._keep_alive_courier_s = now + KEEP_ALIVE_COURIER_S
+                self._mail.send("courier", alive)
         if now >= self._flush_due_s:
             self._flush(now)
         if now >= self._resend_due_s:

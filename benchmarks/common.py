@@ -47,14 +47,18 @@ def run(name: str, options: argparse.Namespace, measure: Callable[[argparse.Name
     rows = measure(options)
     seconds = round(time.monotonic() - started, 1)
     if options.json:
-        print(json.dumps({"benchmark": name, "seed": options.seed, "seconds": seconds, "rows": [_plain(r) for r in rows]}))
+        print(
+            json.dumps({"benchmark": name, "seed": options.seed, "seconds": seconds, "rows": [_plain(r) for r in rows]})
+        )
         return
     print(f"{name}, seed {options.seed}, {seconds} s")
     width = max(len(f"{row.metric} {row.case}") for row in rows)
     for row in rows:
         verdict = "" if row.met is None else ("met" if row.met else "MISSED")
         label = f"{row.metric} {row.case}".ljust(width)
-        print(f"  {label}  {row.value:>10.4g} {row.unit:<8} n={row.n:<6} {row.goal or '':<10} {verdict:<7} {row.subject}")
+        print(
+            f"  {label}  {row.value:>10.4g} {row.unit:<8} n={row.n:<6} {row.goal or '':<10} {verdict:<7} {row.subject}"
+        )
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 The guard, the voice and the courier run as they do on the street, against a real broker; the world runs in a process
 of its own that is not counted.  Seconds of processor are summed over user and system time of the three processes and
-their children.  A Pi Zero 2 W is not here: its share is this machine's, scaled by the ratio of one loop
-(`s += i * i`, ten million times), taken as 13.5 s there (15 times the 0.90 s of the reference machine: an assumption,
-to be replaced by running the same line on one).
+their children.  A Pi Zero 2 W is not here: its share is this machine's, scaled by the ratio of one line
+(`for i in range(10_000_000): s += i * i`), taken as 13.5 s there (15 times the 0.90 s of the reference machine: an
+assumption, to be replaced by running the same line on one).
+
+On a virtual machine a process that merely wakes up and sleeps again is charged far more than on bare metal.  How much
+is measured here, too, with a process that does nothing else; `zero2w_core_percent` is given plainly scaled (that is
+the figure the goal speaks of) and, as a case of its own, without that cost.
 
 Not measurable here: GPIO interrupts and the kernel's share of them, I2C transfers on real hardware, the sound driver,
-the radio, an SD card, thermal throttling.
+the radio, an SD card, thermal throttling, what a wake-up costs on a Pi.  The thin sides that lead to the simulated
+hardware (a thread and a few sockets) are counted in, though a device has none.
 """
 
 from __future__ import annotations
@@ -23,11 +28,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from common import Row, arguments, run
 
-from retrowalk.courier import recording
+from retrowalk.config import from_table
 from retrowalk.core.companion import Companion
 from retrowalk.core.samples import ImuSample
-from retrowalk.config import from_table
-from retrowalk.sim.demo import RealWalk, run_fast
+from retrowalk.courier import recording
+from retrowalk.sim.demo import run_fast
+from retrowalk.sim.realtime import RealWalk
 
 ZERO2W_LOOP_S = 13.5
 LOOPS = 10_000_000
@@ -35,15 +41,33 @@ SUBJECT = "retrowalk"
 
 
 def loop_s() -> float:
-    """The ratio loop, best of three."""
-    best = float("inf")
-    for _ in range(3):
-        started = time.perf_counter()
-        s = 0
-        for i in range(LOOPS // 10):
-            s += i * i
-        best = min(best, (time.perf_counter() - started) * 10)
-    return best
+    """The ratio line as a program of its own, best of three."""
+    code = (
+        "import time; t = time.perf_counter(); s = 0\n"
+        f"for i in range({LOOPS}): s += i * i\n"
+        "print(time.perf_counter() - t)"
+    )
+    return min(float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(3))
+
+
+def wake_s() -> float:
+    """Processor time that this machine charges for waking up a process that does nothing, in seconds."""
+    code = (
+        "import select, time; c = time.process_time()\n"
+        "for _ in range(300): select.select([], [], [], 0.015)\n"
+        "print((time.process_time() - c) / 300)"
+    )
+    return min(float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(2))
+
+
+def wakes(pid: int) -> int:
+    """How often the threads of a process have gone to sleep."""
+    count = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        for line in status.read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                count += int(line.split()[1])
+    return count
 
 
 def cpu_s(pid: int) -> float:
@@ -101,10 +125,12 @@ def measure(options: argparse.Namespace) -> list[Row]:
             walk.run_until(10.0)
             pids = walk.pids()
             before = {name: cpu_s(pid) for name, pid in pids.items()}
+            slept = sum(wakes(pid) for pid in pids.values())
             began = time.monotonic()
             walk.run_until(10.0 + seconds)
             elapsed = time.monotonic() - began
             spent = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+            woken = (sum(wakes(pid) for pid in pids.values()) - slept) / elapsed
             memory = {name: pss_mb(pid) for name, pid in pids.items()}
     total = sum(spent.values())
     for name in spent:
@@ -115,7 +141,12 @@ def measure(options: argparse.Namespace) -> list[Row]:
     rows.append(Row("pss_mb", SUBJECT, "all", sum(memory.values()), "MB", 1, goal="<= 110"))
     rows.append(Row("us_per_imu_sample", SUBJECT, "mean", sample_us, "us", samples))
     share = total / elapsed * ratio * 100
+    each = wake_s()
+    rows.append(Row("wakes_per_s", SUBJECT, "mean", woken, "1/s", int(elapsed)))
+    rows.append(Row("us_per_wake", "this machine", "an idle process", each * 1e6, "us", 300))
     rows.append(Row("zero2w_core_percent", SUBJECT, f"mean (ratio {ratio:.1f})", share, "%", 1, goal="<= 25"))
+    bare = max(0.0, total / elapsed - woken * each) * ratio * 100
+    rows.append(Row("zero2w_core_percent", SUBJECT, "mean without this machine's wake-ups", bare, "%", 1))
     rows.append(Row("import_s", SUBJECT, "best of 5", import_s(), "s", 5, goal="<= 0.2"))
     return rows
 

@@ -157,11 +157,12 @@ class RearHazard:
                 self._no_target_since_s = now
         else:
             self._no_target_since_s = None
-        # Only samples lead towards clear, never the mere passing of time between them.
-        if not self.tracker.alive:
-            self._settle_path(now)
-        elif self.blind(now):
-            self._give_up_or_hold(now)
+        # Only "no target" leads towards clear: never an echo, nor the mere passing of time between samples.
+        if sample.status is RangeStatus.NO_TARGET:
+            if not self.tracker.alive:
+                self._settle_path(now)
+            elif self.blind(now):
+                self._give_up_or_hold(now)
         if self.tracker.alive:
             self._judge(now, walking)
         self.advance(now, walking)

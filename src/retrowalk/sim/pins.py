@@ -231,10 +231,12 @@ class HcSr04Twin:
         self._raised_s: float | None = None
         self._busy_until_s = -math.inf
         self._asked = 0
+        self._stamped_s = self._delivered_s = -math.inf
         board.drive(echo_line, False, scheduler.clock.now())
         board.watch(trigger_line, self._on_trigger)
         for t_s in self._faults.changes(name):
-            scheduler.at(t_s, self._fault_changed, f"{name}.fault")
+            if t_s > scheduler.clock.now():
+                scheduler.at(t_s, self._fault_changed, f"{name}.fault")
         self._fault_changed()
 
     def power_cycle(self) -> None:
@@ -293,7 +295,10 @@ class HcSr04Twin:
             self._edge(False, rise_s + width_s, rise_s + width_s + echo.fall_late_s, late_s)
 
     def _edge(self, level: bool, at_s: float, stamp_s: float, late_s: float) -> None:
+        # Edges neither overtake each other on their way nor change places in their stamps.
+        stamp_s = self._stamped_s = max(stamp_s, self._stamped_s + 1e-6)
         deliver_s = max(at_s, stamp_s) + late_s + self._random.uniform(*DELIVERY_S)
+        deliver_s = self._delivered_s = max(deliver_s, self._delivered_s)
         asked = self._busy_until_s
         self._scheduler.at(deliver_s, lambda: self._deliver(level, stamp_s, asked, late_s > 0.0), self._name)
 
@@ -322,7 +327,8 @@ class ButtonTwin:
         board.drive(line, True, scheduler.clock.now())
         world.on_button.append(self._plan)
         for t_s in self._faults.changes("button"):
-            scheduler.at(t_s, self._fault_changed, "button.fault")
+            if t_s > scheduler.clock.now():
+                scheduler.at(t_s, self._fault_changed, "button.fault")
         self._fault_changed()
         self._plan()
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -116,18 +116,37 @@ class Stranger:
         self._client.loop_stop()
 
 
+class Told(NamedTuple):
+    """What became of a process: the second of the walk, its name, and plain words."""
+
+    t_s: float
+    name: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.t_s:.1f} s: {self.name} {self.what}"
+
+
 class RealWalk:
     """One scripted walk in real time.  A context manager: everything it started ends with it.
 
-    `until_s`: how long the world is to stand (the scenario's length and a little more by default).
+    `scenario` is one of `scenarios.SCENARIOS`; `until_s`: how long the world is to stand (the scenario's length and a
+    little more by default).
     """
 
     def __init__(
-        self, seed: int, out: Path, faults: Sequence[str] = (), *, until_s: float | None = None, tick_s: float = FRAME_S
+        self,
+        seed: int,
+        out: Path,
+        faults: Sequence[str] = (),
+        *,
+        scenario: str = "demo",
+        until_s: float | None = None,
+        tick_s: float = FRAME_S,
     ) -> None:
         self.seed = seed
         self.out = out
-        self.scenario = scenarios.demo(seed)
+        self.scenario = scenarios.SCENARIOS[scenario](seed)
         self._faults = tuple(faults)
         self._until_s = (self.scenario.duration_s if until_s is None else until_s) + 30.0
         self._tick_s = tick_s
@@ -135,13 +154,14 @@ class RealWalk:
         self.run_dir = self._directory / "run"
         self.state_dir = self._directory / "state"
         self.origin_mono_s = 0.0
-        self.events: list[str] = []
-        """What the supervisor told, a line each."""
+        self.events: list[Told] = []
+        """What the supervisor told."""
         self.status: wire.Status | None = None
         self._status_s = 0.0
         self._broker: Broker | None = None
         self._stranger: Stranger | None = None
         self._world: subprocess.Popen[bytes] | None = None
+        self._world_killed = False
         self._supervisor: Supervisor | None = None
         self._mailbox: SocketMailbox | None = None
         self._watch_s = 0.0
@@ -173,7 +193,9 @@ class RealWalk:
             directory.mkdir(parents=True, exist_ok=True)
         broker = self._broker = Broker(self._directory)
         settings = self._directory / "retrowalk.toml"
-        settings.write_text(f'[broker]\nhost = "{broker.host}"\nport = {broker.port}\n')
+        settings.write_text(
+            f'[broker]\nhost = "{broker.host}"\nport = {broker.port}\n{self.scenario.settings}', encoding="utf-8"
+        )
         self.origin_mono_s = time.monotonic() + 1.0  # the world is there before the walk begins
         self._stranger = Stranger(broker, self.origin_mono_s)
         world = str(self._directory / "world")
@@ -182,7 +204,8 @@ class RealWalk:
             [
                 *(sys.executable, "-m", "retrowalk.sim.world_process"),
                 *common,
-                *("--seed", str(self.seed), "--out", str(self.out), "--until", repr(self._until_s)),
+                *("--scenario", self.scenario.name, "--seed", str(self.seed)),
+                *("--out", str(self.out), "--until", repr(self._until_s)),
                 *(argument for fault in self._faults for argument in ("--fault", fault)),
             ],
             stdin=subprocess.DEVNULL,
@@ -203,7 +226,7 @@ class RealWalk:
         self._supervisor = Supervisor(
             {name: [*log, *command] for name, command in commands.items()},
             env={**os.environ, "LG_WD": str(self.run_dir)},
-            on_event=lambda name, what: self.events.append(f"{self.now():.1f} s: {name} {what}"),
+            on_event=lambda name, what: self.events.append(Told(self.now(), name, what)),
         )
         self._mailbox = SocketMailbox(self.run_dir, "view")
         while self.now() < 0.0:
@@ -257,6 +280,13 @@ class RealWalk:
         """Sends a signal to one of the three."""
         os.kill(self.pids()[name], number)
 
+    def kill_world(self) -> None:
+        """Ends the world's process at once, as if every wire were cut.  Such a walk cannot `finish`."""
+        assert self._world is not None
+        self._world.kill()
+        self._world.wait()
+        self._world_killed = True
+
     def run_until(self, t_s: float, on_frame: Callable[[Frame], None] | None = None) -> None:
         """Lets the walk go on to second `t_s`."""
         while self.now() < t_s:
@@ -280,13 +310,13 @@ class RealWalk:
                 continue
             if isinstance(message, wire.Status):
                 self.status, self._status_s = message, self.now()
-        if self._world is not None and self._world.poll() is not None:
+        if self._world is not None and self._world.poll() is not None and not self._world_killed:
             raise SimulationError(f"the simulated world ended: {self.log('world')[-600:]}")
 
     def frame(self) -> Frame:
         """What a display shows now."""
         now = self.now()
-        notes = self.events[-2:]
+        notes = [str(told) for told in self.events[-2:]]
         if not self.sound:
             notes = [f"no sound device: keeping the sound in {self.out / SOUND_FILE}", *notes]
         return Frame(

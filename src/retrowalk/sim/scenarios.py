@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from retrowalk.config import Config, parse
 from retrowalk.core.falls import LOOK_UNTIL_S
 from retrowalk.sim.walker import OLDER, Profile
 from retrowalk.sim.world import Action, Fall, HandBehind, Lean, Place, Remove, Stand, Walk
@@ -82,6 +83,13 @@ class Scenario:
     scenes: tuple[Scene, ...]
     marks: dict[str, float]
     """Instants the expectations speak of."""
+    settings: str = ""
+    """What the device is configured with (TOML); empty: the defaults."""
+
+    @property
+    def config(self) -> Config:
+        """The device's configuration."""
+        return parse(self.settings.encode(), self.name) if self.settings else Config()
 
     def scene(self, now: float) -> str:
         """Title of what is going on."""
@@ -151,67 +159,131 @@ def demo(seed: int) -> Scenario:
     return Scenario("demo", 90.0, script, WALKER, scenes, marks)
 
 
-def judge(scenario: Scenario, evidence: Evidence) -> list[Met]:
-    """Judges the demo's expectations."""
-    heard, marks = evidence.heard, scenario.marks
-    results: list[Met] = []
+def fall(seed: int) -> Scenario:
+    """A walk of half a minute: a few steps towards a wall, and a fall that nobody calls off, with a short countdown."""
+    draw = random.Random(f"fall:{seed}")
+    hand_s = draw.uniform(3.8, 4.1)
+    walk_s = draw.uniform(6.3, 6.5)
+    stand_s = walk_s + 4.2
+    fall_s = draw.uniform(12.4, 12.8)
+    script: tuple[tuple[float, Action], ...] = (
+        (0.0, Place("wall", 2.6)),
+        (hand_s, HandBehind(for_s=1.0)),
+        (walk_s, Walk(0.4)),
+        (stand_s, Stand()),
+        (fall_s, Fall()),
+    )
+    scenes = (
+        Scene(0.0, "Standing still: the device checks itself"),
+        Scene(hand_s, "A hand is held behind, and taken away"),
+        Scene(walk_s, "Walking backward"),
+        Scene(stand_s, "Standing still"),
+        Scene(fall_s, "A fall, and nobody presses the button"),
+    )
+    marks = {"hand": hand_s, "walk": walk_s, "fall": fall_s}
+    settings = f"[fall]\ncountdown_s = {FALL_COUNTDOWN_S}\n"
+    return Scenario("fall", 30.0, script, WALKER, scenes, marks, settings)
 
-    def must_hear(text: str, keys: Iterable[str], from_s: float, by_s: float) -> Heard | None:
+
+FALL_COUNTDOWN_S = 10.0
+"""The shortest that a configuration may ask for."""
+
+
+def judge(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    """Judges what a scenario expects."""
+    return _JUDGES[scenario.name](scenario, evidence)
+
+
+class _Findings:
+    """Judgements, one after the other."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.results: list[Met] = []
+        self._evidence = evidence
+
+    def add(self, text: str, met: bool, detail: str) -> None:
+        self.results.append(Met(text, met, detail))
+
+    def must_hear(self, text: str, keys: Iterable[str], from_s: float, by_s: float) -> Heard | None:
         keys = set(keys)
-        found = next((h for h in heard if h.key in keys and from_s <= h.start_s <= by_s), None)
+        found = next((h for h in self._evidence.heard if h.key in keys and from_s <= h.start_s <= by_s), None)
         detail = f"heard at {found.start_s:.2f} s" if found else f"not heard between {from_s:.1f} and {by_s:.1f} s"
-        results.append(Met(text, found is not None, detail))
+        self.add(text, found is not None, detail)
         return found
 
-    def must_not_hear(text: str, keys: tuple[str, ...], from_s: float, to_s: float) -> None:
-        found = [h for h in heard if h.key.startswith(keys) and from_s <= h.start_s <= to_s]
+    def must_not_hear(self, text: str, keys: tuple[str, ...], from_s: float, to_s: float) -> None:
+        found = [h for h in self._evidence.heard if h.key.startswith(keys) and from_s <= h.start_s <= to_s]
         detail = ", ".join(f"{h.key} at {h.start_s:.2f} s" for h in found[:3]) or "nothing of the kind"
-        results.append(Met(text, not found, detail))
+        self.add(text, not found, detail)
 
-    def must_be_published(text: str, kind: str, from_s: float, by_s: float) -> None:
-        found = [p for p in evidence.published if p.payload.get("type") == f"io.retrowalk.{kind}"]
-        late = next((p for p in found if from_s <= p.t_s <= by_s), None)
-        detail = f"received at {late.t_s:.2f} s" if late else f"{len(found)} received, none by {by_s:.1f} s"
-        results.append(Met(text, late is not None, detail))
+    def must_be_published(self, text: str, kind: str, from_s: float, by_s: float) -> None:
+        found = [p for p in self._evidence.published if p.payload.get("type") == f"io.retrowalk.{kind}"]
+        in_time = next((p for p in found if from_s <= p.t_s <= by_s), None)
+        detail = f"received at {in_time.t_s:.2f} s" if in_time else f"{len(found)} received, none by {by_s:.1f} s"
+        self.add(text, in_time is not None, detail)
 
-    must_hear('"Guarding" after the check, before the walk', {"guarding"}, marks["hand"], marks["walk"] + 0.5)
-    must_hear("the guarding tick on the clear path", {"tick"}, marks["walk"], marks["wall_near"])
-    must_not_hear(
+
+def _judge_demo(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    marks = scenario.marks
+    found = _Findings(evidence)
+    found.must_hear('"Guarding" after the check, before the walk', {"guarding"}, marks["hand"], marks["walk"] + 0.5)
+    found.must_hear("the guarding tick on the clear path", {"tick"}, marks["walk"], marks["wall_near"])
+    found.must_not_hear(
         "no warning on the clear path", ("stop", "warning", "touching"), marks["walk"] - 1.0, marks["wall_near"] - 4.0
     )
-    must_hear(
+    found.must_hear(
         "the warning of the wall, in time to stop",
         {"warning"},
         marks["wall_near"] - 3.0,
         marks["wall_near"] + 1.2,
     )
-    must_hear('"Stop" for the wall', {"stop"}, marks["wall_near"] - 3.0, marks["wall_near"] + 1.4)
-    must_hear("a warning within 0.6 s of the person", {"warning"}, marks["person"], marks["person"] + 0.6)
-    must_hear("words about the lean", {"lean_back"}, marks["lean"], marks["lean"] + 3.0)
+    found.must_hear('"Stop" for the wall', {"stop"}, marks["wall_near"] - 3.0, marks["wall_near"] + 1.4)
+    found.must_hear("a warning within 0.6 s of the person", {"warning"}, marks["person"], marks["person"] + 0.6)
+    found.must_hear("words about the lean", {"lean_back"}, marks["lean"], marks["lean"] + 3.0)
     touched = ", ".join(f"{t:.2f} s" for t in evidence.contacts[:3])
-    results.append(
-        Met(
-            "the walker touches nothing",
-            not evidence.contacts,
-            f"touched at {touched}" if touched else f"nearest {evidence.smallest_gap_m:.2f} m",
-        )
+    found.add(
+        "the walker touches nothing",
+        not evidence.contacts,
+        f"touched at {touched}" if touched else f"nearest {evidence.smallest_gap_m:.2f} m",
     )
     felt = [t for t, what in evidence.felt if what == "vibration" and marks["wall_near"] - 3.0 <= t <= marks["away"]]
-    results.append(Met("the warning is felt, too", bool(felt), f"{len(felt)} pulses"))
+    found.add("the warning is felt, too", bool(felt), f"{len(felt)} pulses")
+    _judge_alarm(scenario, evidence, found, 6)
+    return found.results
+
+
+def _judge_fall(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    marks = scenario.marks
+    found = _Findings(evidence)
+    found.must_hear('"Guarding" after the check, before the walk', {"guarding"}, marks["hand"], marks["walk"] + 0.5)
+    _judge_alarm(scenario, evidence, found, 4)
+    return found.results
+
+
+def _judge_alarm(scenario: Scenario, evidence: Evidence, found: _Findings, counts: int) -> None:
+    """The fall and what follows from it; at least so many numbers of the countdown are to be heard."""
     impact = evidence.impact_s
     if impact is None:
-        results.append(Met("the walker falls", False, "no impact"))
-        return results
-    asked = must_hear("the question within 5 s of the impact", {"fall_question"}, impact, impact + 5.0)
-    counts = [h for h in heard if h.key.startswith("countdown:") and h.start_s > impact]
-    said = [int(h.key.split(":")[1]) for h in counts]
-    falling = said == sorted(said, reverse=True) and len(set(said)) >= 6
-    results.append(Met("the countdown is heard, and falls", falling, f"{said}"))
+        found.add("the walker falls", False, "no impact")
+        return
+    countdown_s = scenario.config.fall.countdown_s
+    asked = found.must_hear("the question within 5 s of the impact", {"fall_question"}, impact, impact + 5.0)
+    said = [int(h.key.split(":")[1]) for h in evidence.heard if h.key.startswith("countdown:") and h.start_s > impact]
+    falling = said == sorted(said, reverse=True) and len(set(said)) >= counts
+    found.add("the countdown is heard, and falls", falling, f"{said}")
     start = asked.start_s if asked else impact + LOOK_UNTIL_S
-    must_be_published("fall.suspected reaches the caregiver's side", "fall.suspected", impact, impact + 5.0)
-    must_be_published("fall.confirmed after the countdown", "fall.confirmed", start + 28.0, start + 32.5)
-    must_hear('"Your caregiver has been told"', {"caregiver_told"}, start + 28.0, scenario.duration_s)
-    must_not_hear("no sensor or part is called broken", ("sensor_lost:", "fault:", "guard_silent"), 0.0, 90.0)
+    from_s, by_s = start + countdown_s - 2.0, start + countdown_s + 2.5
+    found.must_be_published("fall.suspected reaches the caregiver's side", "fall.suspected", impact, impact + 5.0)
+    found.must_be_published("fall.confirmed after the countdown", "fall.confirmed", from_s, by_s)
+    found.must_hear('"Your caregiver has been told"', {"caregiver_told"}, from_s, scenario.duration_s)
+    found.must_not_hear(
+        "no sensor or part is called broken", ("sensor_lost:", "fault:", "guard_silent"), 0.0, scenario.duration_s
+    )
     if evidence.waiting is not None:
-        results.append(Met("no event is left waiting", evidence.waiting == 0, f"{evidence.waiting} waiting"))
-    return results
+        found.add("no event is left waiting", evidence.waiting == 0, f"{evidence.waiting} waiting")
+
+
+SCENARIOS: dict[str, Callable[[int], Scenario]] = {"demo": demo, "fall": fall}
+"""Every scenario, by its name, drawn from a seed."""
+
+_JUDGES: dict[str, Callable[[Scenario, Evidence], list[Met]]] = {"demo": _judge_demo, "fall": _judge_fall}

@@ -12,7 +12,6 @@ import signal
 import sys
 from pathlib import Path
 
-from retrowalk.config import Config
 from retrowalk.sim import scenarios
 from retrowalk.sim.ear import Ear, Heard
 from retrowalk.sim.evidence import save
@@ -34,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--world", type=Path, required=True, help="the socket to serve")
     parser.add_argument("--origin", type=float, required=True, help="CLOCK_MONOTONIC at second 0 of the walk")
+    parser.add_argument("--scenario", choices=tuple(scenarios.SCENARIOS), default="demo")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--until", type=float, required=True, help="second of the walk at which the world ends at last")
@@ -44,9 +44,9 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Serves until SIGTERM or the end of time; returns the exit status."""
     options = arguments()
-    config = Config()
+    scenario = scenarios.SCENARIOS[options.scenario](options.seed)
+    config = scenario.config
     faults = Faults([Fault.parse(text) for text in options.fault])
-    scenario = scenarios.demo(options.seed)
     scheduler = Scheduler(VirtualClock(origin_mono_s=options.origin))
     world = World(options.seed, profile=scenario.profile)
     world.run(scenario.script)

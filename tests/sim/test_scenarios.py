@@ -1,0 +1,48 @@
+"""Every scenario of the table, in virtual time: what it expects is met, and it knows when it is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from retrowalk.config import Config
+from retrowalk.sim import scenarios
+from retrowalk.sim.faults import Fault, Faults
+from retrowalk.sim.scenarios import Evidence
+from retrowalk.sim.virtual import VirtualWalk
+from retrowalk.voice import bank
+
+
+def walked(name: str, seed: int, *faults: str) -> tuple[scenarios.Scenario, Evidence]:
+    """A scenario and what its walk left behind."""
+    scenario = scenarios.SCENARIOS[name](seed)
+    phrases = bank.build(Config(), bank.default_directory())
+    broken = Faults([Fault.parse(text) for text in faults])
+    walk = VirtualWalk(scenario.config, scenario, seed, phrases, faults=broken)
+    try:
+        walk.run_until(scenario.duration_s)
+        return scenario, walk.finish()
+    finally:
+        walk.close()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_fall_nobody_calls_off_reaches_the_caregiver(seed):
+    """The short walk meets what it expects, with its own countdown of ten seconds"""
+    scenario, evidence = walked("fall", seed)
+    assert [met for met in scenarios.judge(scenario, evidence) if not met.met] == []
+
+
+def test_a_fall_that_nobody_notices_is_judged_so():
+    """Without the clip no fall is seen, and the scenario says what is missing"""
+    scenario, evidence = walked("fall", 1, "imu:off")
+    missed = {met.text for met in scenarios.judge(scenario, evidence) if not met.met}
+    assert "fall.confirmed after the countdown" in missed
+
+
+@pytest.mark.parametrize("name", scenarios.SCENARIOS)
+def test_a_scenario_carries_its_name_and_settings(name):
+    """What the table calls a scenario is its name; its settings are a configuration that can be used"""
+    scenario = scenarios.SCENARIOS[name](1)
+    assert scenario.name == name
+    assert isinstance(scenario.config, Config)
+    assert all(0.0 <= t_s < scenario.duration_s for t_s, _ in scenario.script)

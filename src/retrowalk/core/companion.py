@@ -228,10 +228,11 @@ class Companion:
         now = self._now
         rear.feed(item, self._walking(now))
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
-            self._freshness.parts[item.sensor].cause = item.status.value
+            self._freshness.useless(item.sensor, item.status.value)
         elif rear.nonsense:
             if self._freshness.lose(item.sensor):
                 self._lost(now, item.sensor, "garbage")
+            self._freshness.parts[item.sensor].cause = "garbage"
         else:
             self._alive(item.sensor, now)
 
@@ -620,7 +621,7 @@ class Companion:
 
     def _path(self) -> Path:
         """The worst of what the working rear sensors know."""
-        known = [rear.path for rear in self._rear.values()]
+        known = [rear.path for name, rear in self._rear.items() if self._believed(name)]
         for path in (Path.UNKNOWN, Path.STARTING, Path.OBJECT, Path.CLEAR):
             if path in known:
                 return path
@@ -628,13 +629,17 @@ class Companion:
 
     def _nearest(self) -> tuple[Behind, str]:
         """Nearest trusted, never an average: the most urgent, then the nearest."""
-        best: tuple[Behind, str] | None = None
+        best = (Behind(Level.NONE, False, None, None, 0.0), "")
         for name, rear in self._rear.items():
             behind = rear.behind
-            if best is None or _urgency(behind) > _urgency(best[0]):
+            if self._believed(name) and _urgency(behind) > _urgency(best[0]):
                 best = (behind, name)
-        assert best is not None  # a configuration has at least one range sensor
         return best
+
+    def _believed(self, name: str) -> bool:
+        """Whether a sensor's readings count: one that talks nonsense is named instead, until it makes sense again."""
+        part = self._freshness.parts[name]
+        return not (part.lost and part.cause == "garbage")
 
     def _update_rear(self, now: float) -> None:
         behind, name = self._nearest()

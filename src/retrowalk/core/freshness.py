@@ -12,7 +12,9 @@ START_GRACE_S = 0.6
 PROCESS_GRACE_S = 4.0
 """The voice and the courier are processes of their own and may take a while to come up."""
 BACK_AFTER_S = 0.5
-"""A lost sensor is back when it has given readings for so long without a pause."""
+"""A lost sensor is back when it has given readings for so long without a pause ..."""
+BACK_FROM_GARBAGE_S = 2.0
+"""... and one that talked nonsense when it has made sense for so long."""
 
 
 @dataclass(slots=True)
@@ -56,7 +58,8 @@ class Freshness:
         if part.back_since_s is None or before is None or now - before > self._degraded_after_s:
             part.back_since_s = now
         # A loose plug answers now and then: it is back when it has answered for a while.
-        if not part.process and now - part.back_since_s < BACK_AFTER_S:
+        steady_s = BACK_FROM_GARBAGE_S if part.cause == "garbage" else BACK_AFTER_S
+        if not part.process and now - part.back_since_s < steady_s:
             return False
         part.lost = False
         part.back_since_s = None
@@ -89,6 +92,13 @@ class Freshness:
         part.lost = True
         part.back_since_s = None
         return not was_lost
+
+    def useless(self, name: str, cause: str) -> None:
+        """The part answered, and the answer was no reading: while it is lost, the proof begins anew."""
+        part = self.parts[name]
+        part.back_since_s = None
+        if not part.lost or part.cause != "garbage":
+            part.cause = cause
 
     def seen(self, name: str) -> bool:
         """Whether the part has ever given a sign of life and is not lost."""

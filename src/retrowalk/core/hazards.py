@@ -122,6 +122,7 @@ class RearHazard:
         self._no_target_since_s: float | None = None
         self._proof_s = -math.inf
         self._stray_s = -math.inf
+        self._heard_s = -math.inf
         self._doubt_since_s: float | None = None
         self._unknown_since_s = -math.inf
         self._slow_since_s: float | None = None
@@ -133,7 +134,7 @@ class RearHazard:
 
     def feed(self, sample: RangeSample, walking: bool | None, sigma_range_m: float | None = None) -> None:
         """Takes one sample.  `walking` None: not known (no clip), so it is assumed."""
-        now = sample.t_received_s
+        now = self._heard_s = sample.t_received_s
         if self.path is Path.BROKEN and sample.status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
             self.path = Path.STARTING
         if sample.status is RangeStatus.VALID and sample.range_m is not None:
@@ -157,6 +158,8 @@ class RearHazard:
                 self._no_target_since_s = now
         else:
             self._no_target_since_s = None
+            if sample.status is RangeStatus.REJECTED:
+                self._echoes.append((now, False))
         # Only "no target" leads towards clear: never an echo, nor the mere passing of time between samples.
         if sample.status is RangeStatus.NO_TARGET:
             if not self.tracker.alive:
@@ -171,7 +174,7 @@ class RearHazard:
     def nonsense(self) -> bool:
         """Whether the sensor's latest echoes contradict each other: readings come, and mean nothing."""
         echoes = self._echoes
-        if len(echoes) < NONSENSE_OF or echoes[-1][0] - echoes[0][0] > NONSENSE_WITHIN_S:
+        if len(echoes) < NONSENSE_OF or self._heard_s - echoes[0][0] > NONSENSE_WITHIN_S:
             return False
         return sum(not accepted for _, accepted in echoes) >= NONSENSE_REJECTS
 

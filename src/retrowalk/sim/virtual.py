@@ -228,6 +228,10 @@ class VirtualWalk:
         self.guard.step_failed(step.name, error, self.clock.now())
         self.guard.wake()
 
+    def steps(self) -> tuple[Step, ...]:
+        """The guard's drivers and outputs."""
+        return tuple(self._guard_steps)
+
     # -- time ---------------------------------------------------------------------------------------------------
 
     def run_until(self, t_s: float) -> None:

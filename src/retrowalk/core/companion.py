@@ -7,7 +7,6 @@ was met late, or ticks came more often, nothing changes but the time stamps.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.core.alarm import ASK_S, Alarm, Open
-from retrowalk.core.alerts import FAULT_PARTS, distance_value, sensor_names
+from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, distance_value, sensor_names
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.events import GuardState, Level, Output
 from retrowalk.core.falls import FallDetector, tilt_deg
@@ -140,6 +139,7 @@ class Companion:
         self._told: dict[int, float] = {}
         self._not_reached = False
         self._saved: SavedState | None = None
+        self._saved_what: tuple[object, ...] = ()
 
         self._handlers: dict[type, Callable[[Any], None]] = {
             sm.RangeSample: self._range,
@@ -276,25 +276,28 @@ class Companion:
 
     def _voice_heartbeat(self, item: sm.VoiceHeartbeat) -> None:
         now = self._now
+        if self._freshness.parts["voice"].last_s is None:
+            self._arbiter.voice_there(now)
         self._freshness.heard("voice", now)
         fault = item.fault
         # A damaged bank still speaks with what is built in, and a stand-in device may play: only frames that stand
         # still mean that nothing is heard.
-        advanced = item.frames_played != self._voice_frames
+        advanced = item.frames_played not in (0, self._voice_frames)
         self._voice_frames = item.frames_played
         deaf = fault in ("no_device", "frozen") and not advanced
+        # First of all whether it can be heard: nothing is asked of a voice that would say it when it works again.
+        if deaf and not self._arbiter.voice_lost:
+            self._deafen(now)
+        elif not deaf and self._arbiter.voice_lost:
+            self._arbiter.voice_back(now)
+        if not deaf:
+            self._fault_over(now, "voice", "silent")
         if fault != self._voice_fault:
             if self._voice_fault:
                 self._fault_over(now, "voice", self._voice_fault)
             self._voice_fault = fault
             if fault:
                 self._fault(now, "voice", fault, item.device)
-        if deaf and not self._arbiter.voice_lost:
-            self._deafen(now)
-        elif not deaf and self._arbiter.voice_lost:
-            self._arbiter.voice_back(now)
-            if ("voice", "silent") in self._faults:
-                self._fault_over(now, "voice", "silent")
 
     def _courier_heartbeat(self, item: sm.CourierHeartbeat) -> None:
         now = self._now
@@ -401,6 +404,7 @@ class Companion:
             self._not_reached = True
             self._arbiter.hold(now, "caregiver_not_reached", Level.CAUTION)
         self._guarding_tick(now)
+        self._arbiter.coming = (RANK_ALARM, self._alarm.next_count_s(now))
         self._arbiter.advance(now)
         self._save(now)
         self._due_s = self._next_due(now)
@@ -460,8 +464,8 @@ class Companion:
             else:
                 self._posture.restart()
         elif name == "voice":
-            self._fault(now, "voice", "silent")
             self._deafen(now)
+            self._fault(now, "voice", "silent")
         else:
             self._fault(now, name, "silent")
 
@@ -546,6 +550,7 @@ class Companion:
             and all(self._freshness.seen(name) for name in self._rear)
             and all(rear.hand_seen for rear in rears)
             and all(rear.path is Path.CLEAR or (rear.behind.range_m or 0.0) > 0.8 for rear in rears)
+            and all(rear.behind.level < Level.CAUTION for rear in rears)  # else the hand's would be said: "Stop"
         )
 
     def _update_worn(self, now: float) -> None:
@@ -948,35 +953,35 @@ class Companion:
         self._out.append(event)
 
     def _save(self, now: float) -> None:
-        state = SavedState(
+        alarm = self._alarm
+        what = (
+            self._state,
+            self._guarding_since_s,
+            self._posture.upright,
+            alarm.fall,
+            alarm.countdown_ends_s,
+            frozenset(alarm.open),
+            self._walked_s,
+            # Alert numbers that a restart might use again must not come near.
+            self._arbiter.last_number // (NUMBER_GAP // 2),
+        )
+        saved = self._saved
+        totals_due = saved is not None and self._walk_open and now >= saved.t_saved_s + SAVE_EVERY_S
+        if what == self._saved_what and not totals_due:
+            return
+        self._saved_what = what
+        self._saved = state = SavedState(
             t_saved_s=_ms(now),
             guard_state=self._state.value,
             guarding_since_s=_round(self._guarding_since_s, 3),
             upright=self._posture.upright,
-            fall_number=self._alarm.fall,
-            countdown_left_s=_round(self._alarm.left_s(now), 3),
-            open_alarm=" ".join(sorted(self._alarm.open)),
+            fall_number=alarm.fall,
+            countdown_left_s=_round(alarm.left_s(now), 3),
+            open_alarm=" ".join(sorted(alarm.open)),
             steps=self._gait.steps,
             walked_s=round(self._walked_s, 1),
             last_alert=self._arbiter.last_number,
         )
-        saved = self._saved
-        if saved is not None:
-            same = dataclasses.replace(
-                state,
-                t_saved_s=saved.t_saved_s,
-                countdown_left_s=saved.countdown_left_s
-                if (saved.countdown_left_s is None) == (not self._alarm.counting)
-                else -1.0,
-                steps=saved.steps,
-                # Alert numbers that a restart might use again must not come near.
-                last_alert=saved.last_alert
-                if state.last_alert < saved.last_alert + NUMBER_GAP // 2
-                else state.last_alert,
-            )
-            if same == saved and not (self._walk_open and now >= saved.t_saved_s + SAVE_EVERY_S):
-                return
-        self._saved = state
         self._out.append(ev.StateSaved(t_s=_ms(now), state=state))
 
 

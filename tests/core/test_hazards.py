@@ -408,3 +408,9 @@ def test_nearer_and_faster_is_warned_of_no_later(start_m, speed, nearer_m, faste
     (calm_level, calm_s), (urgent_level, urgent_s) = results
     assert urgent_level >= calm_level
     assert urgent_s <= calm_s
+
+
+def test_three_echoes_do_not_make_a_bicycle():
+    """The first echoes of something far, one of them by way of another wall, are no reason to say "Stop"."""
+    rear = Rear().feed([(0.0, 3.92), (0.065, 3.75), (0.13, 3.55)])
+    assert rear.hazard.behind.level < Level.WARNING

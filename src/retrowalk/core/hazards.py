@@ -31,6 +31,10 @@ NEARER_M = 0.10
 """So much nearer than where the alerts grew quiet, and they begin again."""
 STRAYS_WITHIN_S = 0.6
 """A second echo within this time of the last ends the proof that nothing is there."""
+SURE_AFTER = 6
+UNSURE_MAX_M_S = 1.0
+"""Faster than this is believed only of a track with so many updates: three echoes, one of them a second one that came
+by way of another wall, look like a bicycle."""
 NONSENSE_OF = 8
 NONSENSE_REJECTS = 6
 NONSENSE_WITHIN_S = 1.0
@@ -269,6 +273,8 @@ class RearHazard:
     def _judge(self, now: float, walking: bool | None) -> None:
         range_m = self.tracker.range_m(now)
         closing = self.tracker.closing_speed_m_s
+        if closing is not None and self.tracker.accepted < SURE_AFTER:
+            closing = min(closing, UNSURE_MAX_M_S)
         if closing is not None:
             speed = closing
         else:

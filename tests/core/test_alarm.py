@@ -73,6 +73,16 @@ def test_the_countdown_is_as_long_as_configured(seconds):
     assert street.first("fall.confirmed").t_s - street.first("fall.suspected").t_s == pytest.approx(seconds, abs=0.002)
 
 
+@pytest.mark.parametrize("seconds", [10.0, 15.0, 25.0])
+def test_the_question_comes_before_any_number(seconds):
+    """A countdown that begins at a number that could be said asks first, and does not say that number"""
+    street = run(config=Config(fall=Knobs(countdown_s=seconds)))
+    suspected = street.first("fall.suspected")
+    said = [(s.phrase, s.value) for s in street.spoken() if s.t_s >= suspected.t_s and s.phrase]
+    assert said[0] == ("fall_question", "")
+    assert ("countdown", f"{seconds:g}") not in said
+
+
 def test_a_press_and_release_cancels():
     """Press and release during the countdown: called off by button, said, nothing is counted or confirmed after."""
     street = run(press(20.0))

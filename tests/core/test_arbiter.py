@@ -212,6 +212,40 @@ def test_when_the_voice_is_back_what_holds_is_said():
     assert desk.said == [("sensor_lost", 5.0)]
 
 
+@pytest.mark.parametrize("once", [True, False], ids=["news", "what holds"])
+def test_a_voice_that_comes_late_is_asked_again(once):
+    """What was asked before the voice was there is asked again at its first sign of life, not after half a minute."""
+    desk = Desk()
+    if once:
+        desk.arbiter.announce(0.0, "checking")
+    else:
+        desk.arbiter.hold(0.0, "not_protecting", Level.CAUTION, "rear")
+    desk.until(0.9)
+    desk.arbiter.voice_there(0.9)
+    assert [t for _, t in desk.until(2.0).said] == [0.0, pytest.approx(1.2)]
+
+
+def test_a_voice_that_was_there_is_not_asked_again():
+    """A request that has begun to sound is not made a second time."""
+    desk = Desk()
+    desk.arbiter.hold(0.0, "not_protecting", Level.CAUTION, "rear")
+    desk.arbiter.voice_there(0.01)
+    desk.voice(VoicePhase.STARTED, 0.05)
+    assert len(desk.until(2.0).said) == 1
+
+
+def test_what_would_be_cut_by_the_next_number_waits_for_a_longer_pause():
+    """While a countdown nears its next number nothing less urgent is tried again; after it there is room."""
+    desk = Desk()
+    desk.arbiter.announce(0.0, "guarding")
+    desk.voice(VoicePhase.CUT, 0.2)
+    for number_s in (1.0, 2.0, 3.0):
+        desk.arbiter.coming = (ALERTS["countdown", Level.WARNING].rank, number_s)
+        desk.until(number_s)
+    desk.arbiter.coming = (ALERTS["countdown", Level.WARNING].rank, 8.0)
+    assert [t for _, t in desk.until(6.0).said] == [0.0, pytest.approx(3.2, abs=0.5)]
+
+
 def test_the_first_frame_makes_an_event():
     """`alert.spoken` follows the first frame played, with its delay and its reason; a tick makes none."""
     desk = Desk()

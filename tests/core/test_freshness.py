@@ -142,6 +142,7 @@ def test_a_silent_voice_is_felt():
     assert any(t.pattern == "fault" and t.buzzer and t.t_s == fault.t_s for t in street.touches())
     assert street.first("fault.cleared", part="voice").t_s == pytest.approx(BACK_S, abs=0.2)
     assert any(s.phrase == "fault_over" and s.value == "voice" for s in street.spoken())
+    assert not street.spoken("fault"), "a voice that is only held up would say later that it does not work"
 
 
 def test_while_the_voice_is_silent_a_warning_is_felt():
@@ -170,6 +171,33 @@ def test_a_voice_that_beats_but_cannot_be_heard_is_felt_too(fault):
     street.run(merged(beats, ranges(steady(6.0, 9.0, None), latency_s=0.0), upright(3.0, 6.0)))
     assert street.first("fault.raised", part="voice", fault=fault) is not None
     assert any(t.pattern == "fault" and t.buzzer for t in street.touches() if t.t_s < 6.5)
+
+
+def test_a_voice_that_can_be_heard_again_says_so_at_once():
+    """The sound device is plugged in again: "voice works again" is asked for with the first beat that says so."""
+    street = Street().run(settled())
+    gone = [VoiceHeartbeat(6.0 + i / 10, "speaker", 0, 0, "no_device") for i in range(20)]
+    back = [VoiceHeartbeat(8.0 + i / 10, "speaker", 4800 * (i + 1)) for i in range(10)]
+    street.run(merged(gone, back, ranges(steady(6.0, 9.0, None), latency_s=0.0), upright(3.0, 6.0)))
+    assert "voice" not in [s.value for s in street.spoken("fault")]
+    assert [(s.value, s.t_s) for s in street.spoken("fault_over")][:1] == [("voice", 8.0)]
+
+
+def test_what_is_missing_at_the_start_is_said_when_the_voice_is_there():
+    """The voice comes up after the guard: that nothing protects the walker is said then, not half a minute later."""
+    street = Street().run(merged(upright(6.0), heartbeats(2.0, 6.0)), 6.0)
+    asked = [s.t_s for s in street.spoken("not_protecting")]
+    assert asked[0] < 1.0
+    assert 2.0 < asked[1] < 2.5
+
+
+def test_the_hand_of_the_check_is_no_obstacle():
+    """A hand before a wall that is seen as soon as the hand is gone: "guarding" is said, and never "Stop"."""
+    hand = [*steady(0.0, 4.0, 2.6), *steady(4.0, 5.0, 0.4), *steady(5.0, 12.0, 2.6)]
+    street = Street(voice=True).run(merged(ranges(hand, latency_s=0.0), upright(12.0), heartbeats(0.0, 12.0)), 12.0)
+    assert street.first("guard.changed", state="guarding") is not None
+    assert not street.spoken("stop")
+    assert not street.spoken("object")
 
 
 def test_a_silent_courier_is_named_once_gone_for_its_limit():

@@ -66,12 +66,13 @@ class Alarm:
 
     def count(self, now: float) -> str:
         """The number to say now, once each; empty if none."""
-        ends = self.countdown_ends_s
-        if ends is None:
+        started, ends = self.countdown_started_s, self.countdown_ends_s
+        if started is None or ends is None:
             return ""
         for value in COUNTS:
             due = ends - float(value)
-            if due <= now < due + 0.5 and value != self.last_count:
+            # The question comes first: a countdown of ten seconds does not begin with "ten".
+            if started + 1e-6 < due <= now < due + 0.5 and value != self.last_count:
                 self.last_count = value
                 return value
         return ""

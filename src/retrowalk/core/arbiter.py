@@ -24,6 +24,8 @@ SAME_NEWS_S = 1.0
 """What flaps is asked for once in this time: news that comes again sooner waits, and is dropped if taken back."""
 SOON_S = 1.5
 """What is said again within this time leaves no room for anything less urgent."""
+THERE_S = 0.3
+"""A voice that has just come up answers within this time what it was there to take."""
 REMEMBERED = 64
 """Requests whose progress is still expected."""
 
@@ -42,6 +44,8 @@ class _Saying:
     said_s: float = -math.inf
     said_value: str = ""
     due_s: float = math.inf
+    started: bool = False
+    """Whether the latest request has begun to sound."""
     heard: bool = False
 
 
@@ -68,8 +72,12 @@ class Arbiter:
         """Coaching and cautions are quiet until then (the walker asked for it)."""
         self.voice_lost = False
         """While it holds, buzzer and vibration stand in for every sound."""
+        self.coming: tuple[int, float] = (0, math.inf)
+        """Rank and second of what is sure to be said next (a number of the countdown)."""
         self.saying = ""
         """Phrase that sounds now, for a display."""
+        self._voice_came_s = -math.inf
+        self._recheck_s = math.inf
 
     # -- asking -------------------------------------------------------------------------------------------
 
@@ -152,7 +160,7 @@ class Arbiter:
             saying.due_s = now + alert.repeat_s if alert.repeat_s and not alert.on_change else math.inf
         saying.said_s = now
         saying.said_value = saying.value
-        saying.heard = False
+        saying.started = saying.heard = False
         self.last_number += 1
         saying.number = self.last_number
         self._latest[f"{saying.slot}:{alert.level}"] = (now, saying.number)
@@ -187,10 +195,15 @@ class Arbiter:
 
     def deadline(self) -> float:
         """When something is due to be said again."""
-        return min((saying.due_s for saying in self._sayings.values()), default=math.inf)
+        return min(self._recheck_s, min((saying.due_s for saying in self._sayings.values()), default=math.inf))
 
     def advance(self, now: float) -> None:
         """Says what is due."""
+        if now >= self._recheck_s:
+            self._recheck_s = math.inf
+            for asked in self._asked.values():
+                if asked.asked_s <= self._voice_came_s and not asked.saying.started:
+                    asked.saying.due_s = now
         due = [(-s.alert.rank, key) for key, s in self._sayings.items() if s.due_s <= now]
         for _, key in sorted(due):
             saying = self._sayings[key]
@@ -204,8 +217,9 @@ class Arbiter:
                 self._ask(now, saying)
 
     def _outranked(self, now: float, saying: _Saying) -> bool:
-        """Whether something more urgent is sounding, waits for its answer, or is about to be said again."""
-        return any(
+        """Whether something more urgent is sounding, waits for its answer, or is about to be said (again)."""
+        rank, at_s = self.coming
+        return (rank > saying.alert.rank and at_s < now + SOON_S) or any(
             other.alert.rank > saying.alert.rank
             and not other.once
             and (
@@ -226,6 +240,7 @@ class Arbiter:
         current = saying.number == item.alert
         if item.phase is VoicePhase.STARTED:
             self.saying = item.words or alert.earcon
+            saying.started = saying.started or current
             if saying.once and current:
                 saying.due_s = saying.until_s
             if alert.earcon != "tick":
@@ -257,6 +272,11 @@ class Arbiter:
             for key, other in list(self._sayings.items()):
                 if other is saying:
                     del self._sayings[key]
+
+    def voice_there(self, now: float) -> None:
+        """The voice gives its first sign of life: what was asked before it was there is asked again, if unanswered."""
+        self._voice_came_s = now
+        self._recheck_s = now + THERE_S
 
     def voice_back(self, now: float) -> None:
         """The voice works again: what holds is said again."""

@@ -8,7 +8,6 @@ was met late, or ticks came more often, nothing changes but the time stamps.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,25 +18,16 @@ from retrowalk.core import samples as sm
 from retrowalk.core.alarm import ASK_S, Alarm, Open
 from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, distance_value, sensor_names
 from retrowalk.core.arbiter import Arbiter
+from retrowalk.core.balance import CLIP_LIMIT_DEG, BalanceWatch, Change, UprightLearner
 from retrowalk.core.events import GuardState, Level, Output
 from retrowalk.core.falls import FallDetector, tilt_deg
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.gait import Gait
 from retrowalk.core.gestures import Button, Gesture, Meant
 from retrowalk.core.hazards import Behind, Path, RearHazard, needed_m
-from retrowalk.core.posture import Posture, Vector
+from retrowalk.core.posture import Posture, unit
 from retrowalk.core.samples import Item, SavedState
 
-CLIP_LIMIT_DEG = 35.0
-"""A clip worn more crooked than this is not taken for upright standing."""
-OMEGA0_PER_S = 3.1
-"""Inverted pendulum of a trunk 1 m above its pivot: sqrt(g / l)."""
-LOSS_S = 0.06
-"""Balance is lost when the limits hold for this long ..."""
-LOSS_LEAN_DEG = 5.0
-"""... and the trunk already leans back this much.  Heel strikes alone reach 100 degrees/s in healthy people: with this,
-recorded walking gives 1 false loss in 29 min instead of 15, and backward slips are still seen (0.95, 0.22 s ahead)."""
-LOSS_GAP_S = 3.0
 UPRIGHT_DEG = 35.0
 """Steps count as getting up only with the trunk this upright."""
 NOT_WORN_AFTER_S = 60.0
@@ -90,6 +80,8 @@ class Companion:
         self._posture = Posture()
         self._gait = Gait()
         self._fall_detector = FallDetector(config.fall)
+        self._balance_watch = BalanceWatch(config.balance)
+        self._upright_learner = UprightLearner(config.balance)
         self._alarm = Alarm()
         self._button = Button()
         self._arbiter = Arbiter(self._out)
@@ -117,17 +109,8 @@ class Companion:
         self._rear_alert: int | None = None
         self._unknown_since_s: float | None = None
         self._suspected_s = -math.inf
-        self._upright_sum = [0.0, 0.0, 0.0]
-        self._upright_count = 0
-        self._upright_from_s: float | None = None
         self._motion_s = 0.0
-        self._lean: deque[tuple[float, float]] = deque()
-        self._lean_sum = 0.0
-        self._leaning_since_s: float | None = None
-        self._leaning = False
         self._lean_said_s = -math.inf
-        self._loss_since_s: float | None = None
-        self._loss_said_s = -math.inf
         self._switch_off_asked_s = -math.inf
         self._spent_press_s = -math.inf
         self._walk_open = False
@@ -248,7 +231,10 @@ class Companion:
         if abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > 0.15:
             self._motion_s = now
         if posture.upright is None:
-            self._learn_upright(t, accel, gyro)
+            upright = self._upright_learner.update(t, accel, gyro)
+            if upright is not None:
+                posture.set_upright(upright)
+                self._due_s = now
         vertical = accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - 9.80665
         if self._gait.update(t, vertical):
             self._stepped(now)
@@ -361,7 +347,7 @@ class Companion:
         self._gait.steps = max(0, state.steps)
         self._walked_s = max(0.0, state.walked_s)
         if state.upright is not None:
-            up = _unit(state.upright)
+            up = unit(state.upright)
             if up[2] >= math.cos(math.radians(CLIP_LIMIT_DEG)):
                 self._posture.set_upright(up)
         self._alarm.fall = state.fall_number
@@ -722,24 +708,6 @@ class Companion:
     def _walking(self, now: float) -> bool | None:
         return self._gait.walking(now) if self._freshness.seen("imu") else None
 
-    def _learn_upright(self, t: float, accel: Vector, gyro: Vector) -> None:
-        size = math.sqrt(accel[0] ** 2 + accel[1] ** 2 + accel[2] ** 2)
-        turning = abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > 0.6
-        if turning or abs(size - 9.81) > 2.0 or self._upright_from_s is None:
-            self._upright_from_s = t
-            self._upright_count = 0
-            self._upright_sum = [0.0, 0.0, 0.0]
-            return
-        for i in (0, 1, 2):
-            self._upright_sum[i] += accel[i]
-        self._upright_count += 1
-        if t - self._upright_from_s >= self._config.balance.upright_s and self._upright_count > 50:
-            up = _unit((self._upright_sum[0], self._upright_sum[1], self._upright_sum[2]))
-            if tilt_deg(up, (0.0, 0.0, 1.0)) <= CLIP_LIMIT_DEG:
-                self._posture.set_upright(up)
-            self._upright_from_s = None
-            self._due_s = self._now
-
     def _stepped(self, now: float) -> None:
         if self._alarm.counting and abs(self._lean_deg()) < UPRIGHT_DEG:
             self._alarm.upright_steps += 1
@@ -752,22 +720,13 @@ class Companion:
         return tilt_deg(up, upright or (0.0, 0.0, 1.0)) if up is not None else 90.0
 
     def _balance(self, now: float, t: float) -> None:
-        pitch = self._posture.trunk_pitch_deg
-        if pitch is None or abs(pitch) > 60.0:
-            self._loss_since_s = self._leaning_since_s = None
-            return  # lying, or nearly: the fall detector's matter
-        knobs = self._config.balance
-        rate = self._posture.pitch_rate_deg_s
-        # Capture point of an inverted pendulum: where the trunk is going to be, backward positive.
-        ahead = -(pitch + rate / OMEGA0_PER_S)
-        if ahead > knobs.loss_deg and -rate > knobs.loss_rate_deg_s and -pitch > LOSS_LEAN_DEG:
-            if self._loss_since_s is None:
-                self._loss_since_s = t
-            elif t - self._loss_since_s >= LOSS_S and now - self._loss_said_s > LOSS_GAP_S:
-                self._loss_said_s = now
-                number = self._arbiter.announce(
-                    now, "balance_lost", because=f"{pitch:.0f} degrees, {rate:.0f} degrees/s", insist=False
-                )
+        pitch, rate = self._posture.trunk_pitch_deg, self._posture.pitch_rate_deg_s
+        if pitch is None:
+            return
+        for change in self._balance_watch.update(t, pitch, rate):
+            if change is Change.LOST:
+                because = f"{pitch:.0f} degrees, {rate:.0f} degrees/s"
+                number = self._arbiter.announce(now, "balance_lost", because=because, insist=False)
                 self._emit(
                     ev.BalanceLost(
                         t_s=_ms(now),
@@ -776,25 +735,9 @@ class Companion:
                         pitch_rate_deg_s=round(rate, 1),
                     )
                 )
-        else:
-            self._loss_since_s = None
-        lean = self._lean
-        lean.append((t, ahead))
-        self._lean_sum += ahead
-        # Averaged over a step: within one, pitch rate swings either way.
-        while lean and t - lean[0][0] > knobs.lean_hold_s:
-            self._lean_sum -= lean.popleft()[1]
-        mean = self._lean_sum / len(lean) if lean else 0.0
-        if mean > knobs.lean_caution_deg:
-            if self._leaning_since_s is None:
-                self._leaning_since_s = t
-            elif not self._leaning and t - self._leaning_since_s >= knobs.lean_hold_s:
-                self._leaning = True
-                self._raise_lean(now, mean)
-        else:
-            self._leaning_since_s = None
-            if self._leaning and mean < 0.5 * knobs.lean_caution_deg:
-                self._leaning = False
+            elif change is Change.LEANING:
+                self._raise_lean(now, self._balance_watch.lean_deg)
+            else:
                 self._emit(ev.HazardCleared(t_s=_ms(now), hazard="lean_back", level="none"))
 
     def _raise_lean(self, now: float, mean_deg: float) -> None:
@@ -997,11 +940,6 @@ def _because(behind: Behind) -> str:
         text += f", closing {behind.closing_speed_m_s:.2f} m/s"
     left = behind.time_to_collision_s
     return f"{text}, {left:.1f} s left" if left is not None else text
-
-
-def _unit(v: Vector) -> Vector:
-    size = math.sqrt(v[0] ** 2 + v[1] ** 2 + v[2] ** 2) or 1.0
-    return (v[0] / size, v[1] / size, v[2] / size)
 
 
 def _ms(t_s: float) -> float:

@@ -23,6 +23,12 @@ DT_MAX_S = 0.1
 Vector = tuple[float, float, float]
 
 
+def unit(v: Vector) -> Vector:
+    """`v` at length 1 (the zero vector stays)."""
+    size = math.sqrt(v[0] ** 2 + v[1] ** 2 + v[2] ** 2) or 1.0
+    return (v[0] / size, v[1] / size, v[2] / size)
+
+
 def _butterworth(dt_s: float) -> tuple[float, float, float, float, float]:
     """Second-order low-pass with the cut-off sqrt(2)/(2 pi tau): b0 b1 b2 a1 a2."""
     k = math.tan(math.pi * math.sqrt(2.0) / (2.0 * math.pi * TAU_S) * dt_s)

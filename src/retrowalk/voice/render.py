@@ -203,7 +203,8 @@ def _print_voices() -> None:
 
 
 def _main() -> int:
-    os.nice(10)  # a walk may be going on
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
+        os.nice(10)  # a walk may be going on
     try:
         if sys.argv[1:] == ["--voices"]:
             _print_voices()

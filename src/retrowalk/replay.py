@@ -164,7 +164,8 @@ def holes(recording: Recording) -> Iterator[Lost]:
         if entry.sequence > number + 1:
             yield Lost(number + 1, entry.sequence - 1, before_s, entry.log_ns / 1e9)
         before_s, number = entry.log_ns / 1e9, max(number, entry.sequence)
-    if "truncated" in recording.problem or "damaged" in recording.problem:
+    cut = "truncated" in recording.problem or "damaged" in recording.problem
+    if cut and recording.intact == len(recording.entries):  # else a later part of the recording goes on
         yield Lost(number + 1, None, before_s, None)
 
 

@@ -113,6 +113,38 @@ def test_events_are_kept_until_committed() -> None:
     assert first[0] not in bench.messages(bench.courier, wire.EventMessage)
 
 
+def courier_faults(bench: Bench, until_s: float) -> list[str]:
+    """Lets sensors speak until then; what is said of the courier meanwhile."""
+    while bench.clock.now() < until_s:
+        now = bench.clock.now() + 0.1
+        bench.guard.take([near(now, 2.0)], now)
+        bench.run(now)
+    spoken = bench.messages(bench.voice, wire.SpeakMessage)
+    return [message.phrase for message in spoken if message.value == "courier"]
+
+
+def test_a_courier_that_died_is_named_and_said_to_be_back() -> None:
+    """Nobody at its mailbox: a fault before its beat would be missed, once; over with its next beat."""
+    bench = Bench()
+    courier_faults(bench, 2.0)
+    bench.courier.close()
+    assert courier_faults(bench, 3.6) == ["fault"]
+    bench.courier = bench.mail.open("courier")
+    bench.mail.deliver("guard", wire.encode(wire.CourierBeat(True, 0, True)))
+    assert courier_faults(bench, 4.0) == ["fault_over"]
+
+
+def test_one_refused_message_is_no_death_of_the_courier() -> None:
+    """A mailbox that is full or away for a moment is not told to the walker."""
+    bench = Bench()
+    courier_faults(bench, 1.5)
+    bench.courier.close()
+    assert courier_faults(bench, 1.85) == []
+    assert not bench.mail.deliver("courier", b"x"), "it was away all the time"
+    bench.courier = bench.mail.open("courier")
+    assert courier_faults(bench, 4.0) == []
+
+
 def test_unconfirmed_alarms_survive_a_restart() -> None:
     """What the courier had not confirmed when the guard died is handed over by the next guard."""
     event = wire.EventMessage("old", 9, "fall.confirmed", "high", 1.0, 1.0, 3, {"fall": 1})

@@ -213,7 +213,9 @@ def test_a_killed_guard_resumes_without_the_hand_check(walk: VirtualWalk) -> Non
     walk.start_guard()
     walk.run_until(17.5)
     assert walk.guard.companion.snapshot().guard_state == "guarding"
-    walk.run_until(27.0)
+    assert heard(walk, "guard_silent"), "said to its end, though the guard is back: the walker stops"
+    walk.world.at(18.0, Walk(0.45))
+    walk.run_until(30.0)
     assert heard(walk, "stop")
     assert not walk.world.contacts
 

@@ -308,6 +308,15 @@ def test_a_guard_that_is_back_ends_it(bench: Bench, noise_bank: Bank):
     assert len(_heard_guard_silent(bench, noise_bank)) == 1
 
 
+def test_what_is_said_of_a_silent_guard_is_said_to_its_end(bench: Bench, noise_bank: Bank):
+    """A guard that is back in mid-sentence does not chop it: the walker has understood it, and it is not repeated."""
+    bench.guard_alive = False
+    bench.run(0.8)
+    bench.guard_alive = True
+    bench.run(10.0)
+    assert len(_heard_guard_silent(bench, noise_bank)) == 1
+
+
 def test_a_guard_that_said_it_stops_may_be_silent(bench: Bench, noise_bank: Bank):
     """A clean switch-off is not a failure."""
     bench.guard_state = "stopping"

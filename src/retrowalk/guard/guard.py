@@ -35,6 +35,8 @@ RESEND_S = 2.0
 RECORDS_KEPT = 6000
 """Records kept for a courier that is away: about half a minute."""
 EVENTS_KEPT = 2000
+COURIER_GONE_S = 0.9
+"""A courier that was there and has taken nothing for so long (two batches of records) is dead, or stuck."""
 GOODBYE_S = 3.0
 """After a stop was asked for, the guard stays this long to say goodbye."""
 
@@ -101,6 +103,9 @@ class Guard:
         self._state: sm.SavedState | None = None
         self._kept_count = 0
         self._stop_due_s = math.inf
+        self._courier_took_s = math.inf
+        """When the courier last took a message; infinite until it has been there."""
+        self._courier_gone = self._courier_gone_told = False
         self._failing: dict[str, str] = {}
         self._decided_s = -math.inf
 
@@ -195,7 +200,7 @@ class Guard:
         self._events[message.session, message.number] = message
         if len(self._events) > EVENTS_KEPT:
             self._forget_least()
-        self._mail.send("courier", wire.encode(message))
+        self._to_courier(wire.encode(message))
         if self._resend_due_s == math.inf:
             self._resend_due_s = self._now + RESEND_S
         self._recent.append(f"{event.t_s:.1f} {event.type}")
@@ -225,7 +230,7 @@ class Guard:
             events=[m for m in self._events.values() if m.priority in ("high", "medium")][-50:],
         )
         self._saver.save(kept)
-        self._mail.send("courier", wire.encode(wire.StateMessage(wire.encode(kept))))
+        self._to_courier(wire.encode(wire.StateMessage(wire.encode(kept))))
 
     # -- recording ------------------------------------------------------------------------------------------
 
@@ -244,7 +249,7 @@ class Guard:
     def _flush(self, now: float) -> None:
         """Hands records over; what the courier does not take now is tried again, oldest first."""
         if not self._hello_sent:
-            self._hello_sent = self._mail.send("courier", self._hello)
+            self._hello_sent = self._to_courier(self._hello)
         self._flush_due_s = math.inf
         while self._records and self._hello_sent:
             batch: list[wire.Record] = []
@@ -254,7 +259,7 @@ class Guard:
                 if batch and size > FLUSH_BYTES:
                     break
                 batch.append(record)
-            if not self._mail.send("courier", wire.encode(wire.RecordsMessage(self._session, batch))):
+            if not self._to_courier(wire.encode(wire.RecordsMessage(self._session, batch))):
                 self._hello_sent = False  # away: when it is back it must be told again who we are
                 break
             for _ in batch:
@@ -280,11 +285,12 @@ class Guard:
             self._mail.send("voice", alive)
             if now >= self._keep_alive_courier_s:
                 self._keep_alive_courier_s = now + KEEP_ALIVE_COURIER_S
-                self._mail.send("courier", alive)
+                self._to_courier(alive)
         if now >= self._flush_due_s:
             self._flush(now)
         if now >= self._resend_due_s:
             self._resend(now)
+        self._watch_courier(now)
         if now >= self._status_due_s:
             self._send_status(now)
         if now >= self._stop_due_s and not self.finished:
@@ -304,13 +310,26 @@ class Guard:
     def close(self) -> None:
         """Nothing of its own to release."""
 
+    def _to_courier(self, message: bytes) -> bool:
+        took = self._mail.send("courier", message)
+        if took:
+            self._courier_took_s = self._now
+        self._courier_gone = not took and self._now - self._courier_took_s >= COURIER_GONE_S
+        return took
+
+    def _watch_courier(self, now: float) -> None:
+        """A dead courier is named at once: it is started again before its beat would be missed."""
+        if self._courier_gone and not self._courier_gone_told:
+            self._courier_gone_told = True
+            self._feed(sm.HealthReport(now, "courier", "gone", active=True, detail="nobody takes its messages"))
+
     def _resend(self, now: float) -> None:
         """Unconfirmed events go out again; the courier knows what it has."""
         if not self._events:
             self._resend_due_s = math.inf
             return
         for message in list(self._events.values())[:200]:
-            if not self._mail.send("courier", wire.encode(message)):
+            if not self._to_courier(wire.encode(message)):
                 break
         self._resend_due_s = now + RESEND_S
 
@@ -329,6 +348,9 @@ class Guard:
                     sm.VoiceHeartbeat(now, message.device, message.frames_played, message.underruns, message.fault)
                 )
             case wire.CourierBeat():
+                if self._courier_gone_told:
+                    self._courier_gone_told = False
+                    self._feed(sm.HealthReport(now, "courier", "gone", active=False))
                 self._feed(
                     sm.CourierHeartbeat(now, message.connected, message.waiting, message.recording, message.fault)
                 )

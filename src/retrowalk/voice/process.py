@@ -234,7 +234,9 @@ class VoiceLoop:
         if not silent:
             if self._guard_silent_s is not None:
                 self._guard_silent_s = None
-                self._mixer.hush(_OWN_GUARD_SILENT, now)
+                # What has begun is said to its end: a guard is back after a second and a half, in mid-sentence.
+                if self._mixer.sounding != _OWN_GUARD_SILENT:
+                    self._mixer.hush(_OWN_GUARD_SILENT, now)
             return
         if self._guard_silent_s is None:
             log.error("the guard has been silent for %.1f s", now - self._guard_heard_s)

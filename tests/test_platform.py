@@ -1,11 +1,14 @@
-"""Pins and bus that are not there yet: the guard comes up all the same, and takes them when they are."""
+"""Pins and bus that are not there yet are taken when they are; nobody waits for the service manager."""
 
 from __future__ import annotations
+
+import contextlib
+import socket
 
 import pytest
 
 from retrowalk.errors import DeviceError
-from retrowalk.platform import LazyBus, LazyPins
+from retrowalk.platform import LazyBus, LazyPins, notify
 
 
 class Bus:
@@ -87,3 +90,17 @@ def test_closing_what_was_never_open_is_nothing():
     """A guard that ends before it had pins or bus ends cleanly"""
     LazyBus(Opening(Bus(), OSError())).close()
     LazyPins(Opening(Factory(), OSError())).close()
+
+
+def test_sign_of_life_waits_for_nobody(monkeypatch, tmp_path):
+    """A service manager that reads nothing, until its queue is full: `notify` goes on returning"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notify("WATCHDOG=1")
+        assert manager.recv(100) == b"WATCHDOG=1"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as flood:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    flood.sendto(b"x" * 1000, str(tmp_path / "notify"))
+        notify("WATCHDOG=1")  # a blocking send would hang here for ever

@@ -351,6 +351,9 @@ class SocketMailbox:
 # ------------------------------------------------------------------------------------------------ service
 
 
+NOTIFY_READY_S = 0.5
+
+
 def notify(message: str) -> None:
     """Tells systemd (`READY=1`, `WATCHDOG=1`, `STATUS=...`); does nothing where no service manager listens."""
     address = os.environ.get("NOTIFY_SOCKET")
@@ -358,7 +361,10 @@ def notify(message: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
+    # Not even for the service manager does a warning wait: a sign of life it has no room for is left out.  "READY=1"
+    # is sent once, and is worth a moment.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        connection.settimeout(NOTIFY_READY_S if "READY=1" in message else 0.0)
         try:
             connection.sendto(message.encode(), address)
         except OSError:

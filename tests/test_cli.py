@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -152,6 +154,35 @@ def test_demo_names_a_fault_that_does_not_exist(retrowalk, monkeypatch):
     assert "Traceback" not in shown.output
 
 
+def test_demo_on_a_full_disk_says_so(retrowalk, monkeypatch, tmp_path):
+    """No room for the sound file: one plain line that says what to do"""
+
+    def run_fast(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")  # a write to an open file has no name to tell
+
+    monkeypatch.setattr(cli, "_build_bank", lambda *args, **kwargs: None)
+    monkeypatch.setattr(demonstration, "run_fast", run_fast)
+    shown = retrowalk("demo", "--fast", "--out", tmp_path)
+    assert shown.exit_code == 1
+    assert shown.stderr.endswith("Error: No space left on device: make room, or choose another folder.\n")
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["its own directory", "the directory asked for"])
+def test_demo_broken_off_leaves_no_directory_of_its_own(monkeypatch, tmp_path, asked):
+    """Ctrl-C takes away the directory that nobody has been told of, and never the one that was asked for"""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    out = None if asked else tmp_path / "mine"
+
+    def broken_off():
+        with demonstration.results(out) as made:
+            (made / "walk.wav").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert list(tmp_path.iterdir()) == ([] if asked else [out])
+
+
 # ------------------------------------------------------------------------------------------------------------- say
 
 
@@ -244,7 +275,7 @@ def running(tmp_path):
 
 
 @pytest.mark.process
-def test_run_comes_up_says_what_is_missing_and_ends_cleanly(running):
+def test_run_comes_up_says_what_is_missing_and_ends_cleanly(running, tmp_path):
     """On a machine without any of the hardware the guard is up within seconds, protects nobody and says so"""
     it = running(DEFAULT_FILE)
     it.until("not protecting")
@@ -252,6 +283,7 @@ def test_run_comes_up_says_what_is_missing_and_ends_cleanly(running):
     it.until("stopping")
     it.until("courier  ended")
     assert it.process.wait(PATIENCE_S) == 0
+    assert not list(tmp_path.rglob("*.sock"))
 
 
 @pytest.mark.process

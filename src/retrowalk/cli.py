@@ -6,6 +6,7 @@ Errors that a person can do something about are one or two plain lines, and neve
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -54,6 +55,8 @@ class _Commands(click.Group):
                 raise click.ClickException(str(error)) from error
             if isinstance(error, OSError) and error.filename is not None:
                 raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise click.ClickException(f"{error.strerror}: make room, or choose another folder.") from error
             raise
 
 

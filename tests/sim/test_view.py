@@ -114,6 +114,23 @@ def test_shows_what_matters():
         assert words in text, words
 
 
+@pytest.mark.parametrize("path", ["starting", "object", "clear", "unknown", "broken"])
+def test_path_is_spelt_out(path):
+    """Without a range the bar ends in what is known of the path, whole, in the smallest terminal too"""
+    bar = next(line for line in drawn(frame(status(range_m=None, path=path)), 80, 24) if "you " in line)
+    assert f" {path} " in bar
+
+
+def test_terminal_that_cannot_draw_gets_lines(monkeypatch):
+    """On TERM=dumb a live view would show nothing at all"""
+    monkeypatch.setenv("TERM", "dumb")
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with show(console) as on_frame:
+        on_frame(frame(status(), notes=["no sound device"]))
+    assert isinstance(console.file, io.StringIO)
+    assert "no sound device" in console.file.getvalue()
+
+
 def test_shows_the_latest_and_uses_the_room():
     """The newest of what was heard is always there; a larger terminal shows more of it"""
     small, large = ("\n".join(drawn(frame(status()), *size)) for size in ((80, 24), (120, 50)))

@@ -840,6 +840,7 @@ def run(config: Config, platform: Platform, state_dir: str | Path) -> None:
             _loop(courier, platform, waker, stop)
         finally:
             courier.close()
+            platform.mailbox.close()
 
 
 def _loop(courier: Courier, platform: Platform, waker: _Waker, stop: threading.Event) -> None:

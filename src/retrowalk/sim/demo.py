@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +33,24 @@ def run_fast(
     `faults` are such as "rear:off@20-30".  `progress(done_s, total_s)` is called along the walk.  Raises
     `ConfigError` for a fault that does not exist and `BankError` when the phrases have not been rendered.
     """
-    out = directory(out)
     config = Config()
     scenario = scenarios.demo(seed)
     broken = Faults([Fault.parse(text) for text in faults])
     phrases = bank.Bank.open(config, bank.default_directory())
-    walk = VirtualWalk(config, scenario, seed, phrases, wav=out / report.SOUND_FILE, faults=broken)
-    try:
-        t_s = 0.0
-        while t_s < scenario.duration_s:
-            t_s = min(t_s + CHUNK_S, scenario.duration_s)
-            walk.run_until(t_s)
-            if progress is not None:
-                progress(t_s, scenario.duration_s)
-        evidence = walk.finish()
-        walk.keep_recording(out / report.RECORDING_FILE)
-    finally:
-        walk.close()
-    return conclude(scenario, evidence, out)
+    with results(out) as out:
+        walk = VirtualWalk(config, scenario, seed, phrases, wav=out / report.SOUND_FILE, faults=broken)
+        try:
+            t_s = 0.0
+            while t_s < scenario.duration_s:
+                t_s = min(t_s + CHUNK_S, scenario.duration_s)
+                walk.run_until(t_s)
+                if progress is not None:
+                    progress(t_s, scenario.duration_s)
+            evidence = walk.finish()
+            walk.keep_recording(out / report.RECORDING_FILE)
+        finally:
+            walk.close()
+        return conclude(scenario, evidence, out)
 
 
 def run_realtime(
@@ -60,26 +61,33 @@ def run_realtime(
     `on_frame` gets a picture of the walk ten times a second.  Raises as `run_fast`, and `LinkError` when there is no
     broker to start, `SimulationError` when the world cannot be started.
     """
-    out = directory(out)
     for text in faults:
         Fault.parse(text)
     bank.Bank.open(Config(), bank.default_directory())
-    with RealWalk(seed, out, faults) as walk:
-        walk.run_until(walk.scenario.duration_s, on_frame)
-        evidence = walk.finish()
-        recordings = walk.recordings()
-        if not recordings:
-            raise RecordingError(f"the walk was not recorded: {walk.log('processes')[-600:]}")
-        shutil.copyfile(recordings[-1], out / report.RECORDING_FILE)
-    return conclude(walk.scenario, evidence, out)
+    with results(out) as out:
+        with RealWalk(seed, out, faults) as walk:
+            walk.run_until(walk.scenario.duration_s, on_frame)
+            evidence = walk.finish()
+            recordings = walk.recordings()
+            if not recordings:
+                raise RecordingError(f"the walk was not recorded: {walk.log('processes')[-600:]}")
+            shutil.copyfile(recordings[-1], out / report.RECORDING_FILE)
+        return conclude(walk.scenario, evidence, out)
 
 
-def directory(out: Path | None) -> Path:
-    """The directory for a walk's files: `out`, made if need be, or a new one."""
-    if out is None:
-        return Path(tempfile.mkdtemp(prefix="retrowalk-demo-"))
-    out.mkdir(parents=True, exist_ok=True)
-    return out
+@contextmanager
+def results(out: Path | None) -> Iterator[Path]:
+    """The directory for a walk's files: `out`, made if need be, or a new one that goes when the walk is broken off."""
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        yield out
+        return
+    made = Path(tempfile.mkdtemp(prefix="retrowalk-demo-"))
+    try:
+        yield made
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
 
 
 def conclude(scenario: Scenario, evidence: Evidence, out: Path) -> Outcome:

@@ -318,7 +318,8 @@ class RealWalk:
         now = self.now()
         notes = [str(told) for told in self.events[-2:]]
         if not self.sound:
-            notes = [f"no sound device: keeping the sound in {self.out / SOUND_FILE}", *notes]
+            # A display shows two notes: this one stays.
+            notes = [f"no sound device: keeping the sound in {self.out / SOUND_FILE}", *notes[-1:]]
         return Frame(
             t_s=now,
             title=self.scenario.scene(now),

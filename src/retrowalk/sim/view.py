@@ -55,7 +55,7 @@ HEALTH_STYLE = {"ok": "green3", "degraded": "gold1", "starting": "sky_blue1", "l
 def show(console: Console, config: Config | None = None) -> Iterator[Callable[[Frame], None]]:
     """Shows the frames it is given: live on a terminal, otherwise as lines.  `config` tells the room needed."""
     settings = config or Config()
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(console).frame
         return
     with Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
@@ -157,7 +157,7 @@ def _path(status: wire.Status | None, config: Config, width: int) -> RenderableT
         return _panel("path behind", Text("\nthe guard does not answer\n", style="bold red3", justify="center"))
     speed = max(0.0, status.closing_speed_m_s or 0.0)
     room = {level: needed_m(level, speed, config.walker, config.collision) for level in (Level.WARNING, Level.CAUTION)}
-    cells = width - 15
+    cells = width - 17  # " starting" is the longest that stands behind the bar
     scale = cells / BAR_M
     colour = LEVEL_COLOUR.get(status.hazard_level, "green3")
     filled = round(min(status.range_m, BAR_M) * scale) if status.range_m is not None else 0

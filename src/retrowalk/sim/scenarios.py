@@ -275,7 +275,7 @@ def _judge_alarm(scenario: Scenario, evidence: Evidence, found: _Findings, count
     from_s, by_s = start + countdown_s - 2.0, start + countdown_s + 2.5
     found.must_be_published("fall.suspected reaches the caregiver's side", "fall.suspected", impact, impact + 5.0)
     found.must_be_published("fall.confirmed after the countdown", "fall.confirmed", from_s, by_s)
-    found.must_hear('"Your caregiver has been told"', {"caregiver_told"}, from_s, scenario.duration_s)
+    found.must_hear('"Your helper has been told"', {"caregiver_told"}, from_s, scenario.duration_s)
     found.must_not_hear(
         "no sensor or part is called broken", ("sensor_lost:", "fault:", "guard_silent"), 0.0, scenario.duration_s
     )

@@ -19,8 +19,8 @@ from retrowalk.errors import DeviceError, SensorError
 from retrowalk.platform import Clock, no_wake
 
 LEVEL_POLL_S = 0.2
-"""How often the level is read even without an edge: edges lost in a burst are made good by it.  Each time costs a wake-up
-of its thread, so not more often than a person can press."""
+"""How often the level is read even without an edge: edges lost in a burst are made good by it.  Each time costs a
+wake-up of its thread, so not more often than a person can press."""
 
 STABLE_MAX_S = 0.040
 """However long the debouncing is set, a press is told within 50 ms."""

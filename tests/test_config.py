@@ -148,6 +148,14 @@ def test_every_choice_is_documented(kind, field):
     assert all(choice in doc for choice in get_args(field.type))
 
 
+@knobs(lambda kind: get_origin(kind) is not Literal or len(get_args(kind)) > 1)
+def test_every_knob_is_used(kind, field):
+    """The program asks for every knob by its name: none is there to be turned in vain"""
+    asks = re.compile(rf"\.{field.name}\b")
+    files = (ROOT / "src" / "retrowalk").rglob("*.py")
+    assert any(asks.search(file.read_text()) for file in files if file.name != "config.py"), field.name
+
+
 # ---------------------------------------------------------------------------------------- what is wrong
 
 

@@ -284,8 +284,6 @@ class Guard(Section, frozen=True, kw_only=True):
     """A check at the start that nobody answers becomes limited protection after this (10 to 120 s)."""
     resume_within_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 600.0
     """A restart within this time of guarding resumes without the hand check (0 to 3600 s)."""
-    repeat_not_protecting_s: Annotated[float, Meta(ge=5.0, le=120.0)] = 30.0
-    """"Not protecting" is said again this often (5 to 120 s)."""
 
 
 RangeSensor = HcSr04

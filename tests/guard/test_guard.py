@@ -134,6 +134,22 @@ def test_a_courier_that_died_is_named_and_said_to_be_back() -> None:
     assert courier_faults(bench, 4.0) == ["fault_over"]
 
 
+def test_events_reach_a_courier_that_is_back_in_their_order() -> None:
+    """What happened while it was dead comes before what happens then: a fault is never over before it began."""
+    bench = Bench()
+    courier_faults(bench, 2.0)
+    bench.courier.close()
+    courier_faults(bench, 3.6)
+    bench.courier = bench.mail.open("courier")
+    bench.mail.deliver("guard", wire.encode(wire.CourierBeat(True, 0, True)))
+    courier_faults(bench, 4.0)
+    events = bench.messages(bench.courier, wire.EventMessage)
+    numbers = [event.number for event in events]
+    assert numbers == sorted(numbers)
+    faults = [event.type for event in events if event.data.get("part") == "courier"]
+    assert faults == ["fault.raised", "fault.cleared"]
+
+
 def test_one_refused_message_is_no_death_of_the_courier() -> None:
     """A mailbox that is full or away for a moment is not told to the walker."""
     bench = Bench()

@@ -106,6 +106,8 @@ class Guard:
         self._courier_took_s = math.inf
         """When the courier last took a message; infinite until it has been there."""
         self._courier_gone = self._courier_gone_told = False
+        self._held_up = False
+        """Whether an event was not taken: later ones wait behind it, so that "over" never arrives before "begun"."""
         self._failing: dict[str, str] = {}
         self._decided_s = -math.inf
 
@@ -200,7 +202,8 @@ class Guard:
         self._events[message.session, message.number] = message
         if len(self._events) > EVENTS_KEPT:
             self._forget_least()
-        self._to_courier(wire.encode(message))
+        if not self._held_up:
+            self._held_up = not self._to_courier(wire.encode(message))
         if self._resend_due_s == math.inf:
             self._resend_due_s = self._now + RESEND_S
         self._recent.append(f"{event.t_s:.1f} {event.type}")
@@ -328,8 +331,11 @@ class Guard:
         if not self._events:
             self._resend_due_s = math.inf
             return
-        for message in list(self._events.values())[:200]:
+        waiting = list(self._events.values())
+        self._held_up = len(waiting) > 200
+        for message in waiting[:200]:
             if not self._to_courier(wire.encode(message)):
+                self._held_up = True
                 break
         self._resend_due_s = now + RESEND_S
 
@@ -348,6 +354,8 @@ class Guard:
                     sm.VoiceHeartbeat(now, message.device, message.frames_played, message.underruns, message.fault)
                 )
             case wire.CourierBeat():
+                if self._held_up:
+                    self._resend_due_s = now
                 if self._courier_gone_told:
                     self._courier_gone_told = False
                     self._feed(sm.HealthReport(now, "courier", "gone", active=False))

@@ -167,7 +167,7 @@ def fall(seed: int) -> Scenario:
     stand_s = walk_s + 4.2
     fall_s = draw.uniform(12.4, 12.8)
     script: tuple[tuple[float, Action], ...] = (
-        (0.0, Place("wall", 2.6)),
+        (0.0, Place("wall", 3.4)),
         (hand_s, HandBehind(for_s=1.0)),
         (walk_s, Walk(0.4)),
         (stand_s, Stand()),

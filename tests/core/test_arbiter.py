@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrowalk.core.alerts import ALERTS
+from retrowalk.core.alerts import ALERTS, HAPTICS
 from retrowalk.core.arbiter import INSIST_S, Arbiter
 from retrowalk.core.events import AlertSpoken, Hush, Level, Output, Speak, Touch
 from retrowalk.core.samples import VoicePhase, VoiceProgress
@@ -329,3 +329,28 @@ def test_a_flapping_warning_is_still_heard():
     assert asked[0] == 0.0
     assert max(b - a for a, b in itertools.pairwise(asked)) <= 0.61
     assert len(asked) <= 9
+
+
+@pytest.mark.parametrize("voice_lost", [False, True], ids=["with a voice", "without a voice"])
+def test_a_warning_is_felt_to_its_end(voice_lost):
+    """A fault and a caution in the midst of a warning's pattern do not take its place; a warning takes theirs."""
+    desk = Desk()
+    desk.arbiter.voice_lost = voice_lost
+    desk.arbiter.hold(1.0, "sensor_lost", Level.CAUTION, "imu", name="imu")
+    desk.arbiter.hold(1.1, "rear", Level.WARNING)
+    desk.arbiter.hold(1.1, "sensor_lost", Level.CAUTION, "rear", name="rear")
+    desk.arbiter.announce(1.5, "lean_back")
+    felt = [(o.t_s, o.pattern) for o in desk.out if isinstance(o, Touch)]
+    assert felt == [(1.0, "fault"), (1.1, "warning")]
+    desk.arbiter.announce(3.0, "lean_back")
+    assert [o.pattern for o in desk.out if isinstance(o, Touch)][-1] == "balance"
+
+
+def test_what_touches_is_felt_without_a_pause():
+    """The pattern of a warning that goes on is begun again before it has ended."""
+    desk = Desk()
+    desk.arbiter.hold(1.0, "rear", Level.WARNING)
+    desk.arbiter.hold(1.0, "touching", Level.WARNING)
+    desk.until(4.0)
+    felt = [o.t_s for o in desk.out if isinstance(o, Touch)]
+    assert max(b - a for a, b in itertools.pairwise(felt)) <= sum(on + off for on, off in HAPTICS["warning"])

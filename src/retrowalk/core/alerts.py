@@ -96,7 +96,7 @@ _ROWS = (
         haptic="warning",
         buzzer=True,
         rank=RANK_WARNING - 1,  # it fills the pauses between two "Stop", and never cuts the word
-        deadline_s=0.5,
+        deadline_s=1.0,  # the word and the rest after it take 0.8 s
         repeat_s=0.6,
         mutable=False,
     ),

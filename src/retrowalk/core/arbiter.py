@@ -78,6 +78,8 @@ class Arbiter:
         """Phrase that sounds now, for a display."""
         self._voice_came_s = -math.inf
         self._recheck_s = math.inf
+        self._felt: tuple[str, int, float] = ("", 0, -math.inf)
+        """Pattern that is felt, its rank, and when it ends."""
 
     # -- asking -------------------------------------------------------------------------------------------
 
@@ -189,7 +191,17 @@ class Arbiter:
             pattern = pattern or (alert.earcon if alert.earcon in HAPTICS else "caution")
             buzzer = True
         if pattern:
-            self._out.append(Touch(t_s=_ms(now), pattern=pattern, buzzer=buzzer))
+            self._feel(now, alert.rank, pattern, buzzer)
+
+    def _feel(self, now: float, rank: int, pattern: str, buzzer: bool) -> None:
+        """Asks for a pattern, unless a more urgent one is being felt: the newest one takes the place of what runs."""
+        running, running_rank, until_s = self._felt
+        if now < until_s:
+            if rank < running_rank and pattern != running:
+                return
+            rank = max(rank, running_rank)
+        self._felt = (pattern, rank, now + sum(on_s + off_s for on_s, off_s in HAPTICS[pattern]))
+        self._out.append(Touch(t_s=_ms(now), pattern=pattern, buzzer=buzzer))
 
     # -- time ---------------------------------------------------------------------------------------------
 
@@ -218,6 +230,8 @@ class Arbiter:
 
     def _outranked(self, now: float, saying: _Saying) -> bool:
         """Whether something more urgent is sounding, waits for its answer, or is about to be said (again)."""
+        if not saying.alert.phrase:
+            return False  # a sound alone fills whatever pause there is, and may be cut anywhere
         rank, at_s = self.coming
         return (rank > saying.alert.rank and at_s < now + SOON_S) or any(
             other.alert.rank > saying.alert.rank

@@ -106,14 +106,16 @@ def test_chattering_line_is_named():
 
 
 def test_missing_pin_is_tried_again():
-    """A pin that cannot be used is an expected error; a press during the outage is made good by its level"""
+    """A pin that cannot be used is named once, and over as soon as it can; a press meanwhile is made good"""
     bench = Bench()
     bench.factory.broken.add(PIN)
     bench.run.until(1.2)
-    assert [error.fault for _, error in bench.run.errors] == ["absent"] * 3
-    assert "GPIO17" in bench.run.errors[0][1].detail
+    (report,) = bench.run.of(HealthReport)
+    assert (report.part, report.fault, report.active) == ("button", "absent", True)
+    assert "GPIO17" in report.detail
     bench.factory.broken.clear()
     bench.run.until(2.0)
+    assert [(r.fault, r.active) for r in bench.run.of(HealthReport)] == [("absent", True), ("absent", False)]
     bench.levels((2.1, True))
     bench.run.until(2.5)
     assert [e.pressed for e in bench.edges()] == [True]

@@ -15,7 +15,7 @@ from retrowalk.config import Button
 from retrowalk.core.samples import ButtonEdge, Item
 from retrowalk.devices.faults import FaultState
 from retrowalk.devices.lines import InputLine, TickClock
-from retrowalk.errors import DeviceError, SensorError
+from retrowalk.errors import DeviceError
 from retrowalk.platform import Clock, no_wake
 
 LEVEL_POLL_S = 0.2
@@ -36,8 +36,8 @@ class ButtonDriver:
     """A `ButtonEdge` when the button has settled down or up, stamped with the edge that it settled by.
 
     A level counts once it has held for `debounce_s` (40 ms at most).  A spike shorter than that, from the motor's
-    line for instance, is no press: it must not cancel the countdown after a fall.  Fault: `garbage` while the line
-    never settles.  Raises `SensorError("absent")` when the pin cannot be used.
+    line for instance, is no press: it must not cancel the countdown after a fall.  Faults: `garbage` while the line
+    never settles, `absent` while the pin cannot be used; it is tried again every `retry_s`.  `poll` raises nothing.
     """
 
     def __init__(self, config: Button, pin_factory: Any, clock: Clock) -> None:
@@ -69,7 +69,8 @@ class ButtonDriver:
             pressed = not line.level()
         except DeviceError as error:
             self.close()
-            raise SensorError("absent", f"button: {error}") from error
+            # Not raised: a button that is back gives nothing until it is pressed, so it must say itself that it is.
+            return [*items, *self._fault.change(now, "absent", f"button: {error}")], now + self.retry_s
         if pressed != self._pressed and not line.edges:
             self.counts["edge_healed"] += 1
             self._change(pressed, now)

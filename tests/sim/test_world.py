@@ -440,6 +440,7 @@ def test_ground_and_weather_reach_the_sensor():
     [
         pytest.param(lambda: Ground("sand"), id="ground"),
         pytest.param(lambda: World().place(Obstacle("x", "elephant", 1.0)), id="obstacle"),
+        pytest.param(lambda: Place("elephant", 1.0), id="obstacle of a scenario"),
     ],
 )
 def test_an_unknown_thing_is_refused(wrong):

@@ -136,9 +136,7 @@ class World:
 
     def place(self, obstacle: Obstacle) -> None:
         """Puts something on the path; one of the same name is replaced.  Raises `ValueError` for an unknown kind."""
-        if obstacle.kind not in TARGET_LOSS_DB:
-            known = ", ".join(sorted(TARGET_LOSS_DB))
-            raise ValueError(f"obstacle kind {obstacle.kind!r}: must be one of {known}")
+        _check_kind(obstacle.kind)
         self.remove(obstacle.name)
         self.obstacles.append(obstacle)
 
@@ -290,6 +288,12 @@ class World:
 # ------------------------------------------------------------------------------------------------- actions
 
 
+def _check_kind(kind: str) -> None:
+    """Raises `ValueError` for an obstacle that no echo is known of."""
+    if kind not in TARGET_LOSS_DB:
+        raise ValueError(f"obstacle kind {kind!r}: must be one of {', '.join(sorted(TARGET_LOSS_DB))}")
+
+
 class Action(Protocol):
     """What a scenario can do to the world."""
 
@@ -365,6 +369,10 @@ class Place:
     name: str = ""
     nears_m_s: float = 0.0
     for_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        # Not only when it takes place: that is in the middle of a driver's work, which would take it for a broken pin.
+        _check_kind(self.kind)
 
     def apply(self, world: World, t_s: float) -> None:
         position_m = world.walker.position_m + self.behind_m

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from tests.system.sound import match, read_wav
 
 from retrowalk.config import Config
 from retrowalk.core import alerts
@@ -94,23 +93,13 @@ def test_events_file_has_what_the_companion_said(recorded: Path) -> None:
 
 def test_every_spoken_line_is_in_the_sound(recorded: Path, phrases: banks.Bank) -> None:
     """What the transcript says was said is in walk.wav at that time, within 30 ms: it correlates with the clip."""
-    with wave.open(str(recorded / "walk.wav")) as file:
-        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (48_000, 2, 2)
-        sound = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")[::2].astype(float)
+    sound = read_wav(recorded / "walk.wav")
     bank_words = {phrases.words(phrase, value): (phrase, value) for phrase, value in alerts.clips(Config())}
     lines = [line for line in said(recording.read(recorded / "walk.mcap")) if "[cut" not in line.words]
     spoken = [line for line in lines if not line.words.startswith("(")]
     assert len(spoken) >= 15
     for line in spoken:
-        clip = np.frombuffer(phrases.clip(*bank_words[line.words]) or b"", dtype="<i2").astype(float)
-        start = max(0, round((line.t_s - 0.03) * 48_000))
-        window = sound[start : start + len(clip) + 2 * 1440]
-        size = 1 << (len(window) + len(clip)).bit_length()
-        product = np.fft.irfft(np.fft.rfft(window, size) * np.conj(np.fft.rfft(clip, size)), size)
-        offset = int(np.argmax(product[: len(window) - len(clip) + 1]))
-        piece = window[offset : offset + len(clip)]
-        match = np.dot(piece, clip) / np.linalg.norm(piece) / np.linalg.norm(clip)
-        assert match > 0.95, line
+        assert match(sound, phrases.clip(*bank_words[line.words]) or b"", line.t_s, 0.03) > 0.95, line
 
 
 # --------------------------------------------------------------------------------------------------- faults

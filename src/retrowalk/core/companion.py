@@ -101,12 +101,10 @@ class Companion:
         self._voice_fault = ""
         self._voice_frames = -1
         self._guarding_since_s: float | None = None
-        self._guarding_last_s: float | None = None
         self._tick_due_s = math.inf
 
         self._rear_level = Level.NONE
         self._rear_name = ""
-        self._rear_alert: int | None = None
         self._unknown_since_s: float | None = None
         self._suspected_s = -math.inf
         self._motion_s = 0.0

@@ -306,5 +306,4 @@ class StateSaved:
     state: SavedState
 
 
-Request = Speak | Hush | Touch
 Output = Event | Speak | Hush | Touch | StateSaved

@@ -63,7 +63,6 @@ class Posture:
         self._g: Vector | None = None
         self.up: Vector | None = None
         """Up in body axes now."""
-        self.rate_rad_s: Vector = (0.0, 0.0, 0.0)
         self.trunk_pitch_deg: float | None = None
         self.trunk_roll_deg: float | None = None
         self.pitch_rate_deg_s = 0.0
@@ -86,7 +85,6 @@ class Posture:
             dt = NOMINAL_DT_S
         bx, by, bz = self.bias
         wx, wy, wz = gyro[0] - bx, gyro[1] - by, gyro[2] - bz
-        self.rate_rad_s = (wx, wy, wz)
 
         # Integrate the rate: q <- q * exp(w dt / 2).
         w, x, y, z = self._q

@@ -43,7 +43,6 @@ class Profile:
 
 OLDER = Profile()
 YOUNGER = Profile(stop_median_s=0.75, stop_sigma=0.30)
-PROFILES = {"older": OLDER, "younger": YOUNGER}
 
 
 class Moment(NamedTuple):

@@ -80,8 +80,6 @@ BYPASS, FIFO_MODE, CONTINUOUS = 0, 1, 6
 SW_RESET_S = 50e-6
 BOOT_S = 0.010
 G_M_S2 = 9.80665
-EMPTY_WORD = bytes(WORD_BYTES)
-"""What the FIFO gives when it is empty; tag 0 is no sensor."""
 
 ACCEL_NOISE_M_S2 = 0.03
 GYRO_NOISE_RAD_S = math.radians(0.1)

@@ -118,7 +118,6 @@ class VirtualWalk:
         self.seed = seed
         self._faults = faults or Faults()
         self._bank = bank
-        self._directory = Path(tempfile.mkdtemp(prefix="retrowalk-"))
         self.clock = VirtualClock()
         self.scheduler = Scheduler(self.clock, on_error=self._failed)
         self.world = World(seed, profile=scenario.profile)
@@ -132,6 +131,7 @@ class VirtualWalk:
         self.shelf = Shelf()
         self.link = ScriptedLink(self.clock, outages=outages)
         self._sessions = 0
+        self._directory = Path(tempfile.mkdtemp(prefix="retrowalk-"))
         self.guard: Guard
         self.voice: VoiceLoop
         self.courier: Courier
@@ -279,7 +279,9 @@ class VirtualWalk:
 
     def close(self) -> None:
         """Ends everything, however far the walk has come, and removes what was kept for it."""
-        self.courier.close()
-        self.voice.close()
-        self._close_sound()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        try:
+            self.courier.close()
+            self.voice.close()
+            self._close_sound()
+        finally:  # a full disk must not also leave this behind
+            shutil.rmtree(self._directory, ignore_errors=True)

@@ -24,6 +24,8 @@ from hypothesis import strategies as st
 
 from retrowalk import config, lastgood
 from retrowalk.config import Config
+from retrowalk.core.alerts import FAULT_PARTS
+from retrowalk.core.freshness import Freshness
 from retrowalk.errors import ConfigError, Finding
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -301,6 +303,14 @@ def test_every_knob_is_used(kind, field):
 def test_finding_says_the_rule(text, message):
     """A finding names file, key and value, and says in plain words what must be there instead"""
     assert messages(text) == [message]
+
+
+@pytest.mark.parametrize("name", sorted({*FAULT_PARTS, *Freshness(config.Freshness(), ("imu",)).parts}))
+def test_sensor_called_like_another_part(name):
+    """A range sensor called "voice" would hide that the voice is dead: whatever is followed by name keeps its own"""
+    assert messages(f"[[range_sensor]]\nchip = 'hc-sr04'\nname = '{name}'\n") == [
+        f'rw.toml: range_sensor[0].name = "{name}": is already the name of another part of the device'
+    ]
 
 
 def test_two_sensors_of_one_name():

@@ -286,6 +286,10 @@ class Guard(Section, frozen=True, kw_only=True):
     """A restart within this time of guarding resumes without the hand check (0 to 3600 s)."""
 
 
+PARTS = ("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state")
+"""Parts of the device that are followed and named like a sensor.  No range sensor may be called so: its samples would
+pass for the other part's signs of life."""
+
 RangeSensor = HcSr04
 """Every kind of range sensor the configuration knows, told apart by `chip`."""
 
@@ -486,7 +490,9 @@ def _rules(config: Config) -> Iterator[_Rule]:
         yield from order(
             f"{key}.clear_range_m", sensor.clear_range_m, "not be above", f"{key}.range_max_m", sensor.range_max_m
         )
-        if sensor.name in first_of:
+        if sensor.name in PARTS:
+            yield _Rule((f"{key}.name",), _shown(sensor.name), "is already the name of another part of the device")
+        elif sensor.name in first_of:
             other = first_of[sensor.name]
             yield _Rule((f"{key}.name", other), _shown(sensor.name), f"is already the name of {other[:-5]}")
         first_of.setdefault(sensor.name, f"{key}.name")

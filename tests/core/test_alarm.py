@@ -22,6 +22,7 @@ from tests.core.synth import (
 from retrowalk.config import Config
 from retrowalk.config import Fall as Knobs
 from retrowalk.core.alerts import COUNTS
+from retrowalk.core.companion import EARLIER
 from retrowalk.core.events import Priority, StateSaved
 from retrowalk.core.samples import Command, EventDelivered, ImuSample, Item, Restored, SavedState, Tick
 
@@ -256,6 +257,21 @@ def test_the_caregiver_was_not_reached():
     assert said[0] == pytest.approx(confirmed + 30.0, abs=0.1)
     assert len(said) == 2
     assert [s.t_s for s in street.spoken("caregiver_told")] == [pytest.approx(140.0, abs=1.0)]
+
+
+def test_who_waits_for_help_is_told_over_a_restart_too():
+    """Killed after the fall was confirmed and before that was delivered: not reached, then told when it is."""
+    street = restarted(45.0, 1.0, [EventDelivered(20.0, 7), EventDelivered(50.0, EARLIER)])
+    assert [s.t_s for s in street.spoken("caregiver_not_reached")] == [pytest.approx(30.0, abs=0.1)]
+    assert [s.t_s for s in street.spoken("caregiver_told")] == [pytest.approx(50.0, abs=0.5)]
+
+
+def test_what_was_delivered_before_a_restart_is_not_waited_for():
+    """Killed after the walker was told: nothing is said of the helper again."""
+    before = run(delivered(41.5), until_s=44.0)
+    street = Street(voice=True).run([Restored(0.0, last_state(before), 1.0)]).run(heartbeats(0.1, 60.0), 60.0)
+    assert not street.spoken("caregiver_not_reached")
+    assert not street.spoken("caregiver_told")
 
 
 def test_the_caregiver_has_seen_it():

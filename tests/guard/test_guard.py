@@ -170,6 +170,23 @@ def test_unconfirmed_alarms_survive_a_restart() -> None:
     assert event in bench.messages(bench.courier, wire.EventMessage)
 
 
+def test_delivery_of_an_earlier_alarm_is_told_once_through_any_number_of_restarts() -> None:
+    """Guards that die before the fall was delivered: the last one hears of it, and of nothing less."""
+    event = wire.EventMessage("old", 9, "fall.confirmed", "high", 1.0, 1.0, 3, {"fall": 1})
+    state = sm.SavedState(t_saved_s=1.0, guard_state="guarding", guarding_since_s=0.5, open_alarm="fall", untold=True)
+    first = Bench(Kept(5, "old", "boot", 0.0, 0.0, state, [event], ("old", 9)), session="s1")
+    first.run(1.0)
+    assert first.shelf.kept[-1].state is not None
+    assert first.shelf.kept[-1].state.untold
+    second = Bench(first.shelf.kept[-1], session="s2")
+    second.run(1.0)
+    for session, number in (("old", 8), ("s1", 500), ("old", 9), ("old", 12)):
+        second.mail.deliver("guard", wire.encode(wire.DeliveredMessage(session, number)))
+    second.run(2.0)
+    phrases = [m.phrase for m in second.messages(second.voice, wire.SpeakMessage)]
+    assert phrases.count("caregiver_told") == 1
+
+
 def test_records_come_in_order_without_gap() -> None:
     """Everything fed and everything said is numbered and handed over, the session first."""
     bench = Bench()

@@ -38,6 +38,8 @@ WALK_STEPS = 8
 WALK_ENDS_AFTER_S = 180.0
 NOT_REACHED_AFTER_S = 30.0
 SAVE_EVERY_S = 10.0
+EARLIER = 0
+"""Number that stands for the events of the session before this one."""
 NUMBER_GAP = 1000
 """Alert numbers jump by this after a restart, so that none is used twice."""
 BATTERY_STEPS = (20, 10)
@@ -296,7 +298,7 @@ class Companion:
                 self._fault(now, "courier", item.fault, "", repeat=False)
 
     def _delivered(self, item: sm.EventDelivered) -> None:
-        told = [number for number in self._told if number <= item.number]
+        told = [number for number in self._told if EARLIER < number <= item.number or number == item.number]
         for number in told:
             del self._told[number]
         if told and self._alarm.open:
@@ -350,6 +352,8 @@ class Companion:
                 self._posture.set_upright(up)
         self._alarm.fall = state.fall_number
         self._alarm.open = {kind for kind in Open if kind.value in state.open_alarm.split()}
+        if state.untold and self._alarm.open:
+            self._told[EARLIER] = now  # whoever waits for help still wants to know whether it was called
         guarded_ago = None
         if state.guarding_since_s is not None:
             guarded_ago = elapsed + max(0.0, state.t_saved_s - state.guarding_since_s)
@@ -895,7 +899,11 @@ class Companion:
 
     def _save(self, now: float) -> None:
         alarm = self._alarm
+        untold = bool(self._told) or any(
+            isinstance(output, ev.Event) and output.priority is ev.Priority.HIGH for output in self._out
+        )
         what = (
+            untold,
             self._state,
             self._guarding_since_s,
             self._posture.upright,
@@ -922,6 +930,7 @@ class Companion:
             steps=self._gait.steps,
             walked_s=round(self._walked_s, 1),
             last_alert=self._arbiter.last_number,
+            untold=untold,
         )
         self._out.append(ev.StateSaved(t_s=_ms(now), state=state))
 

@@ -126,7 +126,10 @@ class CourierHeartbeat:
 
 @dataclass(frozen=True, slots=True)
 class EventDelivered:
-    """The broker (or the hub, where one is required) has taken the event numbered `number` and all before it."""
+    """The broker (or the hub, where one is required) has taken the event numbered `number` and all before it.
+
+    Numbers begin at 1 with each session; 0: what was open when an earlier session ended has been taken.
+    """
 
     t_received_s: float
     number: int
@@ -177,6 +180,8 @@ class SavedState:
     walked_s: float = 0.0
     last_alert: int = 0
     """Highest alert number used, so that numbers are never used twice."""
+    untold: bool = False
+    """Whether an event of high priority had not been delivered yet."""
 
 
 @dataclass(frozen=True, slots=True)

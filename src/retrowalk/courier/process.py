@@ -325,6 +325,9 @@ class Courier:
                 self._recorder.write(message, now)
             case wire.Session():
                 self._boots[message.session] = message.boot_id
+                if self._known_session is not None and self._known_session.session != message.session:
+                    # A guard that has just begun may not have kept what its forerunner was told.
+                    self._delivered_told = dict.fromkeys(self._delivered_told, 0)
                 self._known_session = message
                 self._recorder.begin(message, now)
                 self._keep("session", wire.encode(message), now)
@@ -417,6 +420,7 @@ class Courier:
             if session and self._known_session is None:
                 self._known_session = wire.decode(session, wire.Session)
                 self._boots.setdefault(self._known_session.session, self._known_session.boot_id)
+                self._delivered_told.setdefault(self._known_session.session, 0)
         except WireError as error:
             _log.warning("kept by an earlier version, not understood: %s", error)
 

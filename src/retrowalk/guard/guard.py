@@ -18,7 +18,7 @@ from retrowalk import __version__, wire
 from retrowalk.config import Config, to_table
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
-from retrowalk.core.companion import Companion
+from retrowalk.core.companion import EARLIER, Companion
 from retrowalk.core.samples import Item
 from retrowalk.errors import SensorError, WireError
 from retrowalk.guard.state import Kept
@@ -108,6 +108,8 @@ class Guard:
         self._courier_gone = self._courier_gone_told = False
         self._held_up = False
         """Whether an event was not taken: later ones wait behind it, so that "over" never arrives before "begun"."""
+        self._important = self._earlier = ("", 0)
+        """Session and number of the latest event of high priority: of this session, and of one before it."""
         self._failing: dict[str, str] = {}
         self._decided_s = -math.inf
 
@@ -119,6 +121,7 @@ class Guard:
             self.take([sm.Tick(now)], now)
             return
         self._kept_count = kept.count
+        self._earlier = kept.important
         for message in kept.events:
             self._events[message.session, message.number] = message
         self._resend_due_s = now
@@ -189,6 +192,8 @@ class Guard:
     def _event(self, event: ev.Event) -> bool:
         """Hands an event to the courier and keeps it until it is committed; returns whether it must be saved."""
         self._number += 1
+        if event.priority is ev.Priority.HIGH:
+            self._important = (self._session, self._number)
         message = wire.EventMessage(
             session=self._session,
             number=self._number,
@@ -231,6 +236,7 @@ class Guard:
             state=self._state,
             # The rest is told again from the recording if it matters; these are what somebody waits for.
             events=[m for m in self._events.values() if m.priority in ("high", "medium")][-50:],
+            important=self._important if self._important[1] else self._earlier,
         )
         self._saver.save(kept)
         self._to_courier(wire.encode(wire.StateMessage(wire.encode(kept))))
@@ -367,6 +373,9 @@ class Guard:
             case wire.DeliveredMessage():
                 if message.session == self._session:
                     self._feed(sm.EventDelivered(now, message.number))
+                elif message.session == self._earlier[0] and 0 < self._earlier[1] <= message.number:
+                    self._earlier = ("", 0)
+                    self._feed(sm.EventDelivered(now, EARLIER))
             case wire.CommandMessage():
                 self._feed(sm.Command(now, message.id, message.name, message.args))
             case wire.Watch():

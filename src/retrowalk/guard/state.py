@@ -30,6 +30,8 @@ class Kept(Struct, frozen=True):
     saved_wall_s: float
     state: SavedState | None
     events: list[EventMessage]
+    important: tuple[str, int] = ("", 0)
+    """Session and number of the latest event of high priority, which the walker is told the delivery of."""
 
     def elapsed_s(self, boot_id: str, mono_s: float, wall_s: float) -> float:
         """Seconds since the save: by the monotonic clock within a boot, else by the wall clock (never negative)."""

@@ -26,7 +26,9 @@ from retrowalk import config, lastgood
 from retrowalk.config import Config
 from retrowalk.core.alerts import FAULT_PARTS
 from retrowalk.core.freshness import Freshness
+from retrowalk.courier import process as courier_process
 from retrowalk.errors import ConfigError, Finding
+from retrowalk.voice import process as voice_process
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_FILE = ROOT / "systemd" / "retrowalk.toml"
@@ -156,6 +158,21 @@ def test_every_knob_is_used(kind, field):
     asks = re.compile(rf"\.{field.name}\b")
     files = (ROOT / "src" / "retrowalk").rglob("*.py")
     assert any(asks.search(file.read_text()) for file in files if file.name != "config.py"), field.name
+
+
+@pytest.mark.parametrize(
+    ("knob", "beat_s"),
+    [
+        pytest.param("voice_lost_after_s", voice_process.BEAT_S, id="voice"),
+        pytest.param("courier_lost_after_s", courier_process.BEAT_S, id="courier"),
+    ],
+)
+def test_no_setting_loses_a_part_that_is_well(knob, beat_s):
+    """The shortest patience that can be set is two signs of life: a healthy process is never called silent"""
+    kind = next(field.type for field in msgspec.structs.fields(config.Freshness) if field.name == knob)
+    limits = config.bounds(kind)
+    assert limits is not None
+    assert limits[0] >= 2.0 * beat_s
 
 
 # ---------------------------------------------------------------------------------------- what is wrong

@@ -154,10 +154,10 @@ class Freshness(Section, frozen=True, kw_only=True):
     """A range sensor must have proved itself alive within this time for its silence to mean clear (1 to 30 s)."""
     unknown_after_s: Annotated[float, Meta(ge=0.5, le=5.0)] = 1.5
     """The path behind is called unknown when nothing has proved it either way for this long (0.5 to 5 s)."""
-    voice_lost_after_s: Annotated[float, Meta(ge=0.1, le=2.0)] = 0.3
-    """No sign of life from the voice for longer: buzzer and vibration take over (0.1 to 2 s)."""
-    courier_lost_after_s: Annotated[float, Meta(ge=0.5, le=30.0)] = 3.0
-    """No sign of life from the courier for longer: the walker is told that messages are down (0.5 to 30 s)."""
+    voice_lost_after_s: Annotated[float, Meta(ge=0.2, le=2.0)] = 0.3
+    """No sign of life from the voice, ten times a second, for longer: buzzer and vibration take over (0.2 to 2 s)."""
+    courier_lost_after_s: Annotated[float, Meta(ge=2.0, le=30.0)] = 3.0
+    """No sign of life from the courier, each second, for longer: the walker hears of it (2 to 30 s)."""
 
 
 class Imu(Section, frozen=True, kw_only=True):

@@ -45,7 +45,8 @@ UNITS = {
 Pin = Annotated[int, Meta(ge=0, le=27)]
 I2cAddress = Annotated[int, Meta(ge=0x08, le=0x77, description="must be a whole number, 0x08 to 0x77")]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z", description="must be 1 to 32 of a to z, 0 to 9 and hyphen")]
-Language = Annotated[str, Meta(pattern=r"^[a-z]{2}\Z", description='must be two letters, a to z, such as "en"')]
+Language = Literal["en"]
+"""Every language that has its words in voice/texts."""
 Text = Annotated[
     str,
     Meta(pattern=r"^[^\x00-\x1f\x7f]{0,200}\Z", description="must be text on one line, at most 200 characters"),
@@ -68,7 +69,7 @@ class Device(Section, frozen=True, kw_only=True):
     site: Name = "home"
     """Family or ward the device belongs to; the topic level above the device (as `name`)."""
     language: Language = "en"
-    """Language of the spoken phrases: the name of a file in voice/texts (two letters)."""
+    """Language of the spoken phrases: a file in voice/texts has its words."""
 
 
 class Walker(Section, frozen=True, kw_only=True):

@@ -92,7 +92,8 @@ def test_useless_answers_are_no_sign_of_life(status):
     street.run(merged(bad, upright(3.0, 6.0), heartbeats(6.0, 9.0)))
     lost = street.first("sensor.lost", sensor="rear")
     assert lost.cause == status.value
-    assert street.spoken("sensor_lost")[0].t_s <= 7.0
+    assert street.spoken("not_protecting")[0].value == "rear"
+    assert street.spoken("not_protecting")[0].t_s <= 7.0
 
 
 def test_a_driver_that_reports_why_is_quoted():
@@ -104,15 +105,26 @@ def test_a_driver_that_reports_why_is_quoted():
 
 
 def test_a_lost_sensor_is_said_again():
-    """While it stays lost, the walker is reminded every 30 s; with all rear sensors lost: not protecting."""
+    """While it stays lost, the walker is reminded every 30 s; the only rear sensor by "not protecting" alone."""
     street = Street(voice=True).run(settled())
     street.run(merged(upright(70.0, 6.0), heartbeats(6.0, 76.0)))
-    said = [s.t_s for s in street.spoken("sensor_lost")][1:]  # the first is cut by "not protecting"
-    assert said[0] < 8.0
-    assert [b - a for a, b in itertools.pairwise(said)] == pytest.approx([30.0, 30.0], abs=1.0)
+    said = [s.t_s for s in street.spoken("not_protecting")]
+    assert said[0] < 7.0
+    assert [b - a for a, b in itertools.pairwise(said)] == pytest.approx([30.0] * (len(said) - 1), abs=1.0)
+    assert len(said) >= 3
     assert street.first("guard.changed", state="not_protecting").reasons == ("rear",)
-    assert len(street.spoken("not_protecting")) >= 3
+    assert not street.spoken("sensor_lost")
     assert not [s for s in street.spoken() if s.earcon == "tick" and s.t_s > 7.0]
+
+
+def test_the_clip_lost_with_the_rear_sensor_is_named_next():
+    """Everything unplugged at once: "no rear sensor" first, and the clip as soon as that has been said."""
+    street = Street(voice=True).run(settled())
+    street.run(heartbeats(6.0, 20.0))
+    rear, clip = street.spoken("not_protecting")[0], street.spoken("sensor_lost")
+    assert rear.t_s <= 7.0
+    assert clip[-1].value == "imu"
+    assert clip[-1].t_s <= rear.t_s + 3.0
 
 
 def test_one_of_two_rear_sensors_lost_is_limited_not_blind():

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import resources
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from retrowalk.config import Config, HcSr04
+from retrowalk.config import Config, HcSr04, Language
 from retrowalk.core import alerts
 from retrowalk.core.alerts import Alert
 from retrowalk.core.events import Level
@@ -116,3 +118,9 @@ def test_phrases_are_equally_loud_and_never_clipped(rendered_bank: Bank):
         level = np.sqrt((rms[rms > 0.25 * rms.max()] ** 2).mean())
         levels.append(20 * np.log10(level / phrase_volume(Config(), phrase)))
     assert max(levels) - min(levels) < 3.0
+
+
+def test_every_language_of_the_configuration_has_its_words():
+    """What may be set can be spoken, and what can be spoken may be set."""
+    files = {entry.name for entry in resources.files("retrowalk.voice").joinpath("texts").iterdir()}
+    assert files == {f"{language}.toml" for language in get_args(Language)}

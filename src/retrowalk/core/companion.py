@@ -37,6 +37,8 @@ UNKNOWN_LIMITS_AFTER_S = 10.0
 WALK_STEPS = 8
 WALK_ENDS_AFTER_S = 180.0
 NOT_REACHED_AFTER_S = 30.0
+ASK_AGAIN_AFTER_S = 600.0
+"""A fall countdown that was cut off longer ago than this begins anew, with its question."""
 SAVE_EVERY_S = 10.0
 EARLIER = 0
 """Number that stands for the events of the session before this one."""
@@ -365,7 +367,12 @@ class Companion:
         left = state.countdown_left_s
         if left is not None:
             self._suspected_s = now
-            self._alarm.start(now, max(0.0, left - elapsed))
+            if elapsed <= ASK_AGAIN_AFTER_S:
+                self._alarm.start(now, max(0.0, left - elapsed))
+            else:
+                # Who lay there long ago may be up and about, or not: ask anew rather than alarm or forget.
+                self._alarm.start(now, self._config.fall.countdown_s)
+                self._arbiter.announce(now, "fall", because="a countdown was cut off long ago")
 
     def _stop_requested(self, item: sm.StopRequested) -> None:
         self._stop(self._now, item.reason)
@@ -443,9 +450,13 @@ class Companion:
     def _lost(self, now: float, name: str, cause: str) -> None:
         if name in self._sensors:
             self._arbiter.retract("sensor_back", name)
-            number = self._arbiter.hold(
-                now, "sensor_lost", Level.CAUTION, value=name, because=cause or "silent", name=name
-            )
+            number: int | None = None
+            # The only rear sensor is named by "no rear sensor" itself: said twice, it would keep the next one waiting.
+            named_anyway = self._rear.keys() == {name} and self._state is not GuardState.NOT_PROTECTING
+            if not named_anyway:
+                number = self._arbiter.hold(
+                    now, "sensor_lost", Level.CAUTION, value=name, because=cause or "silent", name=name
+                )
             self._emit(ev.SensorLost(t_s=_ms(now), alert=number, sensor=name, cause=cause or "silent"))
             if name in self._rear:
                 self._rear[name].broken()

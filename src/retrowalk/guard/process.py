@@ -198,6 +198,7 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
     log.info("guarding: %d steps, %s", len(steps), "resumed" if kept else "new session")
     watchdog_s = 0.0
     status = ""
+    unkept = ""
     try:
         while not guard.finished:
             now = clock.now()
@@ -213,6 +214,11 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
                 state = guard.companion.snapshot_state
                 notify("WATCHDOG=1" if state == status else f"WATCHDOG=1\nSTATUS={state}")
                 status = state
+            if bool(saver.problem) != bool(unkept):
+                # A restart would begin from nothing: the walker hears of it while there is time.
+                unkept = saver.problem
+                report = sm.HealthReport(clock.now(), "guard", "state_not_kept", bool(unkept), unkept[:200])
+                guard.take([report], clock.now())
             wait = min(max(0.0, due - clock.now()), MAIN_WAIT_S)
             select.select([inbox.fileno(), platform.mailbox.fileno()], [], [], wait)
             inbox.drain(guard)

@@ -223,6 +223,8 @@ class Arbiter:
                 del self._sayings[key]
             elif not saying.heard and saying.said_s > -math.inf and self._outranked(now, saying):
                 saying.due_s = now + AGAIN_S  # it was cut, and would be cut again
+                if saying.alert.rank < self.coming[0] and self.coming[1] < math.inf:
+                    saying.until_s += AGAIN_S  # a countdown is no reason to give up
             elif saying.alert.on_change and saying.value == saying.said_value and saying.heard:
                 saying.due_s = math.inf
             else:

@@ -363,7 +363,8 @@ class Guard:
                 if self._held_up:
                     self._resend_due_s = now
                 if self._courier_gone_told:
-                    self._courier_gone_told = False
+                    self._courier_gone = self._courier_gone_told = False
+                    self._courier_took_s = now  # it was there, though its mailbox may have been full
                     self._feed(sm.HealthReport(now, "courier", "gone", active=False))
                 self._feed(
                     sm.CourierHeartbeat(now, message.connected, message.waiting, message.recording, message.fault)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.core.streams import streams
@@ -13,7 +14,7 @@ from retrowalk import wire
 from retrowalk.config import Config
 from retrowalk.core.companion import Companion
 from retrowalk.core.events import Output, Speak, StateSaved
-from retrowalk.core.samples import Item, RangeSample, Tick
+from retrowalk.core.samples import Item, RangeSample, Restored, SavedState, Tick
 
 FEW = settings(
     max_examples=60,
@@ -141,3 +142,23 @@ def test_a_sensor_nobody_configured_is_ignored():
     from retrowalk.core.samples import RangeStatus
 
     assert companion.feed(RangeSample(0.1, 0.1, "nobody", RangeStatus.VALID, 0.2)) == ()
+
+
+@pytest.mark.parametrize(
+    ("guard_state", "elapsed_s", "restarted", "resumed"),
+    [
+        pytest.param("guarding", 3.0, True, True, id="killed while guarding"),
+        pytest.param("limited", 599.0, True, True, id="killed ten minutes ago"),
+        pytest.param("guarding", 3600.0, True, False, id="power cut an hour ago"),
+        pytest.param("stopping", 3.0, False, False, id="switched off cleanly"),
+    ],
+)
+def test_what_a_start_takes_over(guard_state, elapsed_s, restarted, resumed):
+    """A death is told and, soon after guarding, gone on from; a clean switch-off is followed by a first start."""
+    state = SavedState(t_saved_s=90.0, guard_state=guard_state, guarding_since_s=9.0, upright=(0.0, 0.0, 1.0), steps=40)
+    companion = Companion(Config())
+    outputs = companion.feed(Restored(0.0, state, elapsed_s))
+    said = [output.phrase for output in outputs if isinstance(output, Speak)]
+    assert ("restarted" in said) == restarted
+    assert companion.snapshot().steps == (40 if resumed else 0)
+    assert (companion._posture.upright is not None) == resumed  # where the clip sits is asked again, or not

@@ -346,9 +346,12 @@ class Companion:
         now, state = self._now, item.state
         elapsed = max(0.0, item.elapsed_s)
         self._arbiter.last_number = max(self._arbiter.last_number, state.last_alert) + NUMBER_GAP
-        self._gait.steps = max(0, state.steps)
-        self._walked_s = max(0.0, state.walked_s)
-        if state.upright is not None:
+        # After a clean switch-off, or long ago, the device may be worn anew, and sit differently.
+        goes_on = state.guard_state != GuardState.STOPPING and elapsed <= self._config.guard.resume_within_s
+        if goes_on:
+            self._gait.steps = max(0, state.steps)
+            self._walked_s = max(0.0, state.walked_s)
+        if state.upright is not None and goes_on:
             up = unit(state.upright)
             if up[2] >= math.cos(math.radians(CLIP_LIMIT_DEG)):
                 self._posture.set_upright(up)
@@ -356,13 +359,10 @@ class Companion:
         self._alarm.open = {kind for kind in Open if kind.value in state.open_alarm.split()}
         if state.untold and self._alarm.open:
             self._told[EARLIER] = now  # whoever waits for help still wants to know whether it was called
-        guarded_ago = None
-        if state.guarding_since_s is not None:
-            guarded_ago = elapsed + max(0.0, state.t_saved_s - state.guarding_since_s)
-        was_guarding = state.guard_state in (GuardState.GUARDING, GuardState.LIMITED)
-        if was_guarding and guarded_ago is not None and elapsed <= self._config.guard.resume_within_s:
+        if goes_on and state.guard_state in (GuardState.GUARDING, GuardState.LIMITED):
             self._checked = self._posture.upright is not None
-        self._arbiter.announce(now, "restarted")
+        if state.guard_state != GuardState.STOPPING:
+            self._arbiter.announce(now, "restarted")
         self._change(now, GuardState.CHECKING, ())
         left = state.countdown_left_s
         if left is not None:

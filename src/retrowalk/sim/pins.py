@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from gpiozero.pins.mock import MockFactory, MockPWMPin
 from gpiozero.pins.pi import PiPin
 
+from retrowalk.errors import StrictTwinError
 from retrowalk.platform import Clock
 from retrowalk.sim.faults import Faults, has_contact
 from retrowalk.sim.noise import EchoModel, speed_of_sound_m_s, stream
@@ -122,7 +123,7 @@ class SimPin(MockPWMPin):  # type: ignore[misc]  # gpiozero is published without
 
     def _set_bounce(self, value: float | None) -> None:
         if value:
-            raise NotImplementedError(f"{self!r}: the kernel's debouncing is not simulated; debounce in the driver")
+            raise StrictTwinError(f"{self!r}: the kernel's debouncing is not simulated; debounce in the driver")
         self._bounce = None
 
     # ---- what the line does

@@ -7,6 +7,7 @@ stranger's MQTT client looks on.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -14,6 +15,7 @@ import select
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -397,10 +399,8 @@ class RealWalk:
 
     def _waiting(self) -> int | None:
         """Events left in the outbox, as its file says."""
-        import sqlite3
-
         try:
-            with sqlite3.connect(self.state_dir / "outbox.db") as db:
+            with contextlib.closing(sqlite3.connect(self.state_dir / "outbox.db")) as db:
                 return int(db.execute("SELECT count(*) FROM outbox").fetchone()[0])
         except sqlite3.Error:
             return None

@@ -289,3 +289,24 @@ def test_a_stop_says_goodbye_and_ends(reason: str) -> None:
     bench.run(6.0)
     assert bench.guard.finished
     assert bench.guard.stop_reason == reason
+
+
+def test_a_backlog_is_not_tried_again_with_every_record() -> None:
+    """A courier that is away costs a few tries a second, however much waits for it."""
+    bench = Bench()
+    bench.courier.close()
+    tries: list[bytes] = []
+    deliver = bench.mail.deliver
+
+    def counted(to: str, message: bytes) -> bool:
+        if to == "courier" and message.startswith(b'{"kind":"session"'):
+            tries.append(message)
+        return deliver(to, message)
+
+    bench.mail.deliver = counted  # type: ignore[method-assign]  # counts what leaves
+    for k in range(3000):
+        t = 0.01 * k
+        bench.clock.reach(t)
+        bench.guard.take([near(t, 3.0)], t)
+        bench.guard.poll(t)
+    assert len(tries) <= 120  # thirty seconds

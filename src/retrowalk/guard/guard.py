@@ -273,7 +273,8 @@ class Guard:
                 break
             for _ in batch:
                 self._records.popleft()
-        self._record_bytes = 0 if not self._records else self._record_bytes
+        # Counts what has come since this try: a backlog must not be tried again with every record.
+        self._record_bytes = 0
         if self._records or not self._hello_sent:
             self._flush_due_s = now + 0.5
 

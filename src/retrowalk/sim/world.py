@@ -183,29 +183,25 @@ class World:
 
     def moment(self, t_s: float) -> Moment:
         """The walker at `t_s`, between two steps by proportion.  Raises `ValueError` for more than 5 s ago."""
+        earlier, later, share = self._around(t_s)
+        return Moment(*[a + (b - a) * share for a, b in zip(earlier, later, strict=True)])
+
+    def _around(self, t_s: float) -> tuple[Moment, Moment, float]:
+        """The steps before and after `t_s`, and how far between them it lies (0 to 1)."""
         at = max(0.0, t_s / STEP_S)
         index = int(at)
         if index >= self._steps:
             self.advance(t_s + STEP_S)
         if index <= self._steps - KEPT_STEPS:
             raise ValueError(f"{t_s:.3f} s: the world remembers only {KEPT_STEPS * STEP_S:.0f} s")
-        earlier, later = self._ring[index % KEPT_STEPS], self._ring[(index + 1) % KEPT_STEPS]
-        share = at - index
-        return Moment(*[a + (b - a) * share for a, b in zip(earlier, later, strict=True)])
+        return self._ring[index % KEPT_STEPS], self._ring[(index + 1) % KEPT_STEPS], at - index
 
     def imu(self, t_s: float) -> tuple[float, float, float, float, float, float]:
         """Specific force (m/s2) and angular rate (rad/s) at the clip: forward, left, up of each.
 
         Raises `ValueError` for more than 5 s ago; before second 0 the walker stands as at second 0.
         """
-        at = max(0.0, t_s / STEP_S)
-        index = int(at)
-        if index >= self._steps:
-            self.advance(t_s + STEP_S)
-        if index <= self._steps - KEPT_STEPS:
-            raise ValueError(f"{t_s:.3f} s: the world remembers only {KEPT_STEPS * STEP_S:.0f} s")
-        a, b = self._ring[index % KEPT_STEPS], self._ring[(index + 1) % KEPT_STEPS]
-        s = at - index
+        a, b, s = self._around(t_s)
         r = 1.0 - s
         return (
             r * a[0] + s * b[0],

@@ -28,6 +28,9 @@ PARTED_M = 0.10
 
 HAND_M = 0.40
 
+Felt = tuple[float, float, float, float, float, float]
+"""Specific force (m/s2) and angular rate (rad/s) at the clip: forward, left, up of each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -99,6 +102,8 @@ class World:
         self.rain = rain
         self.obstacles: list[Obstacle] = []
         self.contacts: list[Contact] = []
+        self.wearer: Callable[[float], Felt] | None = None
+        """Somebody else who wears the clip, by what it feels at a session second; None: the simulated walker."""
         self.smallest_gap_m: dict[str, float] = {}
         """Smallest distance between the sensor and each obstacle while it was there."""
         self.felt: list[tuple[float, str]] = []
@@ -196,11 +201,13 @@ class World:
             raise ValueError(f"{t_s:.3f} s: the world remembers only {KEPT_STEPS * STEP_S:.0f} s")
         return self._ring[index % KEPT_STEPS], self._ring[(index + 1) % KEPT_STEPS], at - index
 
-    def imu(self, t_s: float) -> tuple[float, float, float, float, float, float]:
-        """Specific force (m/s2) and angular rate (rad/s) at the clip: forward, left, up of each.
+    def imu(self, t_s: float) -> Felt:
+        """What the clip feels.
 
         Raises `ValueError` for more than 5 s ago; before second 0 the walker stands as at second 0.
         """
+        if self.wearer is not None:
+            return self.wearer(t_s)
         a, b, s = self._around(t_s)
         r = 1.0 - s
         return (
@@ -412,6 +419,22 @@ class Weather:
             value: Any = getattr(self, name)
             if value is not None:
                 setattr(world, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Wear:
+    """Have the clip worn by somebody else from the beginning, such as a recorded person (`recorded.Playback`).
+
+    The simulated walker goes on carrying the rest of the device.
+    """
+
+    wearer: Callable[[float], Felt]
+
+    def plan(self, world: World, t_s: float) -> None:
+        world.wearer = self.wearer
+
+    def apply(self, world: World, t_s: float) -> None:
+        self.plan(world, t_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,12 +109,24 @@ def test_default_file_is_the_defaults():
 
 
 def test_default_file_leaves_nothing_out():
-    """Every knob stands in the default file, also those whose default would be taken anyway"""
-    listed = {
-        (name, key) for name, value in DEFAULT_TABLE.items() for key in (value[0] if name == "range_sensor" else value)
-    }
-    known = {(name, field.name) for name, _, field in KNOBS}
-    assert listed == known | {("range_sensor", "chip")}
+    """Every knob stands in the default file, also those of kinds of sensors that are not in use"""
+    text = re.sub(rb"(?m)^#(?=[a-z_]+ = |\[)", b"", DEFAULT_TEXT)  # the kinds that are not in the default set, too
+    whole = tomllib.loads(text.decode())
+    listed = {(name, "", key) for name, value in whole.items() if name != "range_sensor" for key in value}
+    listed |= {("range_sensor", sensor["chip"], key) for sensor in whole["range_sensor"] for key in sensor}
+    chip: dict[Any, str] = {kind: chip for chip, kind in config.RANGE_SENSOR_KINDS.items()}
+    known = {(name, chip.get(kind, ""), field.name) for name, kind, field in KNOBS}
+    assert listed == known | {("range_sensor", each, "chip") for each in chip.values()}
+
+
+def test_every_kind_of_sensor_in_the_default_file_can_be_switched_on():
+    """Uncommenting one of the kinds that are not in use gives a file that is in order"""
+    head, *tables = re.split(rb"(?m)^(?=#\[\[range_sensor\]\])", DEFAULT_TEXT)
+    assert len(tables) >= 1
+    for table in tables:
+        lines = table.split(b"\n\n")[0]
+        switched = re.sub(rb"(?m)^#(?=[a-z_]+ = |\[)", b"", lines)
+        assert isinstance(config.parse(switched, "rw.toml"), Config)
 
 
 @knobs()
@@ -122,7 +134,8 @@ def test_every_knob_is_documented(kind, field):
     """Every knob has a string beneath it, and that string stands above its line in the default file"""
     doc = REFERENCE.field_docs(kind).get(field.name, "")
     assert len(doc) > 10
-    assert f"# {doc}\n{field.name} = ".encode() in DEFAULT_TEXT
+    stands = (f"# {doc}\n{off}{field.name} = ".encode() for off in ("", "#"))
+    assert any(line in DEFAULT_TEXT for line in stands)
 
 
 @knobs(config.bounds)
@@ -228,7 +241,7 @@ def test_no_setting_loses_a_part_that_is_well(knob, beat_s):
         ),
         pytest.param(
             "[imu]\naddress = 0x80",
-            "rw.toml: imu.address = 128: must be a whole number, 0x08 to 0x77",
+            "rw.toml: imu.address = 128: must be 0x00 (the chip's usual one) or a whole number, 0x08 to 0x77",
             id="address in the numbers of datasheets",
         ),
         pytest.param("[broker]\ntls = 1", "rw.toml: broker.tls = 1: must be true or false", id="number for truth"),
@@ -277,7 +290,7 @@ def test_no_setting_loses_a_part_that_is_well(knob, beat_s):
         ),
         pytest.param(
             "[[range_sensor]]\nname = 'rear'",
-            "rw.toml: range_sensor[0].chip = (missing): must be one of: hc-sr04",
+            "rw.toml: range_sensor[0].chip = (missing): must be one of: a02yyuw, hc-sr04, tf-luna, vl53l1x",
             id="range sensor without a chip",
         ),
         pytest.param(

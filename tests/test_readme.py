@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retrowalk.config import Config
+from retrowalk.config import Config, HcSr04
 from retrowalk.core import alerts
 from retrowalk.voice.texts import Texts
 
@@ -28,8 +28,8 @@ def test_words_are_those_that_are_spoken(quoted):
 @pytest.mark.parametrize(
     ("part", "pins"),
     [
-        pytest.param("Trig", [Config().range_sensor[0].trigger_pin], id="trigger"),
-        pytest.param("Echo", [Config().range_sensor[0].echo_pin], id="echo"),
+        pytest.param("Trig", [HcSr04().trigger_pin], id="trigger"),
+        pytest.param("Echo", [HcSr04().echo_pin], id="echo"),
         pytest.param("button", [Config().button.pin], id="button"),
         pytest.param("active buzzer", [Config().buzzer.pin], id="buzzer"),
         pytest.param("vibration motor", [Config().vibration.pin], id="vibration"),
@@ -43,7 +43,7 @@ def test_wiring_is_that_of_the_default_settings(part, pins):
 
 def test_motion_sensor_has_its_address():
     """The clip's address is the default one"""
-    assert f"0x{Config().imu.address:02X}" in WIRING
+    assert f"0x{Config().imu.bus_address:02X}" in WIRING
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)", README))))

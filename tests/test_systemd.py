@@ -16,7 +16,7 @@ import click
 import pytest
 
 from retrowalk import cli
-from retrowalk.config import Config
+from retrowalk.config import Config, HcSr04
 from retrowalk.guard.guard import GOODBYE_S
 from retrowalk.platform import SocketMailbox
 
@@ -417,7 +417,7 @@ def test_boot_file_and_default_pins_agree():
         for pin in pins.split(",")
     }
     default = Config()
-    (rear,) = default.range_sensor
+    rear = next(sensor for sensor in default.range_sensor if isinstance(sensor, HcSr04))
     assert states == {
         rear.trigger_pin: "op,dl",
         default.buzzer.pin: "op,dl",

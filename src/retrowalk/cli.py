@@ -306,7 +306,17 @@ def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     # lgpio leaves a FIFO where it is imported.
     os.environ.setdefault("LG_WD", str(run_dir))
     from retrowalk.guard import process
-    from retrowalk.platform import LazyBus, LazyPins, MonotonicClock, Platform, SmBus, SocketMailbox, real_pin_factory
+    from retrowalk.platform import (
+        LazyBus,
+        LazyPins,
+        MonotonicClock,
+        Platform,
+        PySerialPorts,
+        SmBus,
+        SocketMailbox,
+        SysFiles,
+        real_pin_factory,
+    )
 
     clock = MonotonicClock()
     config, problem, unusable = _resolved(config_file, state_dir)
@@ -320,6 +330,8 @@ def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
         mailbox=SocketMailbox(run_dir, "guard"),
         pin_factory=LazyPins(real_pin_factory),
         bus=LazyBus(SmBus),
+        serial=PySerialPorts(),
+        host=SysFiles(),
     )
     sys.exit(process.run(config, platform, run_dir, problem, unusable=unusable))
 

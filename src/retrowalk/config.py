@@ -38,12 +38,19 @@ UNITS = {
     "_m": "m",
     "_g": "g",
     "_c": "C",
+    "_ohm": "ohm",
 }
 """Unit by the end of a knob's name; the first that fits counts."""
 
 # \Z and not $: before a last line feed, $ fits as well.
 Pin = Annotated[int, Meta(ge=0, le=27)]
 I2cAddress = Annotated[int, Meta(ge=0x08, le=0x77, description="must be a whole number, 0x08 to 0x77")]
+UsualAddress = Annotated[
+    int, Meta(ge=0, le=0x77, description="must be 0x00 (the chip's usual one) or a whole number, 0x08 to 0x77")
+]
+PortName = Annotated[
+    str, Meta(pattern=r"^/dev/[A-Za-z0-9._/-]{1,100}\Z", description='must be a serial port such as "/dev/serial0"')
+]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z", description="must be 1 to 32 of a to z, 0 to 9 and hyphen")]
 Language = Literal["en"]
 """Every language that has its words in voice/texts."""
@@ -106,6 +113,53 @@ class HcSr04(Section, frozen=True, kw_only=True, tag_field="chip", tag="hc-sr04"
     """Air temperature for the speed of sound (-20 to 45 C).  Cold reads near, which is the safe side."""
 
 
+class TfLuna(Section, frozen=True, kw_only=True, tag_field="chip", tag="tf-luna"):
+    """A TF-Luna lidar on the I2C bus: a narrow beam, far and fast, in daylight, too."""
+
+    name: Name = "lidar"
+    """Name of the sensor, as spoken and recorded (a to z, 0 to 9, hyphen)."""
+    role: Literal["rear", "dropoff"] = "rear"
+    """What it watches: rear, the path behind; dropoff, the ground behind (35 degrees below level)."""
+    address: I2cAddress = 0x10
+    """I2C address: 0x10 from the maker; a second one is set to 0x11 (0x08 to 0x77)."""
+    range_max_m: Annotated[float, Meta(ge=0.5, le=8.0)] = 8.0
+    """Longest range believed (0.5 to 8 m); a longer one counts as no target."""
+    clear_range_m: Annotated[float, Meta(ge=0.5, le=8.0)] = 2.5
+    """Range within which "no target" may be called clear (0.5 to 8 m).  Black cloth is seen to 2.5 m."""
+    poll_s: Annotated[float, Meta(ge=0.01, le=0.1)] = 0.048
+    """How often it is read (0.01 to 0.1 s); as often as the clip, so that one wake-up reads both."""
+
+
+class Vl53l1x(Section, frozen=True, kw_only=True, tag_field="chip", tag="vl53l1x"):
+    """A VL53L1X time-of-flight sensor on the I2C bus: for shade and indoors only."""
+
+    name: Name = "tof"
+    """Name of the sensor, as spoken and recorded (a to z, 0 to 9, hyphen)."""
+    role: Literal["rear"] = "rear"
+    """What it watches: rear, the path behind."""
+    address: I2cAddress = 0x29
+    """I2C address: 0x29 at every power-on (0x08 to 0x77); another one is set at each start."""
+    range_max_m: Annotated[float, Meta(ge=0.5, le=4.0)] = 3.5
+    """Longest range believed (0.5 to 4 m); a longer one counts as no target."""
+    clear_range_m: Annotated[float, Meta(ge=0.5, le=4.0)] = 1.3
+    """Range within which "no target" may be called clear (0.5 to 4 m): what its short mode reaches."""
+
+
+class A02yyuw(Section, frozen=True, kw_only=True, tag_field="chip", tag="a02yyuw"):
+    """A sealed ultrasonic sensor of the A02YYUW class on a serial port: rain and dust do not harm it."""
+
+    name: Name = "rear"
+    """Name of the sensor, as spoken and recorded (a to z, 0 to 9, hyphen)."""
+    role: Literal["rear"] = "rear"
+    """What it watches: rear, the path behind."""
+    port: PortName = "/dev/serial0"
+    """Serial port that its TX line leads to; /dev/serial0 is the Pi's own on GPIO14 and GPIO15."""
+    range_max_m: Annotated[float, Meta(ge=0.5, le=4.5)] = 4.5
+    """Longest range believed (0.5 to 4.5 m); a longer one counts as no target."""
+    clear_range_m: Annotated[float, Meta(ge=0.5, le=4.5)] = 2.0
+    """Range within which "no target" may be called clear (0.5 to 4.5 m).  A person in fleece is seen to about 2 m."""
+
+
 class RangeTracker(Section, frozen=True, kw_only=True):
     """The gated two-state Kalman filter that turns ranges into range and closing speed."""
 
@@ -164,14 +218,19 @@ class Freshness(Section, frozen=True, kw_only=True):
 class Imu(Section, frozen=True, kw_only=True):
     """The motion sensor clip on the lower back."""
 
-    chip: Literal["lsm6dsox"] = "lsm6dsox"
-    """Chip of the clip: lsm6dsox."""
-    address: I2cAddress = 0x6A
-    """I2C address: 0x6A, or 0x6B with SA0 high (0x08 to 0x77)."""
+    chip: Literal["lsm6dsox", "mpu6050"] = "lsm6dsox"
+    """Chip of the clip: lsm6dsox or mpu6050."""
+    address: UsualAddress = 0
+    """I2C address (0x00 to 0x77); 0: the usual one: lsm6dsox 0x6A (SA0 high: 0x6B), mpu6050 0x68 (AD0 high: 0x69)."""
     axes: tuple[str, str, str] = ("+x", "+y", "+z")
     """Chip axes that point to the walker's front, left and up; a right-handed set such as +x +y +z."""
     poll_s: Annotated[float, Meta(ge=0.01, le=0.2)] = 0.048
     """How often the FIFO is read (0.01 to 0.2 s): five samples, so that none is older than 48 ms."""
+
+    @property
+    def bus_address(self) -> int:
+        """The address that is meant, 0x08 to 0x77."""
+        return self.address or {"lsm6dsox": 0x6A, "mpu6050": 0x68}[self.chip]
 
 
 class Balance(Section, frozen=True, kw_only=True):
@@ -227,6 +286,31 @@ class Vibration(Section, frozen=True, kw_only=True):
 
     pin: Pin = 27
     """GPIO number (BCM) of its transistor (0 to 27)."""
+
+
+class Battery(Section, frozen=True, kw_only=True):
+    """The battery, and the chip that watches it."""
+
+    chip: Literal["max17048", "ina219", "none"] = "none"
+    """Chip that watches it: max17048 (fuel gauge), ina219 (voltage and current), or none: nobody warns of its end."""
+    address: UsualAddress = 0
+    """I2C address (0x00 to 0x77); 0: the chip's usual one, max17048 0x36, ina219 0x40."""
+    cells: Annotated[int, Meta(ge=1, le=4)] = 1
+    """Lithium cells in series, which the ina219 measures together (1 to 4)."""
+    shunt_ohm: Annotated[float, Meta(ge=0.001, le=1.0)] = 0.1
+    """Resistor through which the ina219 measures the current (0.001 to 1 ohm)."""
+
+    @property
+    def bus_address(self) -> int:
+        """The address that is meant, 0x08 to 0x77; 0 for none."""
+        return self.address or {"max17048": 0x36, "ina219": 0x40, "none": 0}[self.chip]
+
+
+class Pi(Section, frozen=True, kw_only=True):
+    """The Raspberry Pi itself."""
+
+    hot_c: Annotated[float, Meta(ge=50.0, le=85.0)] = 78.0
+    """Processor temperature that is named as a fault (50 to 85 C); from 80 C on a Pi slows itself down."""
 
 
 class Voice(Section, frozen=True, kw_only=True):
@@ -287,14 +371,25 @@ class Guard(Section, frozen=True, kw_only=True):
     """A restart within this time of guarding resumes without the hand check (0 to 3600 s)."""
 
 
-PARTS = ("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state")
+PARTS = (
+    *("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state"),
+    *("battery", "power", "heat"),
+)
 """Parts of the device that are followed and named like a sensor.  No range sensor may be called so: its samples would
 pass for the other part's signs of life."""
 
-RangeSensor = HcSr04
+RangeSensor = HcSr04 | TfLuna | Vl53l1x | A02yyuw
 """Every kind of range sensor the configuration knows, told apart by `chip`."""
 
-RANGE_SENSOR_KINDS: dict[str, type[HcSr04]] = {"hc-sr04": HcSr04}
+RANGE_SENSOR_KINDS: dict[str, type[RangeSensor]] = {
+    "hc-sr04": HcSr04,
+    "tf-luna": TfLuna,
+    "vl53l1x": Vl53l1x,
+    "a02yyuw": A02yyuw,
+}
+
+SERIAL_PINS = {"/dev/serial0": (14, 15), "/dev/ttyAMA0": (14, 15), "/dev/ttyS0": (14, 15)}
+"""GPIO lines of the Pi's own serial ports."""
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -312,6 +407,8 @@ class Config(Section, frozen=True, kw_only=True):
     button: Button = Button()
     buzzer: Buzzer = Buzzer()
     vibration: Vibration = Vibration()
+    battery: Battery = Battery()
+    pi: Pi = Pi()
     voice: Voice = Voice()
     broker: Broker = Broker()
     recording: Recording = Recording()
@@ -391,9 +488,13 @@ def to_table(config: Config) -> dict[str, Any]:
 
 
 def sections(config_type: type[Struct] = Config) -> Iterator[tuple[str, Any]]:
-    """Name and type of each table, in the order of the file."""
+    """Name and type of each table, in the order of the file; of `range_sensor` every kind there is."""
     for field in msgspec.structs.fields(config_type):
-        yield field.name, RangeSensor if get_origin(field.type) is tuple else field.type
+        if get_origin(field.type) is tuple:
+            for kind in RANGE_SENSOR_KINDS.values():
+                yield field.name, kind
+        else:
+            yield field.name, field.type
 
 
 def _section(file: str, prefix: str, value: Any, kind: type[Section], findings: list[Finding]) -> Section:
@@ -498,7 +599,28 @@ def _rules(config: Config) -> Iterator[_Rule]:
             yield _Rule((f"{key}.name", other), _shown(sensor.name), f"is already the name of {other[:-5]}")
         first_of.setdefault(sensor.name, f"{key}.name")
 
+    if not any(sensor.role == "rear" for sensor in config.range_sensor):
+        yield _Rule(("range_sensor",), "(none)", 'must have at least one with role = "rear"')
+
+    at: dict[int, str] = {}
+    for key, address in _addresses(config):
+        if address < 0x08:
+            yield _Rule((key,), f"{address}", "must be 0 (the chip's usual one) or 0x08 to 0x77")
+        elif address in at:
+            yield _Rule((key, at[address]), f"0x{address:02X}", f"is already the I2C address of {at[address]}")
+        at.setdefault(address, key)
+
+    ports: dict[str, str] = {}
+    for index, sensor in enumerate(config.range_sensor):
+        if isinstance(sensor, A02yyuw):
+            key = f"range_sensor[{index}].port"
+            if sensor.port in ports:
+                yield _Rule((key, ports[sensor.port]), _shown(sensor.port), f"is already used by {ports[sensor.port]}")
+            ports.setdefault(sensor.port, key)
+
     taken = {2: "imu, whose I2C bus needs it", 3: "imu, whose I2C bus needs it"}
+    for port, key in ports.items():
+        taken.update(dict.fromkeys(SERIAL_PINS.get(port, ()), key))
     for key, pin in _pins(config):
         if pin in taken:
             yield _Rule((key, taken[pin]), f"{pin}", f"is already used by {taken[pin]}")
@@ -520,11 +642,21 @@ def _value(config: Config, key: str) -> float:
 
 def _pins(config: Config) -> Iterator[tuple[str, int]]:
     for index, sensor in enumerate(config.range_sensor):
-        yield f"range_sensor[{index}].trigger_pin", sensor.trigger_pin
-        yield f"range_sensor[{index}].echo_pin", sensor.echo_pin
+        if isinstance(sensor, HcSr04):
+            yield f"range_sensor[{index}].trigger_pin", sensor.trigger_pin
+            yield f"range_sensor[{index}].echo_pin", sensor.echo_pin
     yield "button.pin", config.button.pin
     yield "buzzer.pin", config.buzzer.pin
     yield "vibration.pin", config.vibration.pin
+
+
+def _addresses(config: Config) -> Iterator[tuple[str, int]]:
+    for index, sensor in enumerate(config.range_sensor):
+        if isinstance(sensor, TfLuna | Vl53l1x):
+            yield f"range_sensor[{index}].address", sensor.address
+    yield "imu.address", config.imu.bus_address
+    if config.battery.chip != "none":
+        yield "battery.address", config.battery.bus_address
 
 
 def axis_matrix(axes: Iterable[str]) -> tuple[tuple[int, float], ...] | None:

@@ -1,7 +1,7 @@
 """What is exchanged below the drivers: the protocols, and the real pins, bus, clock and local mailboxes.
 
-`Platform(pin_factory, bus, sound, link, clock)`: a process receives only what it owns.  The real sound comes from
-`voice.alsa`, the real broker link from `courier.mqtt`; the simulated ones from `sim`.
+`Platform(pin_factory, bus, serial, host, sound, link, clock)`: a process receives only what it owns.  The real sound
+comes from `voice.alsa`, the real broker link from `courier.mqtt`; the simulated ones from `sim`.
 """
 
 from __future__ import annotations
@@ -118,6 +118,73 @@ class SmBus:
         self._bus.close()
 
 
+class SerialPort(Protocol):
+    """An open serial port."""
+
+    def read(self) -> bytes:
+        """What has arrived since the last call, at once and possibly nothing.  Raises `OSError` (unplugged)."""
+
+    def write(self, data: bytes) -> None:
+        """Sends a few bytes.  Raises `OSError`."""
+
+    def close(self) -> None:
+        """Releases the port."""
+
+
+class SerialPorts(Protocol):
+    """Opens serial ports by name."""
+
+    def open(self, port: str, baud: int) -> SerialPort:
+        """Opens `port` for itself alone, 8 data bits, no parity, one stop bit.  Raises `OSError`."""
+
+
+class PySerialPorts:
+    """The real ports, through pyserial."""
+
+    def open(self, port: str, baud: int) -> SerialPort:
+        return _PySerialPort(port, baud)
+
+
+class _PySerialPort:
+    def __init__(self, port: str, baud: int) -> None:
+        import serial  # here, because few devices have a sensor on a serial port
+
+        self._port = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
+        self._port.reset_input_buffer()  # what came before is older than anybody can say
+
+    def read(self) -> bytes:
+        return bytes(self._port.read(4096))
+
+    def write(self, data: bytes) -> None:
+        self._port.write(data)
+
+    def close(self) -> None:
+        self._port.close()
+
+
+class HostFiles(Protocol):
+    """What the kernel tells of the computer itself, as files."""
+
+    def read(self, path: str) -> str:
+        """Text of a file under /sys or /proc.  Raises `OSError`."""
+
+    def names(self, directory: str) -> Sequence[str]:
+        """Names in a directory, in order; empty when it is not there."""
+
+
+class SysFiles:
+    """The real ones."""
+
+    def read(self, path: str) -> str:
+        return Path(path).read_text()
+
+    def names(self, directory: str) -> Sequence[str]:
+        try:
+            return sorted(os.listdir(directory))
+        except OSError:
+            return ()
+
+
 def real_pin_factory() -> Any:
     """gpiozero's lgpio pin factory: edges carry the kernel's time stamp (CLOCK_MONOTONIC).
 
@@ -143,11 +210,14 @@ class LazyBus:
     def __init__(self, open_bus: Callable[[], I2CBus]) -> None:
         self._open_bus = open_bus
         self._bus: I2CBus | None = None
+        self._lock = threading.Lock()  # several drivers share it
 
     def transfer(self, address: int, write: bytes, read: int) -> bytes:
-        if self._bus is None:
-            self._bus = self._open_bus()
-        return self._bus.transfer(address, write, read)
+        bus = self._bus
+        if bus is None:
+            with self._lock:
+                bus = self._bus = self._bus or self._open_bus()
+        return bus.transfer(address, write, read)
 
     def close(self) -> None:
         if self._bus is not None:
@@ -388,5 +458,7 @@ class Platform:
     pin_factory: Any = None
     """A gpiozero pin factory."""
     bus: I2CBus | None = None
+    serial: SerialPorts | None = None
+    host: HostFiles | None = None
     sound: SoundSystem | None = None
     link: BrokerLink | None = None

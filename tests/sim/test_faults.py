@@ -26,7 +26,7 @@ def test_a_fault_is_read_and_written_alike(text, expected):
     ("text", "says"),
     [
         pytest.param("rear", "PART:KIND", id="no kind"),
-        pytest.param("nose:off", "parts are rear, imu, voice, button", id="no such part"),
+        pytest.param("nose:off", "parts are rear, lidar, drop, tof, imu, bus", id="no such part"),
         pytest.param("rear:muted", "off, stuck, garbage", id="no such kind"),
         pytest.param("rear:off@30-20", "end after it began", id="ends first"),
         pytest.param("rear:off@-5", "PART:KIND", id="negative time"),

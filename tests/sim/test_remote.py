@@ -16,13 +16,14 @@ import pytest
 from gpiozero import OutputDevice
 from tests.sim.helpers import Rig
 
-from retrowalk.config import HcSr04, Imu
+from retrowalk.config import Config, HcSr04, Imu
 from retrowalk.core.samples import ImuSample, Item, RangeSample, RangeStatus
 from retrowalk.devices.lsm6dsox import Lsm6dsox
 from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.errors import DeviceError, SoundError, StrictTwinError
 from retrowalk.platform import MonotonicClock, Sound
-from retrowalk.sim.pins import HcSr04Twin, TouchTwin
+from retrowalk.sim.hardware import Hardware
+from retrowalk.sim.pins import ButtonTwin
 from retrowalk.sim.remote import RemoteBus, RemotePinFactory, RemoteSoundSystem, WorldServer
 from retrowalk.sim.world import Place, Press
 
@@ -44,15 +45,14 @@ class Running:
 
     def __init__(self, path: Path, *faults: str) -> None:
         self.rig = Rig(faults=faults)
-        self.twin = HcSr04Twin(self.rig.board, self.rig.scheduler, self.rig.world, faults=self.rig.faults)
-        TouchTwin(self.rig.board, self.rig.world, line=27, what="vibration")
+        self.hardware = Hardware(Config(range_sensor=(HcSr04(),)), self.rig.scheduler, self.rig.world, self.rig.faults)
+        (self.twin,) = self.hardware.rear
         self.taken = Taken()
         self.path = path
         self.server = WorldServer(
             self.rig.world,
             self.rig.scheduler,
-            self.rig.board,
-            self.rig.bus,
+            self.hardware,
             (self.taken,),
             path,
             faults=self.rig.faults,
@@ -207,7 +207,7 @@ def test_the_thin_sides_find_a_world_that_comes_back(tmp_path):
 
 def test_a_button_that_is_held_is_seen_by_who_comes_later(world):
     """A pin factory learns the levels of the lines when it connects."""
-    world.rig.board.drive(17, False, 0.0)
+    world.hardware.board.drive(17, False, 0.0)
     pins = RemotePinFactory(world.path, world.clock)
     pin = pins.pin(17)
     pin.input_with_pull("up")
@@ -217,10 +217,8 @@ def test_a_button_that_is_held_is_seen_by_who_comes_later(world):
 
 def test_a_press_crosses_with_its_exact_time(tmp_path):
     """The edge is stamped with the second the world gave it, whenever it arrives."""
-    from retrowalk.sim.pins import ButtonTwin
-
     running = Running(tmp_path / "world")
-    ButtonTwin(running.rig.board, running.rig.scheduler, running.rig.world)
+    ButtonTwin(running.hardware.board, running.rig.scheduler, running.rig.world)
     pins = RemotePinFactory(running.path, running.clock)
     pin = pins.pin(17)
     edges: list[tuple[float, int]] = []
@@ -243,6 +241,7 @@ GUARD = """
 import sys, time
 from gpiozero import OutputDevice
 from retrowalk.platform import MonotonicClock
+from retrowalk.sim.hardware import Hardware
 from retrowalk.sim.remote import RemotePinFactory, RemoteSoundSystem
 clock = MonotonicClock(float(sys.argv[2]))
 motor = OutputDevice(27, pin_factory=RemotePinFactory(sys.argv[1], clock))
@@ -263,12 +262,12 @@ def test_the_world_outlives_a_process_that_is_killed(world):
         )
         assert child.stdout is not None
         child.stdout.readline()
-        assert until(lambda: world.rig.board.outputs.get(27) == 1.0)
+        assert until(lambda: world.hardware.board.outputs.get(27) == 1.0)
         assert until(lambda: len(world.taken.pieces) > 5)
         os.kill(child.pid, signal.SIGKILL)
         child.wait(5.0)
         child.stdout.close()
-        assert until(lambda: world.rig.board.outputs.get(27) == 0.0)
+        assert until(lambda: world.hardware.board.outputs.get(27) == 0.0)
         assert len(world.rig.world.felt) == expected
         world.taken.pieces.clear()
     bus = RemoteBus(world.path)
@@ -364,5 +363,6 @@ def test_a_fault_of_the_voice_reaches_its_device(tmp_path):
 def test_a_path_that_is_too_long_is_refused(tmp_path):
     """With a sentence, not with the kernel's."""
     rig = Rig()
+    hardware = Hardware(Config(), rig.scheduler, rig.world, rig.faults)
     with pytest.raises(DeviceError, match="too long"):
-        WorldServer(rig.world, rig.scheduler, rig.board, rig.bus, (), tmp_path / ("x" * 120))
+        WorldServer(rig.world, rig.scheduler, hardware, (), tmp_path / ("x" * 120))

@@ -310,7 +310,10 @@ DISTANCES_M = ("0.5", "1", "1.5", "2", "2.5", "3", "4", "5")
 COUNTS = ("25", "20", "15", "10", "5", "4", "3", "2", "1")
 """Seconds left that the fall countdown says."""
 
-FAULT_PARTS = ("voice", "courier", "guard", "button", "buzzer", "vibration", "config", "recording")
+FAULT_PARTS = (
+    *("voice", "courier", "guard", "button", "buzzer", "vibration", "config", "recording"),
+    *("battery", "power", "heat"),
+)
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 
 LIMITS = ("unchecked", "imu", "rear", "unknown", "voice", "config")

@@ -80,6 +80,7 @@ class Companion:
         self._rear = {
             sensor.name: RearHazard(sensor, config.walker, config.collision, config.freshness, config.tracker)
             for sensor in config.range_sensor
+            if sensor.role == "rear"
         }
         self._posture = Posture()
         self._gait = Gait()
@@ -208,13 +209,14 @@ class Companion:
 
     def _range(self, item: sm.RangeSample) -> None:
         rear = self._rear.get(item.sensor)
-        if rear is None:
+        if rear is None and item.sensor not in self._sensors:
             return
         now = self._now
-        rear.feed(item, self._walking(now))
+        if rear is not None:
+            rear.feed(item, self._walking(now))
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
             self._freshness.useless(item.sensor, item.status.value)
-        elif rear.nonsense:
+        elif rear is not None and rear.nonsense:
             if self._freshness.lose(item.sensor):
                 self._lost(now, item.sensor, "garbage")
             self._freshness.parts[item.sensor].cause = "garbage"
@@ -460,7 +462,7 @@ class Companion:
             self._emit(ev.SensorLost(t_s=_ms(now), alert=number, sensor=name, cause=cause or "silent"))
             if name in self._rear:
                 self._rear[name].broken()
-            else:
+            elif name == "imu":
                 self._posture.restart()
         elif name == "voice":
             self._deafen(now)

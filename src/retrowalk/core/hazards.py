@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
-from retrowalk.config import Collision, Freshness, HcSr04, Walker
+from retrowalk.config import Collision, Freshness, RangeSensor, Walker
 from retrowalk.config import RangeTracker as TrackerKnobs
 from retrowalk.core.events import Level
 from retrowalk.core.samples import RangeSample, RangeStatus
@@ -105,7 +105,7 @@ class RearHazard:
 
     def __init__(
         self,
-        sensor: HcSr04,
+        sensor: RangeSensor,
         walker: Walker,
         collision: Collision,
         freshness: Freshness,

@@ -22,6 +22,9 @@ class RangeStatus(StrEnum):
     """Nothing came back at all: says nothing about the path, and does not prove the sensor alive."""
     STUCK = "stuck"
     """A line does not move."""
+    UNTRUSTED = "untrusted"
+    """An answer that the sensor itself doubts (sun in view, too noisy, an aliased return): alive, and it proves neither
+    object nor clear."""
     REJECTED = "rejected"
     """An answer no target can give (zero, too short, too long, not a number): counted and thrown away."""
 
@@ -35,6 +38,8 @@ class RangeSample:
     sensor: str
     status: RangeStatus
     range_m: float | None = None
+    strength: float | None = None
+    """How strong the return was, in the sensor's own unit (TF-Luna: amplitude; VL53L1X: kcps); None: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ class BatterySample:
     t_measured_s: float
     charge_percent: float
     voltage_v: float
+    current_a: float | None = None
+    """Drawn from the battery; negative while it is charged.  None: not measured."""
 
 
 class VoicePhase(StrEnum):
@@ -166,7 +173,7 @@ class SavedState:
 
     t_saved_s: float
     guard_state: str
-    guarding_since_s: float | None
+    guarding_since_s: float | None = None
     """When guarding last held (session seconds), None if never."""
     upright: tuple[float, float, float] | None = None
     """Unit vector of gravity's reaction when the wearer stands, in body axes."""

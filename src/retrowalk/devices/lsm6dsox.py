@@ -133,7 +133,7 @@ class Lsm6dsox:
         """Samples given, and by reason what was thrown away or repaired."""
         self._axes = axes
         self._config = config
-        self._where = f"LSM6DSOX at 0x{config.address:02X}"
+        self._where = f"LSM6DSOX at 0x{config.bus_address:02X}"
         self._bus = bus
         self._clock = clock
         self._step = self._identify
@@ -205,7 +205,7 @@ class Lsm6dsox:
         if found != CHIP_ID:
             raise SensorError(
                 "wrong_chip",
-                f"0x{self._config.address:02X} answers WHO_AM_I with 0x{found:02X}; an LSM6DSOX says 0x{CHIP_ID:02X}",
+                f"{self._where} answers WHO_AM_I with 0x{found:02X}; an LSM6DSOX says 0x{CHIP_ID:02X}",
             )
         self._put(CTRL3_C, bytes((SW_RESET,)))
         self._reset_s = now
@@ -436,10 +436,10 @@ class Lsm6dsox:
     # ---------------------------------------------------------------------------------------------- bus
 
     def _get(self, register: int, count: int) -> bytes:
-        data = self._bus.transfer(self._config.address, bytes((register,)), count)
+        data = self._bus.transfer(self._config.bus_address, bytes((register,)), count)
         if len(data) != count:
             raise OSError(errno.EIO, f"{len(data)} bytes instead of {count}")
         return data
 
     def _put(self, register: int, data: bytes) -> None:
-        self._bus.transfer(self._config.address, bytes((register,)) + data, 0)
+        self._bus.transfer(self._config.bus_address, bytes((register,)) + data, 0)

@@ -26,6 +26,8 @@ from retrowalk.platform import Clock, Mailbox, no_wake
 
 KEEP_ALIVE_S = 0.1
 KEEP_ALIVE_COURIER_S = 1.0
+KEEP_ALIVES_A_STATUS = 2
+"""The recording gets a `StatusRecord` with every second sign of life, so that nothing wakes for it."""
 FLUSH_S = 0.5
 """Records wait at most this long for the courier: each time it wakes costs more than what it writes."""
 FLUSH_BYTES = 32 * 1024
@@ -97,6 +99,7 @@ class Guard:
         self._resend_due_s = math.inf
         self._keep_alive_due_s = 0.0
         self._keep_alive_courier_s = 0.0
+        self._keep_alives = 0
         self._status_due_s = math.inf
         self._watchers: dict[str, float] = {}
         self._recent: deque[str] = deque(maxlen=8)
@@ -245,9 +248,31 @@ class Guard:
 
     def _record(self, channel: str, value: object, log_s: float, publish_s: float) -> None:
         self._sequence += 1
-        data = wire.encode(value)
+        self._append(self._sequence, channel, wire.encode_entry(value), log_s, publish_s)
+
+    def _record_status(self, now: float) -> None:
+        """Beside the order of the entries: a replay makes its own."""
+        seen = self.companion.snapshot()
+        status = wire.StatusRecord(
+            t_s=round(now, 3),
+            guard_state=ev.GuardState(seen.guard_state),
+            guard_state_code=wire.GuardCode[seen.guard_state.upper()],
+            path=seen.path,
+            hazard_level=seen.hazard_level,
+            hazard_level_code=ev.Level[seen.hazard_level.upper()],
+            steps=seen.steps,
+            range_m=seen.range_m,
+            closing_speed_m_s=seen.closing_speed_m_s,
+            time_to_collision_s=seen.time_to_collision_s,
+            trunk_pitch_deg=seen.trunk_pitch_deg,
+            cadence_spm=seen.cadence_spm,
+            countdown_s=seen.countdown_s,
+        )
+        self._append(0, wire.STATUS_CHANNEL, wire.encode(status), now, now)
+
+    def _append(self, sequence: int, channel: str, data: bytes, log_s: float, publish_s: float) -> None:
         self._records.append(
-            wire.Record(self._sequence, channel, round(log_s * 1e9), max(0, round(publish_s * 1e9)), msgspec.Raw(data))
+            wire.Record(sequence, channel, round(log_s * 1e9), max(0, round(publish_s * 1e9)), msgspec.Raw(data))
         )
         self._record_bytes += len(data) + 60
         if self._flush_due_s == math.inf:
@@ -296,6 +321,9 @@ class Guard:
             if now >= self._keep_alive_courier_s:
                 self._keep_alive_courier_s = now + KEEP_ALIVE_COURIER_S
                 self._to_courier(alive)
+            self._keep_alives += 1
+            if self._keep_alives % KEEP_ALIVES_A_STATUS == 0:
+                self._record_status(now)
         if now >= self._flush_due_s:
             self._flush(now)
         if now >= self._resend_due_s:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from retrowalk.config import Config
+from retrowalk.config import Config, HcSr04, RangeSensor
 from retrowalk.core import samples as sm
 from retrowalk.core.samples import Item
 from retrowalk.devices.button import ButtonDriver
@@ -41,6 +41,15 @@ MAIN_WAIT_S = 0.1
 COURIER_COPY_WAIT_S = 0.1
 
 
+def _range_step(sensor: RangeSensor, platform: Platform) -> Step:
+    """The driver of a range sensor.  Imported here: a device loads only what it has."""
+    match sensor:
+        case HcSr04():
+            return Ultrasonic(sensor, platform.pin_factory, platform.clock)
+        case _:
+            raise DeviceError(f"{sensor.name}: there is no driver for this kind of sensor yet")
+
+
 def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDriver]:
     """Every driver the configuration asks for, and the touch output, on this platform.
 
@@ -49,7 +58,7 @@ def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDr
     pins, bus = platform.pin_factory, platform.bus
     assert bus is not None
     touch = TouchDriver(config.buzzer, config.vibration, pins, platform.clock)
-    steps: list[Step] = [Ultrasonic(sensor, pins, platform.clock) for sensor in config.range_sensor]
+    steps = [_range_step(sensor, platform) for sensor in config.range_sensor]
     steps.append(Lsm6dsox(config.imu, bus, platform.clock))
     steps.append(ButtonDriver(config.button, pins, platform.clock))
     steps.append(touch)

@@ -12,17 +12,55 @@ from dataclasses import dataclass
 
 from retrowalk.errors import ConfigError, Finding
 
+_ON_BUS = {
+    "off": "no acknowledge on the bus",
+    "intermittent": "a loose wire: no acknowledge for a while, back for a while",
+    "nack": "refuses transfers in bursts, as beside a motor that switches",
+    "garbage": "every byte reads 0xFF",
+}
+
+_LIDAR = {
+    **_ON_BUS,
+    "wrong": "another chip answers",
+    "stuck": "the same measurement for ever, its tick stands still",
+    "torn": "reads mix two measurements",
+    "slow": "makes one measurement in ten",
+    "delayed": "measurements are 0.3 s old when they can be read",
+    "sun": "overexposed: the sun shines into it",
+    "weak": "no target reflects enough: distance 0",
+    "reboot": "forgets its settings (a brown-out, at the beginning)",
+}
+
 KINDS: dict[str, dict[str, str]] = {
     "rear": {
         "off": "has no power: never answers, the echo line stays low",
         "stuck": "the echo line stays high",
         "garbage": "echo pulses of random widths, possible and impossible",
         "wrong": "always answers 1.00 m, whatever is there",
+        "checksum": "on a serial port: every third frame is damaged on its way",
+        "framing": "on a serial port: bytes are lost and added between frames",
         "slow": "answers one ping in six",
         "delayed": "edges arrive 0.25 s late, though stamped in time",
         "intermittent": "a loose wire: silent for a while, back for a while",
     },
+    "lidar": _LIDAR,
+    "drop": _LIDAR,
+    "tof": {
+        **_ON_BUS,
+        "wrong": "another chip answers",
+        "stuck": "the same sample for ever: its stream count stands still",
+        "sun": "so much light that every range is doubtful",
+        "weak": "no target reflects enough",
+        "wrap": "targets beyond its reach look near (status 7)",
+        "broken": "its laser has failed (status 5)",
+        "slow": "makes a quarter of the samples",
+        "delayed": "samples are 0.3 s old when they are ready",
+        "reboot": "forgets its settings (a brown-out, at the beginning)",
+    },
     "imu": {
+        "nack": "refuses transfers in bursts, as beside a motor that switches",
+        "fast": "its clock runs 3 % fast",
+        "overflow": "its FIFO overflows every second",
         "off": "no acknowledge on the bus",
         "stuck": "the same measurement for ever, though the FIFO fills",
         "garbage": "every byte reads 0xFF",
@@ -30,6 +68,22 @@ KINDS: dict[str, dict[str, str]] = {
         "slow": "makes a quarter of the samples",
         "delayed": "samples come out of the FIFO 0.3 s late",
         "intermittent": "a loose wire: no acknowledge for a while, back for a while",
+    },
+    "bus": {
+        "stuck": "the data line of the I2C bus is held low: nobody gets through",
+        "nack": "transfers to every chip are refused in bursts",
+    },
+    "battery": {
+        **_ON_BUS,
+        "wrong": "another chip answers",
+        "low": "15 % left",
+        "empty": "5 % left",
+        "reboot": "forgets its settings (a brown-out, at the beginning)",
+    },
+    "pi": {
+        "undervoltage": "the firmware's voltage alarm is on",
+        "hot": "the processor is at 83 C",
+        "off": "the kernel has none of these files (not a Pi)",
     },
     "voice": {
         "off": "the sound device is unplugged",
@@ -104,6 +158,16 @@ class Faults:
         """Session seconds at which a fault of `part` begins or ends."""
         times = {t for fault in self.all if fault.part == part for t in (fault.start_s, fault.end_s)}
         return sorted(t for t in times if math.isfinite(t))
+
+
+# Transfers are refused in bursts of 30 ms, one in every 0.4 s.
+_BURST_CYCLE_S = 0.4
+_BURST_S = 0.030
+
+
+def in_burst(now: float) -> bool:
+    """Whether a burst of refused transfers is going on at session second `now` (a `nack` fault)."""
+    return now % _BURST_CYCLE_S < _BURST_S
 
 
 def has_contact(now: float) -> bool:

@@ -7,11 +7,22 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from retrowalk.platform import Clock
-from retrowalk.sim.faults import Faults, has_contact
+from retrowalk.sim.faults import Faults, has_contact, in_burst
 
 TRANSFER_S = 25e-6
 """Time that passes with every transfer: one byte at 400 kHz.  Longer ones take no longer here, so that nobody else is
 held up; but who asks again and again for something sees time pass."""
+
+BUS_HZ = 400e3
+
+
+def transfer_s(write: int, read: int) -> float:
+    """Time on the wires of one transaction at 400 kHz: nine bits a byte, the address before each direction, and the
+    start, repeated start and stop conditions.
+    """
+    sent = 9 * (1 + write) + 1 if write or not read else 0
+    got = 9 * (1 + read) + 1 if read else 0
+    return (sent + got + 1) / BUS_HZ
 
 
 class Chip(Protocol):
@@ -19,6 +30,8 @@ class Chip(Protocol):
 
     part: str
     """Part of the fault table, such as `imu`."""
+    address: int
+    """The address it has been given by software, or 0: it is where it is wired."""
 
     def transfer(self, write: bytes, read: int, now: float) -> bytes:
         """One combined transaction.  Raises `OSError` (NACK) or `StrictTwinError` (a driver's mistake)."""
@@ -33,6 +46,10 @@ class SimBus:
 
     def __init__(self, clock: Clock, chips: Mapping[int, Chip], faults: Faults | None = None) -> None:
         self.transfers = 0
+        self.busy_s = 0.0
+        """Time on the wires so far, at 400 kHz."""
+        self.longest_s = 0.0
+        """Time on the wires of the longest transaction."""
         self._clock = clock
         self._chips = dict(chips)
         self._faults = faults or Faults()
@@ -43,15 +60,25 @@ class SimBus:
             raise OSError(errno.EBADF, "the bus is closed")
         self._clock.pause(TRANSFER_S)
         self.transfers += 1
+        took_s = transfer_s(len(write), read)
+        self.busy_s += took_s
+        self.longest_s = max(self.longest_s, took_s)
         return self.answer(address, write, read, self._clock.now())
 
     def answer(self, address: int, write: bytes, read: int, now: float) -> bytes:
         """The transfer at session second `now`, with the faults of that moment."""
-        chip = self._chips.get(address)
+        bus_fault = self._faults.active("bus", now)
+        if bus_fault == "stuck":
+            raise OSError(errno.ETIMEDOUT, "the bus is stuck: its data line stays low")
+        chip = next((chip for wired, chip in self._chips.items() if (chip.address or wired) == address), None)
         if chip is None:
             raise OSError(errno.EREMOTEIO, f"no chip at 0x{address:02X}")
         fault = self._faults.active(chip.part, now)
-        if fault == "off" or (fault == "intermittent" and not has_contact(now)):
+        if (
+            fault == "off"
+            or (fault == "intermittent" and not has_contact(now))
+            or ("nack" in (fault, bus_fault) and in_burst(now))
+        ):
             raise OSError(errno.EREMOTEIO, f"0x{address:02X} does not acknowledge")
         if fault == "garbage":
             return b"\xff" * read

@@ -14,7 +14,7 @@ from pathlib import Path
 from retrowalk.config import Config, load
 from retrowalk.guard import process as guard
 from retrowalk.platform import MonotonicClock, Platform, SocketMailbox
-from retrowalk.sim.remote import RemoteBus, RemotePinFactory, RemoteSoundSystem
+from retrowalk.sim.remote import RemoteBus, RemoteHost, RemotePinFactory, RemoteSerialPorts, RemoteSoundSystem
 from retrowalk.voice import process as voice
 from retrowalk.voice.alsa import AlsaSystem
 from retrowalk.voice.bank import default_directory
@@ -42,6 +42,8 @@ def run_guard(options: argparse.Namespace, config: Config) -> int:
         mailbox=SocketMailbox(options.run_dir, "guard"),
         pin_factory=pins,
         bus=RemoteBus(options.world),
+        serial=RemoteSerialPorts(options.world),
+        host=RemoteHost(options.world),
     )
     try:
         return guard.run(config, platform, options.run_dir)

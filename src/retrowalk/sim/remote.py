@@ -25,10 +25,10 @@ from typing import Any
 import msgspec
 
 from retrowalk.errors import DeviceError, SoundError, StrictTwinError
-from retrowalk.platform import Clock, I2CBus, Sound, SoundSystem
+from retrowalk.platform import Clock, SerialPort, Sound, SoundSystem
 from retrowalk.sim.faults import Faults
-from retrowalk.sim.i2c import SimBus
-from retrowalk.sim.pins import Board, Listener, SimPinFactory
+from retrowalk.sim.hardware import Hardware
+from retrowalk.sim.pins import Listener, SimPinFactory
 from retrowalk.sim.scheduler import Scheduler
 from retrowalk.sim.sound import FRAME_BYTES, RATE_HZ, SimSound
 from retrowalk.sim.sound import Listener as SoundListener
@@ -53,9 +53,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Hello(Message, frozen=True, array_like=True, tag=True):
-    """First word of a connection: `pins`, `bus` or `sound`."""
+    """First word of a connection."""
 
     kind: str
+    """`pins`, `sound`, or `questions`: bus, serial ports and files."""
 
 
 class Output(Message, frozen=True, array_like=True, tag=True):
@@ -79,6 +80,24 @@ class Transfer(Message, frozen=True, array_like=True, tag=True):
     address: int
     write: bytes
     read: int
+
+
+class Port(Message, frozen=True, array_like=True, tag=True):
+    """A serial port is opened, read, written or closed (`what`)."""
+
+    number: int
+    what: str
+    port: str
+    data: bytes = b""
+    baud: int = 0
+
+
+class File(Message, frozen=True, array_like=True, tag=True):
+    """A file of the computer's own is read, or (`names`) a directory listed: its names, one a line."""
+
+    number: int
+    path: str
+    names: bool
 
 
 class Answer(Message, frozen=True, array_like=True, tag=True):
@@ -107,7 +126,8 @@ class SoundFault(Message, frozen=True, array_like=True, tag=True):
     kind: str
 
 
-_ANY = Hello | Output | Edge | Levels | Transfer | Answer | Refused | Frames | SoundFault
+_Question = Transfer | Port | File
+_ANY = Hello | Output | Edge | Levels | _Question | Answer | Refused | Frames | SoundFault
 _encode = msgspec.msgpack.Encoder().encode
 _decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(_ANY).decode
 
@@ -146,7 +166,7 @@ def _connect(path: Path, kind: str) -> socket.socket | None:
 class WorldServer:
     """Runs a world, its modules and its ear along real time, and serves the thin sides.
 
-    `scheduler` must stand on a virtual clock whose modules are `board` and `bus`; `listeners` (ear, file) get the
+    `scheduler` must stand on a virtual clock, and `hardware` on it; `listeners` (ear, file) get the
     sound.  Session second 0 is `origin_mono_s` of CLOCK_MONOTONIC (None: now).  `run` until `stop` (from any thread or
     signal handler) or a session second; call `close` after it.  Raises `DeviceError` when the socket cannot be made.
     """
@@ -155,8 +175,7 @@ class WorldServer:
         self,
         world: World,
         scheduler: Scheduler,
-        board: Board,
-        bus: SimBus,
+        hardware: Hardware,
         listeners: Sequence[SoundListener],
         socket_path: str | Path,
         *,
@@ -166,19 +185,21 @@ class WorldServer:
         self.origin_mono_s = time.monotonic() if origin_mono_s is None else origin_mono_s
         self._world = world
         self._scheduler = scheduler
-        self._board = board
-        self._bus = bus
+        self._hardware = hardware
+        self._board = hardware.board
         self._listeners = tuple(listeners)
         self._faults = faults or Faults()
         self._path = Path(socket_path)
         self._stopping = False
         self._kinds: dict[socket.socket, str] = {}
         self._outputs: dict[socket.socket, set[int]] = {}
+        self._ports: dict[socket.socket, dict[str, SerialPort]] = {}
+        """Serial ports by who has opened them: the kernel closes them when their process dies."""
         self._listening = _listen(self._path)
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         self._waker.setblocking(False)
-        board.on_edge = self._edge
+        self._board.on_edge = self._edge
         for t_s in self._faults.changes("voice"):
             scheduler.at(t_s, self._tell_sound, "voice.fault")
 
@@ -234,9 +255,9 @@ class WorldServer:
                 return
             now = self.now()
             match message:
-                case Transfer():
+                case Transfer() | Port() | File():
                     # The chips' time is the moment of asking; what was due before it has run, or runs next.
-                    self._send(connection, self._transfer(message, now))
+                    self._send(connection, self._answer(connection, message, now))
                 case Output():
                     self._outputs.setdefault(connection, set()).add(message.line)
                     self._board.output(message.line, message.value, message.mono_s - self.origin_mono_s)
@@ -252,13 +273,39 @@ class WorldServer:
                 case _:
                     self._drop(connection)
 
-    def _transfer(self, asked: Transfer, now: float) -> Message:
+    def _answer(self, connection: socket.socket, asked: _Question, now: float) -> Message:
         try:
-            return Answer(asked.number, self._bus.answer(asked.address, asked.write, asked.read, now))
+            match asked:
+                case Transfer():
+                    data = self._hardware.bus.answer(asked.address, asked.write, asked.read, now)
+                case Port():
+                    data = self._port(connection, asked)
+                case File():
+                    host = self._hardware.host
+                    data = (
+                        "\n".join(host.names(asked.path)).encode()
+                        if asked.names
+                        else host.answer(asked.path, now).encode()
+                    )
+            return Answer(asked.number, data)
         except OSError as error:
-            return Refused(asked.number, error.errno or errno.EIO, str(error))
+            return Refused(asked.number, error.errno or errno.EIO, error.strerror or str(error))
         except StrictTwinError as error:
             return Refused(asked.number, 0, str(error))
+
+    def _port(self, connection: socket.socket, asked: Port) -> bytes:
+        ports = self._ports.setdefault(connection, {})
+        if asked.what == "open":
+            ports[asked.port] = self._hardware.serial.open(asked.port, asked.baud)
+        elif asked.port not in ports:
+            raise OSError(errno.EBADF, f"{asked.port} is not open")
+        elif asked.what == "read":
+            return ports[asked.port].read()
+        elif asked.what == "write":
+            ports[asked.port].write(asked.data)
+        else:
+            ports.pop(asked.port).close()
+        return b""
 
     def _edge(self, line: int, level: bool, t_s: float) -> None:
         edge = Edge(line, level, t_s + self.origin_mono_s)
@@ -284,6 +331,8 @@ class WorldServer:
         """The other side is gone; the kernel would have released its lines."""
         self._kinds.pop(connection, None)
         connection.close()
+        for port in self._ports.pop(connection, {}).values():
+            port.close()
         for line in sorted(self._outputs.pop(connection, ())):
             self._board.output(line, 0.0, self.now())
 
@@ -406,8 +455,11 @@ class RemotePinFactory(SimPinFactory):
 # ------------------------------------------------------------------------------------------------- bus
 
 
-class RemoteBus(I2CBus):
-    """The bus of the world's process.  Raises `OSError`: EREMOTEIO without a world, ETIMEDOUT after 50 ms."""
+class _Questions:
+    """One connection to the world, over which questions are answered one after the other.
+
+    Raises `OSError`: what the world answers, EREMOTEIO without a world, ETIMEDOUT after 50 ms.
+    """
 
     def __init__(self, socket_path: str | Path) -> None:
         self._path = Path(socket_path)
@@ -416,18 +468,19 @@ class RemoteBus(I2CBus):
         self._number = 0
         self._closed = False
 
-    def transfer(self, address: int, write: bytes, read: int) -> bytes:
+    def ask(self, question: Callable[[int], _Question]) -> bytes:
+        """Asks what `question(number)` makes, and waits for the answer."""
         with self._lock:
             if self._closed:
-                raise OSError(errno.EBADF, "the bus is closed")
+                raise OSError(errno.EBADF, "the device is closed")
             if self._connection is None:
-                self._connection = _connect(self._path, "bus")
+                self._connection = _connect(self._path, "questions")
             if self._connection is None:
                 raise OSError(errno.EREMOTEIO, "there is no world: nothing acknowledges")
             self._number += 1
-            return self._ask(self._connection, Transfer(self._number, address, bytes(write), read))
+            return self._ask(self._connection, question(self._number))
 
-    def _ask(self, connection: socket.socket, asked: Transfer) -> bytes:
+    def _ask(self, connection: socket.socket, asked: _Question) -> bytes:
         give_up_s = time.monotonic() + TRANSFER_LIMIT_S
         try:
             connection.settimeout(TRANSFER_LIMIT_S)
@@ -459,9 +512,54 @@ class RemoteBus(I2CBus):
             self._connection = None
 
     def close(self) -> None:
+        """Ends the connection for good."""
         with self._lock:
             self._closed = True
             self._disconnect()
+
+
+class RemoteBus(_Questions):
+    """The I2C bus of the world's process."""
+
+    def transfer(self, address: int, write: bytes, read: int) -> bytes:
+        return self.ask(lambda number: Transfer(number, address, bytes(write), read))
+
+
+class RemoteHost(_Questions):
+    """The files of the world's computer."""
+
+    def read(self, path: str) -> str:
+        return self.ask(lambda number: File(number, path, names=False)).decode()
+
+    def names(self, directory: str) -> Sequence[str]:
+        try:
+            return self.ask(lambda number: File(number, directory, names=True)).decode().split()
+        except OSError:
+            return ()
+
+
+class RemoteSerialPorts(_Questions):
+    """The serial ports of the world's process."""
+
+    def open(self, port: str, baud: int) -> SerialPort:
+        self.ask(lambda number: Port(number, "open", port, baud=baud))
+        return _RemotePort(self, port)
+
+
+class _RemotePort:
+    def __init__(self, ports: RemoteSerialPorts, name: str) -> None:
+        self._ports = ports
+        self._name = name
+
+    def read(self) -> bytes:
+        return self._ports.ask(lambda number: Port(number, "read", self._name))
+
+    def write(self, data: bytes) -> None:
+        self._ports.ask(lambda number: Port(number, "write", self._name, data))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # without a world it is closed already
+            self._ports.ask(lambda number: Port(number, "close", self._name))
 
 
 # ----------------------------------------------------------------------------------------------- sound

@@ -24,13 +24,11 @@ from retrowalk.guard.guard import Guard
 from retrowalk.guard.process import build_steps
 from retrowalk.guard.state import Kept
 from retrowalk.platform import Platform, Step
-from retrowalk.sim import pins
 from retrowalk.sim.broker import Outage, ScriptedLink
-from retrowalk.sim.chips.lsm6dsox import Lsm6dsoxTwin
 from retrowalk.sim.ear import Ear
 from retrowalk.sim.evidence import published
 from retrowalk.sim.faults import Faults
-from retrowalk.sim.i2c import SimBus
+from retrowalk.sim.hardware import Hardware
 from retrowalk.sim.scenarios import Evidence, Heard, Scenario
 from retrowalk.sim.scheduler import MemoryMail, Scheduler, VirtualClock
 from retrowalk.sim.sound import SimSoundSystem, WalkWav
@@ -50,32 +48,6 @@ class Shelf:
 
     def save(self, kept: Kept) -> None:
         self.kept = kept
-
-
-class Hardware:
-    """The simulated hardware of one device in its world: pins and bus, and the modules at them."""
-
-    def __init__(self, config: Config, scheduler: Scheduler, world: World, faults: Faults) -> None:
-        clock = scheduler.clock
-        self.board = pins.Board()
-        self.pin_factory = pins.SimPinFactory(self.board, clock)
-        self.rear = [
-            pins.HcSr04Twin(
-                self.board,
-                scheduler,
-                world,
-                trigger_line=sensor.trigger_pin,
-                echo_line=sensor.echo_pin,
-                name=sensor.name,
-                faults=faults,
-            )
-            for sensor in config.range_sensor
-        ]
-        self.button = pins.ButtonTwin(self.board, scheduler, world, line=config.button.pin, faults=faults)
-        self.vibration = pins.TouchTwin(self.board, world, line=config.vibration.pin, what="vibration")
-        self.buzzer = pins.TouchTwin(self.board, world, line=config.buzzer.pin, what="buzzer")
-        self.imu = Lsm6dsoxTwin(world.imu, world.seed, axes=config.imu.axes, faults=faults)
-        self.bus = SimBus(clock, {config.imu.address: self.imu}, faults)
 
 
 def clips(bank: Bank, config: Config) -> Iterator[tuple[str, bytes]]:
@@ -146,7 +118,12 @@ class VirtualWalk:
         """Starts the guard; after `kill_guard` it goes on from what was kept."""
         now = self.clock.now()
         platform = Platform(
-            self.clock, self.mail.open("guard"), pin_factory=self.hardware.pin_factory, bus=self.hardware.bus
+            self.clock,
+            self.mail.open("guard"),
+            pin_factory=self.hardware.pin_factory,
+            bus=self.hardware.bus,
+            serial=self.hardware.serial,
+            host=self.hardware.host,
         )
         steps, touch = build_steps(self.config, platform)
         self._sessions += 1

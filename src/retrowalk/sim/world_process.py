@@ -16,11 +16,12 @@ from retrowalk.sim import scenarios
 from retrowalk.sim.ear import Ear, Heard
 from retrowalk.sim.evidence import save
 from retrowalk.sim.faults import Fault, Faults
+from retrowalk.sim.hardware import Hardware
 from retrowalk.sim.realtime import EVIDENCE_FILE, HEARD_FILE, SOUND_FILE
 from retrowalk.sim.remote import WorldServer
 from retrowalk.sim.scheduler import Scheduler, VirtualClock
 from retrowalk.sim.sound import WalkWav
-from retrowalk.sim.virtual import Hardware, clips, outside
+from retrowalk.sim.virtual import clips, outside
 from retrowalk.sim.world import World
 from retrowalk.voice.bank import Bank, default_directory
 
@@ -63,8 +64,7 @@ def main() -> int:
         server = WorldServer(
             world,
             scheduler,
-            hardware.board,
-            hardware.bus,
+            hardware,
             (ear, wav),
             options.world,
             faults=faults,

@@ -96,6 +96,7 @@ class Lsm6dsoxTwin:
     """
 
     part = "imu"
+    address = 0
 
     def __init__(
         self,

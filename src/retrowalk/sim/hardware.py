@@ -1,0 +1,63 @@
+"""The simulated hardware of one device in its world: what the configuration asks for, as twins.
+
+The counterpart of `guard.process.build_steps`: one twin for each driver, chosen by the configuration alone.
+"""
+
+from __future__ import annotations
+
+from retrowalk.config import Config, HcSr04, RangeSensor
+from retrowalk.errors import SimulationError
+from retrowalk.sim import pins
+from retrowalk.sim.chips.lsm6dsox import Lsm6dsoxTwin
+from retrowalk.sim.faults import Faults
+from retrowalk.sim.host import SimHost
+from retrowalk.sim.i2c import Chip, SimBus
+from retrowalk.sim.scheduler import Scheduler
+from retrowalk.sim.serial import SerialTwin, SimSerialPorts
+from retrowalk.sim.world import World
+
+
+class Hardware:
+    """Pins, bus, serial ports and the computer's own files, and the modules at them."""
+
+    def __init__(self, config: Config, scheduler: Scheduler, world: World, faults: Faults) -> None:
+        self._scheduler = scheduler
+        self._world = world
+        self._faults = faults
+        clock = scheduler.clock
+        self.board = pins.Board()
+        self.pin_factory = pins.SimPinFactory(self.board, clock)
+        self.chips: dict[int, Chip] = {}
+        """By the address at which each is wired."""
+        self._ports: dict[str, SerialTwin] = {}
+        self.button = pins.ButtonTwin(self.board, scheduler, world, line=config.button.pin, faults=faults)
+        self.vibration = pins.TouchTwin(self.board, world, line=config.vibration.pin, what="vibration")
+        self.buzzer = pins.TouchTwin(self.board, world, line=config.buzzer.pin, what="buzzer")
+        self.rear: list[pins.HcSr04Twin] = []
+        for sensor in config.range_sensor:
+            self._add_range_sensor(sensor)
+        self.imu = self._imu(config)
+        self.chips[config.imu.bus_address] = self.imu
+        self.bus = SimBus(clock, self.chips, faults)
+        self.serial = SimSerialPorts(clock, self._ports)
+        self.host = SimHost(clock, faults)
+
+    def _add_range_sensor(self, sensor: RangeSensor) -> None:
+        match sensor:
+            case HcSr04():
+                self.rear.append(
+                    pins.HcSr04Twin(
+                        self.board,
+                        self._scheduler,
+                        self._world,
+                        trigger_line=sensor.trigger_pin,
+                        echo_line=sensor.echo_pin,
+                        name=sensor.name,
+                        faults=self._faults,
+                    )
+                )
+            case _:
+                raise SimulationError(f"{sensor.name}: this kind of sensor cannot be simulated yet")
+
+    def _imu(self, config: Config) -> Lsm6dsoxTwin:
+        return Lsm6dsoxTwin(self._world.imu, self._world.seed, axes=config.imu.axes, faults=self._faults)

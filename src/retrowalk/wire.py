@@ -8,6 +8,9 @@ session seconds.
 from __future__ import annotations
 
 import dataclasses
+import types
+import typing
+from enum import IntEnum
 from typing import Any
 
 import msgspec
@@ -51,15 +54,48 @@ OUTPUT_CHANNELS: dict[type, str] = {
 SESSION_CHANNEL = "/session"
 """First message of a recording: `Session`."""
 
+STATUS_CHANNEL = "/status"
+"""`StatusRecord`, for viewers only: no part of the numbered order, and left out when a recording is read back."""
+
 CHANNEL_TYPES: dict[str, type] = {channel: kind for kind, channel in {**ITEM_CHANNELS, **OUTPUT_CHANNELS}.items()}
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+_sparse: dict[type, bool] = {}
+"""Whether a value of this type can have fields that are None."""
 
 
 def encode(value: Any) -> bytes:
     """JSON of an item, an output or a local message.  Floats keep every digit, so they read back exactly equal."""
     return _encoder.encode(value)
+
+
+def encode_entry(value: Any) -> bytes:
+    """JSON of an item or output for a recording: as `encode`, but fields that are None are left out.
+
+    Viewers of recordings plot a field of one type, and refuse a whole channel whose schema says "a number or null".
+    """
+    kind = type(value)
+    sparse = _sparse.get(kind)
+    if sparse is None:
+        sparse = _sparse[kind] = _may_hold_none(kind)
+    return encode(_without_none(msgspec.to_builtins(value)) if sparse else value)
+
+
+def _may_hold_none(kind: type) -> bool:
+    return dataclasses.is_dataclass(kind) and any(map(_admits_none, typing.get_type_hints(kind).values()))
+
+
+def _admits_none(hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return types.NoneType in typing.get_args(hint)
+    return isinstance(hint, type) and _may_hold_none(hint)
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_none(content) for name, content in value.items() if content is not None}
+    return value
 
 
 def decode(data: bytes, kind: type) -> Any:
@@ -245,6 +281,40 @@ class Status(Struct, frozen=True, tag_field="kind", tag="status"):
     health: dict[str, str]
     saying: str
     last_events: list[str]
+
+
+class GuardCode(IntEnum):
+    """The guard state as a number, for plots: the higher, the more the walker may rely on."""
+
+    NOT_WORN = 0
+    STOPPING = 1
+    NOT_PROTECTING = 2
+    CHECKING = 3
+    LIMITED = 4
+    GUARDING = 5
+
+
+class StatusRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the `Companion` made of its items, five times a second in a recording, so that a viewer can plot it.
+
+    Words come with a number (`_code`), because plots know no words.  What is not known is left out.
+    """
+
+    t_s: float
+    guard_state: ev.GuardState
+    guard_state_code: GuardCode
+    path: str
+    """What is known of the path behind: `clear`, `object`, `unknown`, `broken`, `starting`."""
+    hazard_level: str
+    hazard_level_code: ev.Level
+    steps: int
+    range_m: float | None = None
+    """Tracked, of the most urgent sensor; `/item/range/...` holds what each sensor said."""
+    closing_speed_m_s: float | None = None
+    time_to_collision_s: float | None = None
+    trunk_pitch_deg: float | None = None
+    cadence_spm: float | None = None
+    countdown_s: float | None = None
 
 
 class StopMessage(Struct, frozen=True, tag_field="kind", tag="stop"):

@@ -203,9 +203,29 @@ def test_records_come_in_order_without_gap() -> None:
     session = next(i for i, m in enumerate(kinds) if isinstance(m, wire.Session))
     records = next(i for i, m in enumerate(kinds) if isinstance(m, wire.RecordsMessage))
     assert session < records
-    numbers = [r.sequence for m in kinds if isinstance(m, wire.RecordsMessage) for r in m.records]
+    numbers = [r.sequence for m in kinds if isinstance(m, wire.RecordsMessage) for r in m.records if r.sequence]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > 50
+
+
+def test_the_recording_shows_what_is_known_beside_the_order() -> None:
+    """Five times a second a viewer gets state, level and range, with numbers for plots and no number in the order."""
+    bench = Bench()
+    bench.guard.take([near(0.0, 3.0)], 0.0)
+    bench.run(10.0)
+    records = [r for m in bench.messages(bench.courier, wire.RecordsMessage) for r in m.records]
+    shown = [r for r in records if r.channel == wire.STATUS_CHANNEL]
+    assert {r.sequence for r in shown} == {0}
+    assert 47 <= len(shown) <= 50
+    first = wire.decode(bytes(shown[0].data), wire.StatusRecord)
+    assert (first.guard_state, first.guard_state_code) == ("checking", wire.GuardCode.CHECKING)
+    assert (first.hazard_level, first.hazard_level_code) == ("none", ev.Level.NONE)
+    assert b"null" not in bytes(shown[0].data)
+
+
+def test_every_guard_state_has_its_number() -> None:
+    """No state is without a place in a plot."""
+    assert {code.name for code in wire.GuardCode} == {state.name for state in ev.GuardState}
 
 
 def test_a_courier_that_is_away_loses_nothing() -> None:
@@ -219,7 +239,7 @@ def test_a_courier_that_is_away_loses_nothing() -> None:
     while (data := bench.courier.receive()) is not None:
         kinds.append(wire.decode_local(data))
     assert any(isinstance(m, wire.Session) for m in kinds)
-    numbers = [r.sequence for m in kinds if isinstance(m, wire.RecordsMessage) for r in m.records]
+    numbers = [r.sequence for m in kinds if isinstance(m, wire.RecordsMessage) for r in m.records if r.sequence]
     assert numbers[0] == 1
     assert numbers == list(range(1, len(numbers) + 1))
 

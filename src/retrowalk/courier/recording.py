@@ -2,7 +2,8 @@
 
 Foxglove, PlotJuggler and every `mcap` tool open them; `retrowalk replay` reads them back.  Log time is when an item was
 received, publish time when it was measured (nanoseconds of the session), `sequence` its place in the order.  Messages
-are JSON, each channel has its JSON schema, ranges have a channel per sensor (`/item/range/rear`).
+are JSON, each channel has its JSON schema, ranges have a channel per sensor (`/item/range/rear`).  `/status` is there
+for viewers only, without a place in the order; reading back leaves it out.
 
 A file is written in chunks that are complete on their own and on disk at least every 5 s of data: whatever cuts it,
 all before the last chunk can be read, without the summary at the end of a file that was closed properly.
@@ -18,6 +19,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -29,6 +31,7 @@ from mcap.writer import CompressionType, IndexType, Writer
 
 from retrowalk import wire
 from retrowalk.config import Recording as RecordingLimits
+from retrowalk.core.events import Level
 from retrowalk.errors import RecordingError, WireError
 
 SUFFIX = ".mcap"
@@ -54,28 +57,50 @@ def channel_type(channel: str) -> type | None:
     """The type of a channel's messages; the last part of a topic may be a sensor's name.  None: not known."""
     if channel == wire.SESSION_CHANNEL:
         return wire.Session
+    if channel == wire.STATUS_CHANNEL:
+        return wire.StatusRecord
     return wire.CHANNEL_TYPES.get(channel) or wire.CHANNEL_TYPES.get(channel.rpartition("/")[0])
 
 
 def channel_schema(kind: type) -> bytes:
-    """JSON schema of a channel, in one piece: viewers do not follow references."""
+    """JSON schema of a channel, in the part of JSON Schema that viewers know.
+
+    Foxglove refuses a channel that has a field without one plain `type`, and follows no references.  So what may be
+    None is a field that may be missing (`wire.encode_entry` leaves it out), and an enumeration of numbers names each.
+    """
     schema = msgspec.json.schema(kind)
-    return msgspec.json.encode(_inlined(schema, schema.get("$defs", {})))
+    plain = _plain(schema, schema.pop("$defs", {}))
+    return msgspec.json.encode({"$schema": "https://json-schema.org/draft/2020-12/schema", **plain})
 
 
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    if isinstance(schema, list):
-        return [_inlined(item, definitions) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
+_NUMBERED: dict[str, type[IntEnum]] = {kind.__name__: kind for kind in (wire.GuardCode, Level)}
+
+
+def _plain(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     reference = schema.get("$ref")
     if reference is not None:
-        return _inlined(definitions[reference.rpartition("/")[2]], definitions)
-    result = {key: _inlined(value, definitions) for key, value in schema.items() if key != "$defs"}
-    items = result.get("prefixItems")
-    if items and all(item == items[0] for item in items):  # three equal numbers: viewers plot only `items`
-        del result["prefixItems"]
-        result["items"] = items[0]
+        named = definitions[reference.rpartition("/")[2]]
+        return _plain(named, definitions)
+    if "anyOf" in schema:
+        kinds = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
+        assert len(kinds) == 1, f"{schema}: viewers know only one type for a field"
+        return _plain(kinds[0], definitions)
+    result = dict(schema)
+    if numbered := _NUMBERED.get(schema.get("title", "")):
+        del result["enum"]
+        result["oneOf"] = [{"title": member.name, "const": member.value} for member in numbered]
+    elif "enum" in schema:
+        result["type"] = "string"
+    if "properties" in schema:
+        fields = schema["properties"]
+        result["properties"] = {name: _plain(field, definitions) for name, field in fields.items()}
+        result["required"] = [name for name in schema.get("required", ()) if "anyOf" not in fields[name]]
+    if "prefixItems" in schema:  # three equal numbers: viewers plot only `items`
+        kinds = result.pop("prefixItems")
+        assert all(kind == kinds[0] for kind in kinds), f"{schema}: viewers know only one type for an array"
+        result["items"] = _plain(kinds[0], definitions)
+    elif isinstance(schema.get("items"), dict):
+        result["items"] = _plain(schema["items"], definitions)
     return result
 
 
@@ -217,12 +242,12 @@ class Recorder:
             self._part = max([*parts, self._part]) + 1  # a courier that died left the parts before
             self.path = self.directory / f"{max(counts, default=0) + 1:06d}_{name}_{self._part}{SUFFIX}"
             self._file = FileIO(self.path, "xb")
-            # The message index (10 bytes a message) is for seeking in a file that is always read from its beginning.
+            # 16 bytes a message, a third of the file; but Foxglove opens no file that has only the other index.
             self._writer = Writer(
                 cast(IO[bytes], _WholeWrites(self._file)),
                 chunk_size=CHUNK_BYTES,
                 compression=CompressionType.ZSTD,
-                index_types=IndexType.CHUNK,
+                index_types=IndexType.CHUNK | IndexType.MESSAGE,
             )
             self._channels = {}
             self._chunk_since_ns = None
@@ -409,6 +434,8 @@ class _Collector:
         self.messages += 1
         if self.first:
             self._begin_session(position, channel, data)
+            return
+        if channel == wire.STATUS_CHANNEL:
             return
         kind = channel_type(channel)
         if kind is None:

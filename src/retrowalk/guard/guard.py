@@ -323,7 +323,7 @@ class Guard:
                 self._to_courier(alive)
             self._keep_alives += 1
             if self._keep_alives % KEEP_ALIVES_A_STATUS == 0:
-                self._record_status(now)
+                self._record_status(self._now)  # an item may have come with a later time
         if now >= self._flush_due_s:
             self._flush(now)
         if now >= self._resend_due_s:

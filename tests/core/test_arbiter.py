@@ -268,6 +268,17 @@ def test_reports_of_unknown_requests_are_ignored():
     assert desk.out == []
 
 
+@pytest.mark.parametrize(("started", "hushed"), [(False, [1]), (True, [])], ids=["waits", "sounds"])
+def test_what_is_over_before_it_was_said_is_not_said(started, hushed):
+    """A fault that ends while its words wait behind an alarm is dropped; one whose words have begun may end them."""
+    desk = Desk()
+    desk.arbiter.hold(0.0, "fault", Level.CAUTION, "courier", name="courier")
+    if started:
+        desk.voice(VoicePhase.STARTED, 0.1)
+    desk.arbiter.release(0.3, "fault", "courier")
+    assert [output.alert for output in desk.out if isinstance(output, Hush)] == hushed
+
+
 def test_hush_ends_what_sounds():
     """A release with hush asks the voice to stop in the middle, once."""
     desk = Desk()

@@ -87,13 +87,21 @@ class Finished:
 
 
 def walk(
-    directory: Path, seed: int, happens: Callable[[RealWalk], None] | None = None, *, scenario: str = "fall"
+    directory: Path,
+    seed: int,
+    happens: Callable[[RealWalk], None] | None = None,
+    *,
+    scenario: str = "fall",
+    beyond_s: float = 0.0,
 ) -> Finished:
-    """Walks a scenario to its end; `happens` may let it go on up to there and do something to it."""
+    """Walks a scenario to its end; `happens` may let it go on up to there and do something to it.
+
+    `beyond_s`: so long after its end, for what is said only when nothing more urgent is left to say.
+    """
     with RealWalk(seed, directory, scenario=scenario) as real:
         if happens is not None:
             happens(real)
-        real.run_until(real.scenario.duration_s)
+        real.run_until(real.scenario.duration_s + beyond_s)
         evidence = real.finish()
         sessions: dict[str, list[Path]] = {}
         for path in real.recordings():

@@ -115,9 +115,9 @@ class Arbiter:
         return (f"{key}:{name}" if name else key) in self._sayings
 
     def release(self, now: float, key: str, name: str = "", *, hush: bool = False) -> None:
-        """`key` no longer holds; `hush` also cuts off what is being said of it."""
+        """`key` no longer holds: what waits to be said of it is dropped; `hush` also cuts off what is being said."""
         saying = self._sayings.pop(f"{key}:{name}" if name else key, None)
-        if saying is not None and hush and saying.number in self._asked:
+        if saying is not None and (hush or not saying.started) and saying.number in self._asked:
             self._out.append(Hush(t_s=_ms(now), alert=saying.number))
 
     def announce(self, now: float, key: str, value: str = "", because: str = "", *, insist: bool = True) -> int:

@@ -67,6 +67,16 @@ def test_a_single_bump_is_no_step(size_m_s2):
     assert not gait.walking(9.9)
 
 
+def test_a_second_peak_now_and_then_is_no_step_of_its_own():
+    """Every fifth of 50 slow steps pushes twice, 0.4 s apart: it is still one step"""
+    gait = Gait()
+    for i in range(round(60.0 * RATE_HZ)):
+        number, since = divmod(i / RATE_HZ, 1.2)
+        pushes = ((0.3, 2.0), (0.7, 2.0)) if number % 5 == 4 else ((0.3, 2.0),)
+        gait.update(i / RATE_HZ, sum(size * math.exp(-(((since - at) / 0.09) ** 2)) for at, size in pushes))
+    assert gait.steps == pytest.approx(50, abs=1)
+
+
 def test_walking_begins_with_the_third_step_and_ends_after_the_last():
     """A bout begins with three steps in rhythm (all three count) and ends 1.8 s after the last."""
     gait = Gait()
@@ -99,7 +109,7 @@ def walks(recorded_data) -> list[Recorded]:
 
 
 def test_steps_of_recorded_people(walks):
-    """60 recorded walks of ten people: recall and precision of steps (end of foot movement, +-250 ms) stay up."""
+    """60 recorded walks of ten people: steps are found (end of foot movement, +-250 ms) and as many as were taken."""
     hits = counted = truth = 0
     for walk in walks:
         gait = Gait()
@@ -109,5 +119,6 @@ def test_steps_of_recorded_people(walks):
         truth += len(walk.contacts_s)
     recall, precision = hits / truth, hits / counted
     print(f"\n{len(walks)} walks, {truth} steps: recall {recall:.3f}, precision {precision:.3f}")
-    assert recall >= 0.82
+    assert recall >= 0.85
     assert precision >= 0.86
+    assert counted == pytest.approx(truth, rel=0.02)

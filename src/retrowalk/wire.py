@@ -11,7 +11,7 @@ import dataclasses
 import types
 import typing
 from enum import IntEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -56,6 +56,9 @@ SESSION_CHANNEL = "/session"
 
 STATUS_CHANNEL = "/status"
 """`StatusRecord`, for viewers only: no part of the numbered order, and left out when a recording is read back."""
+
+LABEL_CHANNEL = "/label"
+"""`LabelRecord`: what a person says was going on.  No part of the numbered order either; read back apart from it."""
 
 CHANNEL_TYPES: dict[str, type] = {channel: kind for kind, channel in {**ITEM_CHANNELS, **OUTPUT_CHANNELS}.items()}
 
@@ -152,9 +155,13 @@ class KeepAlive(Struct, frozen=True, tag_field="kind", tag="keepalive"):
 
 
 class SayMessage(Struct, frozen=True, tag_field="kind", tag="say"):
-    """person -> guard -> voice: free text for a test (`retrowalk say`), at the lowest rank."""
+    """person -> guard -> voice: free text for a test (`retrowalk say`), at the lowest rank.
+
+    `reply_to`: a mailbox that the voice tells what became of it (`ProgressMessage`); empty: nobody asks.
+    """
 
     text: str
+    reply_to: str = ""
 
 
 class ProgressMessage(Struct, frozen=True, tag_field="kind", tag="progress"):
@@ -317,6 +324,85 @@ class StatusRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     countdown_s: float | None = None
 
 
+class Examine(Struct, frozen=True, tag_field="kind", tag="examine"):
+    """person -> guard: answer with `Examined`, then send a copy of what is recorded for the next 5 s to `reply_to`.
+
+    The copy comes as `RecordsMessage`.  Asked again in time, it goes on.
+    """
+
+    reply_to: str
+
+
+class ActiveFault(Struct, frozen=True):
+    """A fault that a driver, or the guard itself, has reported and not yet called over."""
+
+    part: str
+    fault: str
+    detail: str
+    since_s: float
+
+
+class Examined(Struct, frozen=True, tag_field="kind", tag="examined"):
+    """guard -> whoever examines: who answers, and what it knows from before the question.
+
+    `busy`: why nothing may be tried out now (`alarm`, `hazard`, `walking`); empty: it may.
+    """
+
+    session: str
+    program_version: str
+    t_s: float
+    mono_s: float
+    guard_state: str
+    faults: list[ActiveFault]
+    button_pressed: bool
+    busy: str
+
+
+class TouchTest(Struct, frozen=True, tag_field="kind", tag="touch_test"):
+    """person -> guard: let a pattern of `core.alerts.HAPTICS` be felt, if nothing else needs motor and buzzer now."""
+
+    reply_to: str
+    pattern: str
+    buzzer: bool
+
+
+class TouchTested(Struct, frozen=True, tag_field="kind", tag="touch_tested"):
+    """guard -> whoever asked for a `TouchTest`.  `refused` as `Examined.busy`; empty: it is felt now."""
+
+    refused: str
+
+
+class LabelMessage(Struct, frozen=True, tag_field="kind", tag="label"):
+    """person -> guard: keep a label in the recording; it holds from `mono_s` on."""
+
+    label: str
+    phase: Literal["begin", "end"]
+    mono_s: float
+    words: str = ""
+
+
+class LabelRecord(Struct, frozen=True, kw_only=True):
+    """A label in a recording: at session second `t_s` something began or ended, as a person has said."""
+
+    t_s: float
+    label: str
+    phase: Literal["begin", "end"]
+    words: str
+    """What the walker was asked to do, in words."""
+
+
+class NextPart(Struct, frozen=True, tag_field="kind", tag="next_part"):
+    """person -> courier: finish the recording's file, go on in a new one, and answer `reply_to` with `Parts`."""
+
+    reply_to: str
+
+
+class Parts(Struct, frozen=True, tag_field="kind", tag="parts"):
+    """courier -> whoever asked for the `NextPart`: the finished files of the session that is recorded, in order."""
+
+    files: list[str]
+
+
 class StopMessage(Struct, frozen=True, tag_field="kind", tag="stop"):
     """person -> guard: end cleanly."""
 
@@ -341,6 +427,13 @@ LocalMessage = (
     | Session
     | Watch
     | Status
+    | Examine
+    | Examined
+    | TouchTest
+    | TouchTested
+    | LabelMessage
+    | NextPart
+    | Parts
     | StopMessage
 )
 

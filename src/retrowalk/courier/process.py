@@ -338,6 +338,9 @@ class Courier:
                 self._state.put(message.content)
             case wire.StateRequest():
                 self._state_asked = True
+            case wire.NextPart():
+                files = [str(path.absolute()) for path in self._recorder.next_part(now)]
+                self._mailbox.send(message.reply_to, wire.encode(wire.Parts(files)))
             case _:
                 self.rejected += 1
 

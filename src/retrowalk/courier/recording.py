@@ -3,7 +3,8 @@
 Foxglove, PlotJuggler and every `mcap` tool open them; `retrowalk replay` reads them back.  Log time is when an item was
 received, publish time when it was measured (nanoseconds of the session), `sequence` its place in the order.  Messages
 are JSON, each channel has its JSON schema, ranges have a channel per sensor (`/item/range/rear`).  `/status` is there
-for viewers only, without a place in the order; reading back leaves it out.
+for viewers only, without a place in the order; reading back leaves it out.  `/label` is what `retrowalk record` was
+told of the walk, in no order with the rest either: `Recording.labels`.
 
 A file is written in chunks that are complete on their own and on disk at least every 5 s of data: whatever cuts it,
 all before the last chunk can be read, without the summary at the end of a file that was closed properly.
@@ -59,6 +60,8 @@ def channel_type(channel: str) -> type | None:
         return wire.Session
     if channel == wire.STATUS_CHANNEL:
         return wire.StatusRecord
+    if channel == wire.LABEL_CHANNEL:
+        return wire.LabelRecord
     return wire.CHANNEL_TYPES.get(channel) or wire.CHANNEL_TYPES.get(channel.rpartition("/")[0])
 
 
@@ -217,6 +220,20 @@ class Recorder:
             return float("inf")
         return self._chunk_since_s + CHUNK_S
 
+    def next_part(self, now: float) -> list[Path]:
+        """Finishes the file and goes on in a new one; returns the finished files of the session, in order."""
+        if self._session is None or self._writer is None:
+            return []
+        try:
+            self._finish()
+        except (OSError, ValueError, struct.error) as error:
+            self._fail(error, now)
+            return []
+        name = self._file_name()
+        found = [path for path in self._recordings() if path.name.partition("_")[2].startswith(f"{name}_")]
+        self._open(now)
+        return found
+
     def close(self) -> None:
         """Finishes the file.  The next `begin` starts another."""
         try:
@@ -231,7 +248,7 @@ class Recorder:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._make_room()
-            name = re.sub(r"[^A-Za-z0-9-]", "-", session.session)[:64]
+            name = self._file_name()
             earlier = self._recordings()
             counts = [int(path.name.partition("_")[0]) for path in earlier]
             parts = [
@@ -259,6 +276,9 @@ class Recorder:
             self.fault = ""
         except (OSError, ValueError, struct.error) as error:
             self._fail(error, now)
+
+    def _file_name(self) -> str:
+        return re.sub(r"[^A-Za-z0-9-]", "-", self.session)[:64]
 
     def _flush(self, now: float) -> None:
         assert self._writer is not None
@@ -365,6 +385,8 @@ class Recording:
     """What is wrong, with the byte or the second; empty when nothing is."""
     intact: int
     """How many entries come before the first problem: only up to here a replay can say the same."""
+    labels: tuple[wire.LabelRecord, ...] = ()
+    """What a person said was going on, in the order in which it was said; no part of what is replayed."""
 
 
 def read(path: str | Path | Sequence[str | Path]) -> Recording:
@@ -410,6 +432,7 @@ class _Collector:
     def __init__(self) -> None:
         self.session: wire.Session | None = None
         self.entries: list[Entry] = []
+        self.labels: list[wire.LabelRecord] = []
         self.problem = ""
         self.intact = 0
         self.name = ""
@@ -446,6 +469,9 @@ class _Collector:
         except WireError as error:
             self.wrong(f"message {sequence} on {channel} cannot be decoded: {error} (at byte {position})")
             return
+        if channel == wire.LABEL_CHANNEL:
+            self.labels.append(value)
+            return
         if self.entries and sequence != self.entries[-1].sequence + 1 and not self.problem:
             last = self.entries[-1].sequence
             what = f"{sequence - last - 1} entries missing" if sequence > last else "order broken"
@@ -475,7 +501,8 @@ class _Collector:
         if self.session is None:
             raise RecordingError(f"{self.name}: no {wire.SESSION_CHANNEL} message: {self.problem or 'empty'}", 0)
         intact = self.intact if self.problem else len(self.entries)
-        return Recording(self.session, tuple(self.entries), not self.problem, self.problem, intact)
+        labels = tuple(self.labels)
+        return Recording(self.session, tuple(self.entries), not self.problem, self.problem, intact, labels)
 
 
 def _read_file(file: BinaryIO, collector: _Collector) -> None:

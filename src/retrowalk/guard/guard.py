@@ -18,6 +18,7 @@ from retrowalk import __version__, wire
 from retrowalk.config import Config, to_table
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
+from retrowalk.core.alerts import HAPTICS
 from retrowalk.core.companion import EARLIER, Companion
 from retrowalk.core.samples import Item
 from retrowalk.errors import SensorError, WireError
@@ -33,6 +34,9 @@ FLUSH_S = 0.5
 FLUSH_BYTES = 32 * 1024
 STATUS_S = 0.2
 WATCH_S = 5.0
+EXAMINED_S = 0.25
+"""Whoever examines gets the entries this often."""
+EXAMINED_KEPT = 1000
 RESEND_S = 2.0
 RECORDS_KEPT = 6000
 """Records kept for a courier that is away: about half a minute."""
@@ -103,6 +107,12 @@ class Guard:
         self._status_due_s = math.inf
         self._watchers: dict[str, float] = {}
         self._recent: deque[str] = deque(maxlen=8)
+        self._examiners: dict[str, float] = {}
+        self._copies: deque[wire.Record] = deque(maxlen=EXAMINED_KEPT)
+        self._copies_due_s = math.inf
+        self._faults: dict[tuple[str, str], sm.HealthReport] = {}
+        self._button_pressed = False
+        self._touch_until_s = -math.inf
         self._state: sm.SavedState | None = None
         self._kept_count = 0
         self._stop_due_s = math.inf
@@ -162,9 +172,17 @@ class Guard:
                 self._speak(output)
             elif type(output) is ev.Touch:
                 self._touch.touch(output)
+                self._touch_until_s = self._now + _lasts_s(output.pattern)
             elif type(output) is ev.Hush:
                 self._mail.send("voice", wire.encode(wire.HushMessage(output.alert)))
         self._record(_channel(item), item, item.t_received_s, getattr(item, "t_measured_s", item.t_received_s))
+        if type(item) is sm.HealthReport:
+            if item.active:
+                self._faults[item.part, item.fault] = item
+            else:
+                self._faults.pop((item.part, item.fault), None)
+        elif type(item) is sm.ButtonEdge:
+            self._button_pressed = item.pressed
         save = False
         for output in outputs:
             self._record(wire.OUTPUT_CHANNELS[type(output)], output, item.t_received_s, output.t_s)
@@ -271,9 +289,10 @@ class Guard:
         self._append(0, wire.STATUS_CHANNEL, wire.encode(status), now, now)
 
     def _append(self, sequence: int, channel: str, data: bytes, log_s: float, publish_s: float) -> None:
-        self._records.append(
-            wire.Record(sequence, channel, round(log_s * 1e9), max(0, round(publish_s * 1e9)), msgspec.Raw(data))
-        )
+        record = wire.Record(sequence, channel, round(log_s * 1e9), max(0, round(publish_s * 1e9)), msgspec.Raw(data))
+        self._records.append(record)
+        if self._examiners:
+            self._copies.append(record)
         self._record_bytes += len(data) + 60
         if self._flush_due_s == math.inf:
             self._flush_due_s = self._now + FLUSH_S
@@ -331,6 +350,8 @@ class Guard:
         self._watch_courier(now)
         if now >= self._status_due_s:
             self._send_status(now)
+        if now >= self._copies_due_s:
+            self._send_copies(now)
         if now >= self._stop_due_s and not self.finished:
             self._flush(now)
             self.finished = True
@@ -341,6 +362,7 @@ class Guard:
             self._flush_due_s,
             self._resend_due_s,
             self._status_due_s,
+            self._copies_due_s,
             self._stop_due_s if not self.finished else math.inf,
         )
         return (), max(due, now + 0.001) if deadline is not None and deadline <= now else due
@@ -413,6 +435,14 @@ class Guard:
                 self._status_due_s = min(self._status_due_s, now)
             case wire.SayMessage():
                 self._mail.send("voice", data)
+            case wire.Examine():
+                self._examiners[message.reply_to] = now + WATCH_S
+                self._copies_due_s = min(self._copies_due_s, now + EXAMINED_S)
+                self._mail.send(message.reply_to, wire.encode(self._examined(now)))
+            case wire.TouchTest():
+                self._test_touch(message, now)
+            case wire.LabelMessage():
+                self._label(message, now)
             case wire.StopMessage():
                 self._feed(sm.StopRequested(now, message.reason))
             case _:
@@ -453,6 +483,62 @@ class Guard:
         for name in self._watchers:
             self._mail.send(name, status)
         self._status_due_s = now + STATUS_S
+
+    # -- for a person at a terminal ---------------------------------------------------------------------------
+
+    def _examined(self, now: float) -> wire.Examined:
+        return wire.Examined(
+            session=self._session,
+            program_version=__version__,
+            t_s=round(now, 3),
+            mono_s=self._clock.origin_mono_s + now,
+            guard_state=self.companion.snapshot_state,
+            faults=[
+                wire.ActiveFault(report.part, report.fault, report.detail, round(report.t_received_s, 3))
+                for report in self._faults.values()
+            ],
+            button_pressed=self._button_pressed,
+            busy=self._busy(now),
+        )
+
+    def _busy(self, now: float) -> str:
+        """Why motor, buzzer and the walker's attention are not for tests now; empty when they are."""
+        seen = self.companion.snapshot()
+        if seen.countdown_s is not None or (self._state is not None and self._state.open_alarm):
+            return "alarm"
+        if seen.hazard_level != "none" or now < self._touch_until_s:
+            return "hazard"
+        return "walking" if seen.cadence_spm else ""
+
+    def _test_touch(self, message: wire.TouchTest, now: float) -> None:
+        """A warning that comes meanwhile takes its place at once; it is no output of the Companion, so not recorded."""
+        refused = self._busy(now)
+        if not refused:
+            self._touch.touch(ev.Touch(t_s=now, pattern=message.pattern, buzzer=message.buzzer))
+        self._mail.send(message.reply_to, wire.encode(wire.TouchTested(refused)))
+
+    def _label(self, message: wire.LabelMessage, now: float) -> None:
+        t_s = round(max(0.0, message.mono_s - self._clock.origin_mono_s), 3)
+        record = wire.LabelRecord(t_s=t_s, label=message.label, phase=message.phase, words=message.words)
+        self._append(0, wire.LABEL_CHANNEL, wire.encode(record), self._now, t_s)
+
+    def _send_copies(self, now: float) -> None:
+        """What has been recorded since the last time, to whoever examines; what they do not take is not kept."""
+        self._examiners = {name: until for name, until in self._examiners.items() if until > now}
+        while self._copies:
+            batch: list[wire.Record] = []
+            size = 0
+            while self._copies and size < FLUSH_BYTES:
+                batch.append(self._copies.popleft())
+                size += len(bytes(batch[-1].data)) + 60
+            message = wire.encode(wire.RecordsMessage(self._session, batch))
+            for name in self._examiners:
+                self._mail.send(name, message)
+        self._copies_due_s = now + EXAMINED_S if self._examiners else math.inf
+
+
+def _lasts_s(pattern: str) -> float:
+    return sum(on_s + off_s for on_s, off_s in HAPTICS.get(pattern, HAPTICS["warning"]))
 
 
 def _channel(item: Item) -> str:

@@ -88,6 +88,7 @@ class VoiceLoop:
             if bank is None or bank.lookup(phrase, "") is None:
                 self._builtin.lookup(phrase)  # read now, not in the middle of a warning
         self._said: Clip | None = None
+        self._said_for = ""
 
         self._bank = bank
         self._bank_dir = bank.directory if bank_dir is None and bank is not None else bank_dir
@@ -183,8 +184,8 @@ class VoiceLoop:
                 case wire.KeepAlive(_, guard_state):
                     self._guard_heard_s = now
                     self._guard_state = guard_state
-                case wire.SayMessage(text):
-                    self._say(text, now)
+                case wire.SayMessage(text, reply_to):
+                    self._say(text, reply_to, now)
                 case _:
                     log.warning("ignored: a %s is not for the voice", type(message).__name__)
 
@@ -203,10 +204,12 @@ class VoiceLoop:
             now,
         )
 
-    def _say(self, text: str, now: float) -> None:
+    def _say(self, text: str, reply_to: str, now: float) -> None:
         pcm = self._bank.text_clip(text) if self._bank is not None else None
+        self._said_for = reply_to
         if pcm is None:
             log.info("not said, because it has not been rendered: %s", text)
+            self._tell(Progress(_OWN_SAY, VoicePhase.UNKNOWN_PHRASE, 0, text), now)
             return
         self._said = Clip(text, pcm)
         self._speak_own(_OWN_SAY, _SAY, "", "advisory", alerts.RANK_TICK, 5.0, now)
@@ -383,11 +386,12 @@ class VoiceLoop:
         self._pending.append((self._rendered + happened.frame + first, happened))
 
     def _tell(self, happened: Progress, at_s: float) -> None:
-        if happened.alert < 0:
+        to = "guard" if happened.alert >= 0 else self._said_for if happened.alert == _OWN_SAY else ""
+        if not to:
             return
         mono_s = self._clock.origin_mono_s + at_s
         message = wire.ProgressMessage(happened.alert, happened.phase, mono_s, happened.words)
-        self._mailbox.send("guard", wire.encode(message))
+        self._mailbox.send(to, wire.encode(message))
 
     def _beat(self, now: float) -> None:
         self._beat_s = now + BEAT_S

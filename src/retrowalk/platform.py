@@ -6,6 +6,7 @@ comes from `voice.alsa`, the real broker link from `courier.mqtt`; the simulated
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -69,6 +70,8 @@ class Step(Protocol):
     name: str
     retry_s: float
     wake: Callable[[], None]
+    shares: str
+    """Name of wires that this step shares with others (`i2c`): one thread polls them all.  Empty: none."""
 
     def poll(self, now: float) -> tuple[Sequence[Item], float]:
         """Does what is due at session second `now`."""
@@ -94,6 +97,12 @@ class I2CBus(Protocol):
         """Releases the bus."""
 
 
+I2C_TIMEOUT = 0x0702
+"""ioctl of i2c-dev: how long a transfer may take, in units of 10 ms."""
+I2C_TIMEOUT_10_MS = 3
+"""A transfer takes 5 ms at most; the kernel rounds to its ticks."""
+
+
 class SmBus:
     """The real bus, /dev/i2c-N through smbus2; `i2c_rdwr` keeps a write and its read in one transaction."""
 
@@ -102,6 +111,9 @@ class SmBus:
 
         self._message = smbus2.i2c_msg
         self._bus = smbus2.SMBus(number)
+        # The kernel waits a second for a bus whose data line is held low; nobody else could be read meanwhile.
+        assert self._bus.fd is not None  # opened in the line before
+        fcntl.ioctl(self._bus.fd, I2C_TIMEOUT, I2C_TIMEOUT_10_MS)
 
     def transfer(self, address: int, write: bytes, read: int) -> bytes:
         messages = []

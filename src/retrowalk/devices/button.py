@@ -44,6 +44,7 @@ class ButtonDriver:
         self.name = "button"
         self.retry_s = 0.5
         self.wake = no_wake
+        self.shares = ""
         self.counts: Counter[str] = Counter()
         self._config = config
         self._factory = pin_factory

@@ -129,6 +129,7 @@ class Lsm6dsox:
         self.name = "imu"
         self.retry_s = 0.2
         self.wake = no_wake
+        self.shares = "i2c"
         self.counts: Counter[str] = Counter()
         """Samples given, and by reason what was thrown away or repaired."""
         self._axes = axes

@@ -69,6 +69,7 @@ class TouchDriver:
         self.name = "touch"
         self.retry_s = 0.5
         self.wake = no_wake
+        self.shares = ""
         self.counts: Counter[str] = Counter()
         """Patterns begun, by name."""
         self._clock = clock

@@ -95,6 +95,7 @@ class Ultrasonic:
         self.name = config.name
         self.retry_s = 0.5
         self.wake = no_wake
+        self.shares = ""
         self.counts: Counter[str] = Counter()
         """Samples by status, and by reason what was thrown away."""
         self._config = config

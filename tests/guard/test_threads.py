@@ -1,0 +1,153 @@
+"""The threads that poll the drivers: who shares one, how seldom it wakes, and what trouble of one does to others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from retrowalk.core.samples import Item, Tick
+from retrowalk.errors import SensorError
+from retrowalk.guard.process import Inbox, StepThread, threads_of
+from retrowalk.platform import no_wake
+
+
+class Clock:
+    """Time that passes while a thread waits, and while a step works."""
+
+    origin_mono_s = 0.0
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def now(self) -> float:
+        return self.now_s
+
+    def pause(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def wall_s(self) -> float:
+        return 0.0
+
+
+@dataclass
+class Chip:
+    """A step that wants to be polled every `every_s`, and fails when told."""
+
+    name: str
+    clock: Clock
+    every_s: float = 0.048
+    shares: str = "i2c"
+    takes_s: float = 0.0005
+    retry_s: float = 0.5
+    fails: bool = False
+    polls: list[float] = field(default_factory=list)
+    wake: Callable[[], None] = no_wake
+
+    def poll(self, now: float) -> tuple[list[Item], float]:
+        self.polls.append(now)
+        self.clock.pause(self.takes_s)
+        if self.fails:
+            raise SensorError("absent", "no acknowledge")
+        return [Tick(now)], now + self.every_s
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class News:
+    """Stands in for the event on which a thread waits: time passes instead."""
+
+    def __init__(self, clock: Clock, thread: StepThread, until_s: float) -> None:
+        self.waits = 0
+        self._clock, self._thread, self._until_s = clock, thread, until_s
+        self.at: dict[int, Callable[[], None]] = {}
+        """What happens instead of a wait, by its number."""
+
+    def clear(self) -> None:
+        """Nothing was set."""
+
+    def set(self) -> None:
+        """Somebody has news; the wait is over in any case."""
+
+    def wait(self, seconds: float) -> None:
+        self.waits += 1
+        if self.waits in self.at:
+            self.at[self.waits]()
+        else:
+            self._clock.pause(seconds)
+        if self._clock.now_s >= self._until_s:
+            self._thread.stop()
+
+
+class Heard:
+    """Takes the place of the guard."""
+
+    def __init__(self) -> None:
+        self.took: list[str] = []
+        self.failed: list[str] = []
+
+    def take(self, items: Any, now: float, step: str) -> None:
+        self.took.append(step)
+
+    def step_failed(self, step: str, error: SensorError, now: float) -> None:
+        self.failed.append(step)
+
+
+def run(clock: Clock, *steps: Chip, until_s: float = 10.0, wakes: dict[int, Chip] | None = None) -> tuple[News, Heard]:
+    """Runs the one thread of these steps, and gives how often it waited and what the guard was told."""
+    inbox = Inbox()
+    (thread,) = threads_of(steps, clock, inbox)
+    news = News(clock, thread, until_s)
+    for number, chip in (wakes or {}).items():
+        news.at[number] = chip.wake
+    thread._news = news  # type: ignore[assignment]
+    thread.run()
+    heard = Heard()
+    inbox.drain(heard)  # type: ignore[arg-type]
+    os.close(inbox.fileno())
+    return news, heard
+
+
+def test_steps_on_the_same_wires_share_a_thread():
+    """The chips on the bus have one thread, everything else has its own."""
+    clock = Clock()
+    steps = [Chip("lidar", clock), Chip("button", clock, shares=""), Chip("imu", clock), Chip("rear", clock, shares="")]
+    assert [thread.name for thread in threads_of(steps, clock, Inbox())] == ["lidar+imu", "button", "rear"]
+
+
+def test_chips_of_one_rhythm_are_read_in_one_waking_up():
+    """Three chips that are read every 48 ms cost as many wake-ups as one, however they began."""
+    clock = Clock()
+    chips = [Chip("imu", clock), Chip("lidar", clock), Chip("drop", clock)]
+    news, heard = run(clock, *chips)
+    assert all(200 <= len(chip.polls) <= 215 for chip in chips)
+    assert news.waits <= 215
+    assert len(heard.took) == sum(len(chip.polls) for chip in chips)
+
+
+def test_a_slow_rhythm_is_not_hurried():
+    """A gauge that is read every five seconds is not read with every sample of the clip."""
+    clock = Clock()
+    gauge = Chip("battery", clock, every_s=5.0)
+    run(clock, Chip("imu", clock), gauge, until_s=11.0)
+    assert len(gauge.polls) <= 12  # a thread looks at each of its steps at least once a second
+
+
+def test_a_chip_that_fails_leaves_the_others_alone():
+    """One that does not answer is told of and tried again every half second; the clip is read all the same."""
+    clock = Clock()
+    dead, imu = Chip("lidar", clock, fails=True), Chip("imu", clock)
+    _, heard = run(clock, dead, imu)
+    assert len(imu.polls) >= 200
+    assert 15 <= len(dead.polls) <= 22
+    assert heard.failed == ["lidar"] * len(dead.polls)
+
+
+def test_a_step_that_is_woken_is_polled_at_once():
+    """Whatever happens outside a poll is looked at in the next waking up, long before the step is due."""
+    clock = Clock()
+    echo = Chip("rear", clock, every_s=0.9, shares="")
+    run(clock, echo, until_s=0.5, wakes={1: echo})
+    assert echo.polls[:2] == [0.0, echo.takes_s]

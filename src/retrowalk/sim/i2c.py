@@ -46,10 +46,10 @@ class SimBus:
 
     def __init__(self, clock: Clock, chips: Mapping[int, Chip], faults: Faults | None = None) -> None:
         self.transfers = 0
-        self.busy_s = 0.0
-        """Time on the wires so far, at 400 kHz."""
-        self.longest_s = 0.0
-        """Time on the wires of the longest transaction."""
+        self.busy_s: dict[int, float] = {}
+        """Time on the wires so far, at 400 kHz, by address."""
+        self.longest_s: dict[int, float] = {}
+        """Time on the wires of the longest transaction, by address."""
         self._clock = clock
         self._chips = dict(chips)
         self._faults = faults or Faults()
@@ -61,8 +61,8 @@ class SimBus:
         self._clock.pause(TRANSFER_S)
         self.transfers += 1
         took_s = transfer_s(len(write), read)
-        self.busy_s += took_s
-        self.longest_s = max(self.longest_s, took_s)
+        self.busy_s[address] = self.busy_s.get(address, 0.0) + took_s
+        self.longest_s[address] = max(self.longest_s.get(address, 0.0), took_s)
         return self.answer(address, write, read, self._clock.now())
 
     def answer(self, address: int, write: bytes, read: int, now: float) -> bytes:

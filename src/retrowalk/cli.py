@@ -34,6 +34,8 @@ OK, DIFFERENT, UNUSABLE = 0, 1, 2
 """Exit statuses; click uses 2 for a wrong command line, too."""
 
 WATCH_AGAIN_S = 2.0
+TRIALS_NAMED = 8
+"""So many of a recording's trials are named to somebody who named none."""
 SUPERVISE_S = 0.05
 
 
@@ -124,7 +126,12 @@ def run(config_file: Path | None, run_dir: Path | None, state_dir: Path | None) 
 
 @cli.command(
     short_help="See and hear a simulated walk; needs no hardware.",
-    epilog=_examples("demo", "demo --fast --out my-walk", "demo --fault rear:off@20-30"),
+    epilog=_examples(
+        "demo",
+        "demo --fast --out my-walk",
+        "demo --fault rear:off@20-30",
+        "demo --fast --imu-recording sisfall/SA01.npz --trial F02_SA01_R01",
+    ),
 )
 @click.option("--fast", is_flag=True, help="In a few seconds instead of 90, without sound and live view.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Another number, another walk.")
@@ -136,20 +143,34 @@ def run(config_file: Path | None, run_dir: Path | None, state_dir: Path | None) 
     metavar="PART:KIND@FROM-TO",
     help="Break a part for some seconds, such as rear:off@20-30.  May be given several times.",
 )
-def demo(fast: bool, seed: int, out: Path | None, faults: tuple[str, ...]) -> None:
+@click.option("--imu-recording", "recorded", type=_file, metavar="FILE.npz", help="A recorded person wears the clip.")
+@click.option("--trial", metavar="ID", help="Which trial of that recording, by the trial_id of its trials.csv.")
+def demo(
+    fast: bool, seed: int, out: Path | None, faults: tuple[str, ...], recorded: Path | None, trial: str | None
+) -> None:
     """Show a simulated walk of 90 seconds; needs no hardware.
 
     The real programs run; only the sensors, the walker and the street are simulated.  The walker comes near a wall,
     somebody steps behind, the walker leans back too far, falls, and a helper is called.  At the end it says whether
     everything was heard that had to be heard, and nothing else.
+
+    With --imu-recording the clip is worn by a person of a movement data set instead, with nothing behind and nobody at
+    the button: it says what was heard and sent, and whether a fall was told as one, and nothing else was.
     """
     from retrowalk.config import Config
 
+    if recorded is not None or trial is not None:
+        recorded, trial = _recorded_trial(fast, recorded, trial)
     console = _console()
     _build_bank(Config(), None, _console(stderr=True), only_if_needed=True)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    if fast:
+    if recorded is not None and trial is not None:
+        from retrowalk.sim.demo import run_recorded
+
+        with _bar(_console(stderr=True), "walking") as advance:
+            outcome = run_recorded(seed, out, recorded, trial, list(faults), lambda t_s, end_s: advance(t_s, end_s, ""))
+    elif fast:
         from retrowalk.sim.demo import run_fast
 
         with _bar(_console(stderr=True), "walking") as advance:
@@ -369,6 +390,21 @@ def process_command(name: str, config_file: Path, run_dir: Path, state_dir: Path
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
+
+
+def _recorded_trial(fast: bool, recorded: Path | None, trial: str | None) -> tuple[Path, str]:
+    """The recording and the trial that a person asked for.  Raises `click.UsageError` with what is missing."""
+    if recorded is None:
+        raise click.UsageError("--trial names a trial of a recording: give that, too, with --imu-recording FILE.npz.")
+    if not fast:
+        raise click.UsageError("A recorded person walks in their own time only: give --fast as well.")
+    if trial is None:
+        from retrowalk.sim.recorded import trial_ids
+
+        ids = trial_ids(recorded)
+        some = ", ".join(ids[:: max(1, len(ids) // TRIALS_NAMED)][:TRIALS_NAMED])
+        raise click.UsageError(f"Which of the {len(ids)} trials of {recorded.name}?  Give --trial ID, such as {some}.")
+    return recorded, trial
 
 
 def _run(config_file: Path, config: Config, run_dir: Path, state_dir: Path) -> int:

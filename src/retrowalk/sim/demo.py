@@ -1,7 +1,11 @@
-"""The demonstration: the scripted walk in virtual time (`run_fast`), or along real time with real processes."""
+"""The demonstration: the scripted walk in virtual time (`run_fast`), or along real time with real processes.
+
+`run_recorded` has the clip worn by a recorded person instead, in virtual time.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +16,13 @@ from typing import Any
 from retrowalk.config import Config
 from retrowalk.courier import recording
 from retrowalk.errors import RecordingError
-from retrowalk.sim import report, scenarios
+from retrowalk.sim import recorded, report, scenarios
 from retrowalk.sim.evidence import outcome
 from retrowalk.sim.faults import Fault, Faults
-from retrowalk.sim.outcome import Frame, Outcome
+from retrowalk.sim.outcome import Frame, Message, Outcome, Spoken
 from retrowalk.sim.realtime import RealWalk
 from retrowalk.sim.scenarios import Evidence, Scenario
+from retrowalk.sim.view import in_short
 from retrowalk.sim.virtual import VirtualWalk
 from retrowalk.voice import bank
 
@@ -33,24 +38,80 @@ def run_fast(
     `faults` are such as "rear:off@20-30".  `progress(done_s, total_s)` is called along the walk.  Raises
     `ConfigError` for a fault that does not exist and `BankError` when the phrases have not been rendered.
     """
-    config = Config()
     scenario = scenarios.demo(seed)
+    with results(out) as out:
+        evidence, _ = _walk(Config(), scenario, seed, out, faults, progress)
+        return conclude(scenario, evidence, out)
+
+
+def run_recorded(
+    seed: int,
+    out: Path | None,
+    file: Path,
+    trial_id: str,
+    faults: Sequence[str] = (),
+    progress: Callable[[float, float], None] | None = None,
+) -> Outcome:
+    """Has the clip worn by a recorded person (`recorded.read`), and judges whether a fall was told as one.
+
+    In virtual time; `seed` draws the noise of the sensors.  The outcome carries what was said and sent, too.  Leaves
+    its files and raises as `run_fast`; raises `RecordingError` and `OSError` for a trial that cannot be read.
+    """
+    config = Config()
+    trial = recorded.read(file, trial_id)
+    scenario = recorded.scenario(trial, config.fall.countdown_s)
+    with results(out) as out:
+        evidence, steps = _walk(config, scenario, seed, out, faults, progress)
+        outcome = conclude(scenario, evidence, out)
+        said = report.said(recording.read(out / report.RECORDING_FILE))
+    events = [p for p in evidence.published if "/event/" in p.topic]
+
+    def when(kind: str) -> str:
+        times = [f"at {p.t_s:.1f} s" for p in events if p.payload.get("eventtype") == kind]
+        return ", ".join(times) or "no"
+
+    summary = {
+        "trial": f"{trial.trial_id}, {trial.activity}",
+        "played": f"from {scenario.marks['trial']:.1f} to {scenario.marks['end']:.1f} s",
+        "label": "a fall" if trial.is_fall else "not a fall",
+        "fall suspected": when("fall.suspected"),
+        "fall confirmed": when("fall.confirmed"),
+        "steps counted": steps,
+        **outcome.summary,
+    }
+    return dataclasses.replace(
+        outcome,
+        summary=summary,
+        heard=[Spoken(line.t_s, line.level, line.words) for line in said if line.words != "(tick)"],
+        published=[Message(p.t_s, kind := p.payload["eventtype"], in_short(kind, p.payload["data"])) for p in events],
+    )
+
+
+def _walk(
+    config: Config,
+    scenario: Scenario,
+    seed: int,
+    out: Path,
+    faults: Sequence[str],
+    progress: Callable[[float, float], None] | None,
+) -> tuple[Evidence, int]:
+    """One walk in virtual time, with its sound and recording in `out`: what it left behind, and the steps counted."""
     broken = Faults([Fault.parse(text) for text in faults])
     phrases = bank.Bank.open(config, bank.default_directory())
-    with results(out) as out:
-        walk = VirtualWalk(config, scenario, seed, phrases, wav=out / report.SOUND_FILE, faults=broken)
-        try:
-            t_s = 0.0
-            while t_s < scenario.duration_s:
-                t_s = min(t_s + CHUNK_S, scenario.duration_s)
-                walk.run_until(t_s)
-                if progress is not None:
-                    progress(t_s, scenario.duration_s)
-            evidence = walk.finish()
-            walk.keep_recording(out / report.RECORDING_FILE)
-        finally:
-            walk.close()
-        return conclude(scenario, evidence, out)
+    walk = VirtualWalk(config, scenario, seed, phrases, wav=out / report.SOUND_FILE, faults=broken)
+    try:
+        t_s = 0.0
+        while t_s < scenario.duration_s:
+            t_s = min(t_s + CHUNK_S, scenario.duration_s)
+            walk.run_until(t_s)
+            if progress is not None:
+                progress(t_s, scenario.duration_s)
+        steps = walk.guard.companion.snapshot().steps
+        evidence = walk.finish()
+        walk.keep_recording(out / report.RECORDING_FILE)
+    finally:
+        walk.close()
+    return evidence, steps
 
 
 def run_realtime(

@@ -66,3 +66,7 @@ class Outcome:
     """Directory with walk.wav, walk.mcap, events.jsonl and transcript.txt."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """Numbers worth a line each, by their name."""
+    heard: Sequence[Spoken] = ()
+    """What was said, where that is to be shown, too; oldest first."""
+    published: Sequence[Message] = ()
+    """What the broker took, likewise."""

@@ -26,7 +26,9 @@ from pathlib import Path
 from retrowalk.core.falls import LOOK_UNTIL_S
 from retrowalk.core.posture import Vector, unit
 from retrowalk.errors import RecordingError
-from retrowalk.sim.world import Felt
+from retrowalk.sim.scenarios import RECORDED_FALL, RECORDED_LIFE, Scenario, Scene
+from retrowalk.sim.walker import OLDER
+from retrowalk.sim.world import Felt, Wear
 
 BEFORE_S = 3.0
 """The first posture stands for so long before the trial: what the device needs to learn the wearer's own upright."""
@@ -34,6 +36,10 @@ POSTURE_S = 1.0
 """First and last posture are means over so much of the trial: a stride, where somebody is walking."""
 MARGIN_S = 8.0
 """After the last deadline: for the words at its end to be said, and for the broker's answer."""
+
+OFFSET_MAX_RAD_S = 0.09
+"""A gyroscope at rest reads its own offset, up to about 5 degrees/s in these recordings; what is more is a turn, and
+nobody who stands or lies goes on turning."""
 
 LOW_PASS_HZ = 45.0
 """Cut-off of a chip's own low-pass near 104 Hz: an LSM6DSOX has 52 Hz (acceleration) and 33 Hz (rotation), an
@@ -83,8 +89,8 @@ class Trial:
 class Playback:
     """What the clip feels at any session second: the first posture, the trial in its own time, the last posture.
 
-    Called with a time as `World.imu` is.  The postures are means over `POSTURE_S`, held without turning; the chip adds
-    its own noise to them as to everything.
+    Called with a time as `World.imu` is.  The postures are means over `POSTURE_S`; the chip adds its own noise to them
+    as to everything.
     """
 
     def __init__(self, trial: Trial, before_s: float = BEFORE_S) -> None:
@@ -116,15 +122,33 @@ class Playback:
             r * a[5] + s * b[5],
         )
 
-    def over_s(self, countdown_s: float) -> float:
-        """Session second at which every deadline has passed: a fall at the very end has been asked about and told."""
-        return self.ends_s + LOOK_UNTIL_S + countdown_s + MARGIN_S
+
+def scenario(trial: Trial, countdown_s: float) -> Scenario:
+    """The walk of a recorded person: nothing behind, nobody at the button.
+
+    It lasts until every deadline has passed: a fall at the very end has been asked about for `countdown_s` and told.
+    """
+    playback = Playback(trial)
+    return Scenario(
+        RECORDED_FALL if trial.is_fall else RECORDED_LIFE,
+        playback.ends_s + LOOK_UNTIL_S + countdown_s + MARGIN_S,
+        ((0.0, Wear(playback)),),
+        OLDER,
+        (
+            Scene(0.0, "The first posture stands"),
+            Scene(playback.begins_s, f"{trial.trial_id}: {trial.activity}"),
+            Scene(playback.ends_s, "The last posture stays"),
+        ),
+        {"trial": playback.begins_s, "end": playback.ends_s},
+    )
 
 
 def _posture(felt: Sequence[Felt]) -> Felt:
     n = len(felt)
-    x, y, z = (sum(row[i] for row in felt) / n for i in (0, 1, 2))
-    return (x, y, z, 0.0, 0.0, 0.0)
+    x, y, z, wx, wy, wz = (sum(channel) / n for channel in zip(*felt, strict=True))
+    if math.sqrt(wx * wx + wy * wy + wz * wz) > OFFSET_MAX_RAD_S:
+        return (x, y, z, 0.0, 0.0, 0.0)
+    return (x, y, z, wx, wy, wz)
 
 
 # ---------------------------------------------------------------------------------------------------- reading

@@ -99,7 +99,11 @@ def transcript(lines: Iterable[Line], sound_began_s: float = 0.0) -> str:
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
-    """Prints how the walk was judged, its numbers, and where its files are."""
+    """Prints what was said and sent, how the walk was judged, its numbers, and where its files are."""
+    for title, told in (("said:", outcome.heard), ("sent to the caregiver:", outcome.published)):
+        lines = [f"{t_s:8.1f} s  {what:16} {words}".rstrip() for t_s, what, words in told]
+        for line in [title, *lines] if lines else []:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "expected", "found"):
         table.add_column(title, overflow="fold")

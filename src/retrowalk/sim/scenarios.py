@@ -8,6 +8,7 @@ program says of itself.
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -189,6 +190,10 @@ FALL_COUNTDOWN_S = 10.0
 """The shortest that a configuration may ask for."""
 
 
+RECORDED_FALL, RECORDED_LIFE = "recorded fall", "recorded life"
+"""Names of a recorded person's walk (`recorded.scenario`) by its label: a fall, or any other activity."""
+
+
 def judge(scenario: Scenario, evidence: Evidence) -> list[Met]:
     """Judges what a scenario expects."""
     return _JUDGES[scenario.name](scenario, evidence)
@@ -221,6 +226,11 @@ class _Findings:
         in_time = next((p for p in found if from_s <= p.t_s <= by_s), None)
         detail = f"received at {in_time.t_s:.2f} s" if in_time else f"{len(found)} received, none by {by_s:.1f} s"
         self.add(text, in_time is not None, detail)
+
+    def must_not_be_published(self, text: str, unwanted: Callable[[dict[str, Any]], bool]) -> None:
+        found = [p for p in self._evidence.published if unwanted(p.payload)]
+        detail = ", ".join(f"{p.payload.get('eventtype')} at {p.t_s:.2f} s" for p in found[:3])
+        self.add(text, not found, detail or "nothing of the kind")
 
 
 def _judge_demo(scenario: Scenario, evidence: Evidence) -> list[Met]:
@@ -283,7 +293,27 @@ def _judge_alarm(scenario: Scenario, evidence: Evidence, found: _Findings, count
         found.add("no event is left waiting", evidence.waiting == 0, f"{evidence.waiting} waiting")
 
 
+def _judge_recorded_fall(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    found = _Findings(evidence)
+    found.must_be_published(
+        "the fall is confirmed: the caregiver hears of it", "fall.confirmed", scenario.marks["trial"], math.inf
+    )
+    return found.results
+
+
+def _judge_recorded_life(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    found = _Findings(evidence)
+    found.must_not_be_published("no fall is confirmed", lambda payload: payload.get("eventtype") == "fall.confirmed")
+    found.must_not_be_published("nobody is called", lambda payload: payload.get("priority") == "high")
+    return found.results
+
+
 SCENARIOS: dict[str, Callable[[int], Scenario]] = {"demo": demo, "fall": fall}
 """Every scenario, by its name, drawn from a seed."""
 
-_JUDGES: dict[str, Callable[[Scenario, Evidence], list[Met]]] = {"demo": _judge_demo, "fall": _judge_fall}
+_JUDGES: dict[str, Callable[[Scenario, Evidence], list[Met]]] = {
+    "demo": _judge_demo,
+    "fall": _judge_fall,
+    RECORDED_FALL: _judge_recorded_fall,
+    RECORDED_LIFE: _judge_recorded_life,
+}

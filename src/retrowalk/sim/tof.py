@@ -1,0 +1,177 @@
+"""What a VL53L1X sees: photons of everything in a 27 degree cone, averaged into one range, and drowned by daylight.
+
+After the project's ranging reference (section 5.4).  All targets in the cone give one range, weighted by the light each
+sends back: a rod near and a wall far read somewhere between.  Daylight shortens the reach, most of all in long mode;
+the reach of each mode in the dark and at 200 kcps/SPAD is the maker's for a white target that fills the cone, as
+commonly quoted [to be checked], and between and beyond them it falls as shot noise has it, with the fourth root of the
+light.  Reflectances at 940 nm are estimates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retrowalk.sim.noise import Scene, Target, ground_slant_m, stream
+
+MODES = ("short", "medium", "long")
+
+WHITE = 0.88
+"""Reflectance of the target for which the reach is told."""
+DARK_REACH_M = 3.6
+"""Reach in the dark, were there no other limit."""
+SUN_KCPS = 200.0
+SUN_REACH_M = {"short": 1.35, "medium": 0.76, "long": 0.73}
+"""Reach at 200 kcps/SPAD of ambient light, about 5 klux of daylight."""
+LIMIT_M = {"short": 1.36, "medium": 2.9, "long": 4.0}
+"""A target farther than this is out of the phases that the mode counts, however bright it is."""
+PHASE_M = 0.1985
+"""Distance of one unit of phase: half the way of light in a period of the PLL (1.32 ns)."""
+
+FIELD_DEG = 27.0
+SPADS = 201.0
+"""Effective SPADs with all in use."""
+TARGET_RATE_KCPS = 20_000.0
+"""The chip uses fewer SPADs when signal and ambient light together would give more than this."""
+SIGNAL_AT_REACH_KCPS = 1024.0
+"""Signal of a white target at the reach in the dark: the smallest that the chip accepts in its usual setting."""
+DARK_COUNT_KCPS = 0.05
+"""Counts of a SPAD that sees nothing."""
+
+SIZE_M: dict[str, tuple[float, float, float]] = {
+    "wall": (0.60, math.inf, math.inf),
+    "wall_tilted_10": (0.60, math.inf, math.inf),
+    "wall_tilted_20": (0.60, math.inf, math.inf),
+    "car": (0.50, 1.8, 1.4),
+    "hedge": (0.45, 3.0, 1.5),
+    "pole_90mm": (0.40, 0.09, math.inf),
+    "person_jacket": (0.50, 0.50, 1.7),
+    "person_fleece": (0.50, 0.50, 1.7),
+    "rod_25mm": (0.30, 0.025, math.inf),
+    "wire_6mm": (0.30, 0.006, math.inf),
+    "hand": (0.60, 0.10, 0.18),
+}
+"""Reflectance at 940 nm, width and height of each kind of target (m)."""
+GROUND_REFLECTANCE = {"asphalt": 0.15, "gravel": 0.30, "grass": 0.45, "leaves": 0.45}
+GROUND_COVER = 0.15
+"""Share of the cone that the ground fills when the lower edge meets it."""
+
+SIGMA_BEST_MM, SIGMA_WORST_MM = 2.0, 20.0
+SEEN_SLOPE_DB = 0.7
+"""P(seen) = logistic(margin / slope): it falls from nearly all to nearly none within a tenth of the reach."""
+CONTACT_M = 0.04
+"""Nearer than this the chip says that its answer is clipped."""
+MERGED_M = 0.25
+"""Targets further apart than this (standard deviation over their light) may be told to be merged."""
+
+# What the chip says (its own numbers, `registers.md` 1.9).
+VALID, SIGMA, SIGNAL, PHASE, WRAP, CLIPPED, MERGED, VCSEL = 9, 6, 4, 5, 7, 8, 22, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the sensor looks at, and the daylight that falls into it, kcps/SPAD."""
+
+    scene: Scene
+    ambient_kcps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One measurement.  Rates in kcps over all SPADs in use; without a target range and sigma mean nothing."""
+
+    status: int
+    range_m: float
+    sigma_m: float
+    signal_kcps: float
+    ambient_kcps: float
+    spads: float
+
+
+def light_reach_m(mode: str, ambient_kcps: float) -> float:
+    """Distance to which a white target is bright enough in this light (kcps/SPAD), whatever the mode's phases."""
+    half_kcps = SUN_KCPS / ((DARK_REACH_M / SUN_REACH_M[mode]) ** 4 - 1.0)
+    return DARK_REACH_M * float((1.0 + max(0.0, ambient_kcps) / half_kcps) ** -0.25)
+
+
+def reach_m(mode: str, ambient_kcps: float) -> float:
+    """Distance to which a white target that fills the cone is measured (m)."""
+    return min(LIMIT_M[mode], light_reach_m(mode, ambient_kcps))
+
+
+def cover(kind: str, range_m: float, field_deg: float = FIELD_DEG) -> float:
+    """Share of the cone that a target fills (0 to 1)."""
+    _, width_m, height_m = SIZE_M[kind]
+    across_m = 2.0 * max(range_m, 0.005) * math.tan(math.radians(field_deg / 2.0))
+    return min(1.0, width_m / across_m) * min(1.0, height_m / across_m)
+
+
+class TofModel:
+    """One sensor's measurements.  Draws only from its own streams: equal looks and seeds give equal shots."""
+
+    def __init__(self, seed: int, name: str = "tof") -> None:
+        self._chance = stream(seed, f"{name}.chance")
+        self._noise = stream(seed, f"{name}.noise")
+
+    def shot(self, sight: Sight, mode: str, *, field_deg: float = FIELD_DEG, spads: float = SPADS) -> Shot:
+        """Measures once, in `mode`, with a cone of `field_deg` and at most so many SPADs."""
+        ambient_kcps = max(0.0, sight.ambient_kcps) + DARK_COUNT_KCPS
+        returns = self._returns(sight.scene, field_deg)
+        light = sum(share for _, share in returns)
+        # Every shot draws the same numbers, so that what is seen does not move what will be drawn later.
+        seen, which, wide, spread, jitter = (self._chance.random() for _ in range(5))
+        noise = [self._noise.gauss(0.0, 1.0) for _ in range(5)]
+        full_kcps = SIGNAL_AT_REACH_KCPS * light * DARK_REACH_M**2 / WHITE
+        used = max(3.0, min(spads, SPADS * TARGET_RATE_KCPS / (full_kcps + ambient_kcps * SPADS)))
+        ambient = used * ambient_kcps * (1.0 + 0.02 * noise[0]) + 4.0 * noise[3]
+        signal = max(0.0, full_kcps * used / SPADS * (1.0 + 0.015 * noise[1]) + 6.0 * noise[2])
+        if sight.scene.covered:
+            return Shot(CLIPPED, 0.01 + 0.01 * spread, 0.002, signal, max(0.0, ambient), used)
+        strength = light * light_reach_m(mode, ambient_kcps) ** 2 / WHITE
+        margin_db = 10.0 * math.log10(max(strength, 1e-9))
+        mean_m = sum(range_m * share for range_m, share in returns) / light if light else 0.0
+        # Without a target the chip's number is whatever its phase detector found in the noise.
+        status, range_m, sigma_m = SIGNAL, LIMIT_M[mode] * spread, 0.09 + 0.07 * jitter
+        if seen >= _logistic(margin_db / SEEN_SLOPE_DB):
+            if margin_db > -3.0 and which < 0.5:
+                status, range_m = SIGMA, max(0.0, mean_m + (wide - 0.5) * 0.5)
+        elif mean_m > LIMIT_M[mode]:
+            status, range_m = _beyond(mode, mean_m, which), mean_m % LIMIT_M[mode]
+            sigma_m = 0.03
+        else:
+            sigma_mm = max(SIGMA_BEST_MM, SIGMA_WORST_MM / math.sqrt(max(1.0, strength)))
+            range_m = max(0.0, mean_m + noise[4] * sigma_mm * 1e-3)
+            sigma_m = sigma_mm * (0.9 + 0.2 * jitter) * 1e-3
+            depth_m = math.sqrt(sum(share * (at_m - mean_m) ** 2 for at_m, share in returns) / light)
+            status = CLIPPED if range_m < CONTACT_M else MERGED if depth_m > MERGED_M and which < 0.5 else VALID
+        return Shot(status, range_m, sigma_m, signal, max(0.0, ambient), used)
+
+    def _returns(self, scene: Scene, field_deg: float) -> list[tuple[float, float]]:
+        """(range, light) of everything that can be seen: what is near hides what is behind it."""
+        returns: list[tuple[float, float]] = []
+        free = 1.0
+        nearest_first: Sequence[Target] = sorted(scene.targets, key=lambda target: target.range_m)
+        for target in nearest_first:
+            range_m = max(0.005, target.range_m)
+            shown = min(free, cover(target.kind, range_m, field_deg))
+            free -= shown
+            if shown > 0.0:
+                returns.append((range_m, SIZE_M[target.kind][0] * shown / range_m**2))
+        slant_m = ground_slant_m(scene.mount_height_m, scene.nose_down_deg, field_deg / 2.0)
+        if math.isfinite(slant_m) and free > 0.0:
+            # The edge meets the ground there; most of what comes back comes from farther off.
+            far_m = 1.3 * slant_m
+            returns.append((far_m, GROUND_REFLECTANCE[scene.ground] * min(free, GROUND_COVER) / far_m**2))
+        return returns
+
+
+def _beyond(mode: str, range_m: float, which: float) -> int:
+    """Status of a bright target beyond the mode's phases; in long mode one in twenty looks near."""
+    if which < 0.70:
+        return PHASE
+    return WRAP if mode == "long" and which >= 0.95 else SIGNAL
+
+
+def _logistic(value: float) -> float:
+    return 1.0 / (1.0 + math.exp(min(60.0, max(-60.0, -value))))

@@ -17,10 +17,10 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "retrowalk"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("sim", "replay"),
+    ("sim", "replay", "doctor", "record"),
     ("guard", "voice", "courier", "hub"),
     ("devices",),
-    ("supervise",),
+    ("supervise", "control"),
     ("platform",),
     ("wire",),
     ("core",),

@@ -1,0 +1,1 @@
+"""The doctor: what is wrong with a device, by name, and what to do about it."""

@@ -215,6 +215,8 @@ class FakeImu:
         self.slot = 0
         self.next_s = math.inf
         self.overrun = False
+        self.latest = bytes(12)
+        """The output registers: rotation, then acceleration, of the newest sample."""
 
     def still(self, _t: float) -> tuple[int, ...]:
         noise = self.random.gauss
@@ -233,7 +235,9 @@ class FakeImu:
             self.next_s = self.clock.now() + self.period_s * 0.37
         while self.next_s <= self.clock.now():
             counts = self.motion(self.next_s)
-            self.fifo += [self.word(1, self.slot, counts[3:]), self.word(2, self.slot, counts[:3])]
+            gyro, accel = self.word(1, self.slot, counts[3:]), self.word(2, self.slot, counts[:3])
+            self.fifo += [gyro, accel]
+            self.latest = gyro[1:] + accel[1:]
             self.taken_s.append(self.next_s)
             self.slot += 1
             self.next_s += self.period_s
@@ -276,6 +280,8 @@ class FakeImu:
         if register == 0x78:
             words, self.fifo = self.fifo[: read // 7], self.fifo[read // 7 :]
             return b"".join(words).ljust(read, b"\0")
+        if register == 0x22:
+            return self.latest[:read]
         return bytes(self.registers[register + i] for i in range(read))
 
     def close(self) -> None:

@@ -152,7 +152,7 @@ def test_pause_without_loss_has_no_gap():
     bench.run.until(9.0)
     _check_order(bench.samples())
     assert not any(sample.gap for sample in bench.samples())
-    assert max(read for _, _, read in bench.chip.transfers) <= 64 * 7
+    assert max(read for _, _, read in bench.chip.transfers) <= 31 * 7
     assert len(bench.samples()) == len(bench.chip.taken_s) - 10 - len(bench.chip.fifo) // 2
     errors = [s.t_measured_s - t for s, t in zip(bench.samples(), bench.chip.taken_s[10:], strict=False)]
     assert max(map(abs, errors[300:])) < 0.006

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from retrowalk.config import Config, HcSr04, RangeSensor
+from retrowalk.config import A02yyuw, Config, HcSr04, RangeSensor
 from retrowalk.core import samples as sm
 from retrowalk.core.samples import Item
 from retrowalk.devices.button import ButtonDriver
@@ -49,6 +49,11 @@ def _range_step(sensor: RangeSensor, platform: Platform) -> Step:
     match sensor:
         case HcSr04():
             return Ultrasonic(sensor, platform.pin_factory, platform.clock)
+        case A02yyuw():
+            from retrowalk.devices.a02yyuw import A02yyuwDriver
+
+            assert platform.serial is not None
+            return A02yyuwDriver(sensor, platform.serial, platform.clock)
         case _:
             raise DeviceError(f"{sensor.name}: there is no driver for this kind of sensor yet")
 

@@ -34,13 +34,14 @@ _LIDAR = {
 KINDS: dict[str, dict[str, str]] = {
     "rear": {
         "off": "has no power: never answers, the echo line stays low",
-        "stuck": "the echo line stays high",
-        "garbage": "echo pulses of random widths, possible and impossible",
+        "stuck": "the echo line stays high; on a serial port: one reading for ever",
+        "garbage": "echo pulses of random widths, possible and impossible; on a serial port: bytes without meaning",
         "wrong": "always answers 1.00 m, whatever is there",
         "checksum": "on a serial port: every third frame is damaged on its way",
         "framing": "on a serial port: bytes are lost and added between frames",
-        "slow": "answers one ping in six",
-        "delayed": "edges arrive 0.25 s late, though stamped in time",
+        "unplugged": "on a serial port: its USB adapter is pulled out",
+        "slow": "answers one ping in six; on a serial port: filters, three readings a second",
+        "delayed": "edges arrive 0.25 s late, though stamped in time; on a serial port: readings do",
         "intermittent": "a loose wire: silent for a while, back for a while",
     },
     "lidar": _LIDAR,

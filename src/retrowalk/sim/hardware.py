@@ -5,9 +5,10 @@ The counterpart of `guard.process.build_steps`: one twin for each driver, chosen
 
 from __future__ import annotations
 
-from retrowalk.config import Config, HcSr04, RangeSensor
+from retrowalk.config import A02yyuw, Config, HcSr04, RangeSensor
 from retrowalk.errors import SimulationError
 from retrowalk.sim import pins
+from retrowalk.sim.chips.a02yyuw import A02yyuwTwin
 from retrowalk.sim.chips.lsm6dsox import Lsm6dsoxTwin
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.host import SimHost
@@ -56,6 +57,8 @@ class Hardware:
                         faults=self._faults,
                     )
                 )
+            case A02yyuw():
+                self._ports[sensor.port] = A02yyuwTwin(self._world, name=sensor.name, faults=self._faults)
             case _:
                 raise SimulationError(f"{sensor.name}: this kind of sensor cannot be simulated yet")
 

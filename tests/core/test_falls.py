@@ -65,6 +65,21 @@ MADE_UP = [
         [*upright(5.0), *shock(5.0, 4.0, FACE), *restless(4.0, 5.05, FACE, 90.0)], False, id="rolling and getting up"
     ),
     pytest.param(
+        [*upright(5.0), *shock(5.0, 4.0, FACE), *restless(2.5, 5.05, FACE, 90.0), *posed(3.0, 7.6, SIDE)],
+        True,
+        id="rolling, then lying still",
+    ),
+    pytest.param(
+        [*upright(5.0), *posed(7.0, 5.0, LYING_ON_BACK), *shock(12.0, 3.0, SIDE), *posed(4.0, 12.05, SIDE)],
+        False,
+        id="turning over in bed",
+    ),
+    pytest.param(
+        [*upright(5.0), *posed(2.0, 5.0, FACE), *shock(7.0, 3.0, FACE), *posed(4.0, 7.05, FACE)],
+        True,
+        id="bent down, then falling",
+    ),
+    pytest.param(
         [*upright(5.0), *shock(5.0, 4.0, FACE), *posed(0.8, 5.05, FACE), *upright(4.0, 5.9)], False, id="up at once"
     ),
     pytest.param([*upright(5.0), *shock(5.0, 4.0, SIDE), *posed(4.0, 9.0, SIDE)], False, id="samples missing after it"),
@@ -75,6 +90,21 @@ MADE_UP = [
 def test_a_fall_is_a_shock_then_lying_then_stillness(items, fallen):
     """All three make a fall; each alone, or two of them, do not."""
     assert bool(watch(items)) is fallen
+
+
+@pytest.mark.parametrize("steps", [pytest.param(True, id="after a step"), pytest.param(False, id="in bed")])
+def test_who_takes_steps_does_not_lie(steps):
+    """A clip that hangs sideways looks like lying; a step shows that its wearer stands, and can fall"""
+    detector = FallDetector(Fall())
+    for item in posed(8.0, 0.0, SIDE):
+        assert detector.update(item.t_measured_s, item.accel_m_s2, item.gyro_rad_s, None) is None
+    if steps:
+        detector.stepped()
+    found = [
+        detector.update(i.t_measured_s, i.accel_m_s2, i.gyro_rad_s, None)
+        for i in [*shock(8.0, 4.0, FACE), *posed(4.0, 8.05, FACE)]
+    ]
+    assert any(found) is steps
 
 
 def test_a_fall_is_told_soon_and_once():

@@ -241,6 +241,7 @@ class Companion:
                 self._due_s = now
         vertical = accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - 9.80665
         if self._gait.update(t, vertical):
+            self._fall_detector.stepped()
             self._stepped(now)
         fallen = self._fall_detector.update(t, accel, gyro, posture.upright)
         if fallen is not None:

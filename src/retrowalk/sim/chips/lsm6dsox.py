@@ -10,20 +10,13 @@ from __future__ import annotations
 import math
 import struct
 from collections import deque
-from collections.abc import Callable
 
-from retrowalk.config import axis_matrix
 from retrowalk.errors import StrictTwinError
+from retrowalk.sim.chips import inertial
+from retrowalk.sim.chips.inertial import DELAYED_S, G_M_S2, PACE, RW, TEMPERATURE_C, Counts, Measure, R, Ticker, W
 from retrowalk.sim.faults import Faults
-from retrowalk.sim.noise import stream
 
-Measure = Callable[[float], tuple[float, float, float, float, float, float]]
-"""Specific force (m/s2) and angular rate (rad/s) in body axes at a session second: `World.imu`."""
-
-R, W, RW = "r", "w", "rw"
-
-REGISTERS: dict[int, tuple[str, str, int]] = {
-    # address: name, access, value after reset
+REGISTERS: inertial.Registers = {
     0x01: ("FUNC_CFG_ACCESS", RW, 0x00),
     0x02: ("PIN_CTRL", RW, 0x3F),
     0x07: ("FIFO_CTRL1", RW, 0x00),
@@ -79,12 +72,6 @@ TAG_GYRO, TAG_ACCEL = 0x01, 0x02
 BYPASS, FIFO_MODE, CONTINUOUS = 0, 1, 6
 SW_RESET_S = 50e-6
 BOOT_S = 0.010
-G_M_S2 = 9.80665
-
-ACCEL_NOISE_M_S2 = 0.03
-GYRO_NOISE_RAD_S = math.radians(0.1)
-GYRO_BIAS_RAD_S = math.radians(1.0)
-"""Noise and largest bias of a cheap MEMS part, as the balance reference (1.2) has them."""
 
 _XYZ = struct.Struct("<hhh")
 
@@ -107,24 +94,15 @@ class Lsm6dsoxTwin:
         axes: tuple[str, str, str] = ("+x", "+y", "+z"),
         faults: Faults | None = None,
     ) -> None:
-        matrix = axis_matrix(axes)
-        if matrix is None:
-            raise ValueError(f"axes = {list(axes)}: must be right-handed, such as +x +y +z")
-        # Body axis i points along chip axis matrix[i]; the chip needs the inverse: which body axis each of its own is.
-        self._from_body = [(0, 1.0)] * 3
-        for body, (chip, sign) in enumerate(matrix):
-            self._from_body[chip] = (body, sign)
-        self._measure = measure
-        self._clock_error = clock_error
         self._faults = faults or Faults()
-        self._noise = stream(seed, "imu.noise")
-        bias = stream(seed, "imu.bias")
-        self.gyro_bias_rad_s = tuple(bias.uniform(-GYRO_BIAS_RAD_S, GYRO_BIAS_RAD_S) for _ in range(3))
+        self._felt = inertial.Inertial(measure, seed, axes, self._faults)
+        self.gyro_bias_rad_s = self._felt.gyro_bias_rad_s
+        self._clock_error = clock_error
+        self._ticker = Ticker()
         self.samples = 0
         """Instants put into the FIFO."""
         self._registers: dict[int, int] = {}
         self._busy_until_s = -math.inf
-        self._frozen: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
         self._power_on(0.0)
 
     def power_cycle(self, now: float) -> None:
@@ -134,11 +112,7 @@ class Lsm6dsoxTwin:
     # --------------------------------------------------------------------------------------------- the bus
 
     def transfer(self, write: bytes, read: int, now: float) -> bytes:
-        if not write:
-            raise StrictTwinError("LSM6DSOX: a read needs the register's address in the same transfer")
-        register, values = write[0], write[1:]
-        if values and read:
-            raise StrictTwinError(f"{_name(register)}: written and read in one transfer")
+        register, values = inertial.split("LSM6DSOX", write, read)
         for value in values:
             self._write(register, value, now)
             register = self._after(register)
@@ -158,7 +132,7 @@ class Lsm6dsoxTwin:
         return FIFO_TAG if register == FIFO_LAST else register + 1
 
     def _write(self, register: int, value: int, now: float) -> None:
-        name, access, _ = _known(register)
+        name, access, _ = inertial.known("LSM6DSOX", REGISTERS, register)
         if access == R:
             raise StrictTwinError(f"{name} (0x{register:02X}) is read-only; 0x{value:02X} was written")
         if now < self._busy_until_s:
@@ -199,7 +173,7 @@ class Lsm6dsoxTwin:
             raise StrictTwinError(f"{where}: the embedded and the sensor-hub bank are not simulated")
 
     def _read(self, register: int, now: float) -> int:
-        name, access, _ = _known(register)
+        name, access, _ = inertial.known("LSM6DSOX", REGISTERS, register)
         if access == W:
             raise StrictTwinError(f"{name} (0x{register:02X}) is write-only")
         if register == CTRL3_C and now >= self._busy_until_s:
@@ -209,7 +183,7 @@ class Lsm6dsoxTwin:
         if register in (STATUS_REG, FIFO_STATUS1, FIFO_STATUS2, FIFO_TAG):
             self._run(now)
         if register == STATUS_REG:
-            return (self._fresh_accel and 1) | (self._fresh_gyro and 2) | (4 if self._period_s else 0)
+            return (self._fresh_accel and 1) | (self._fresh_gyro and 2) | (4 if self._ticker.period_s else 0)
         if OUT_TEMP_L <= register <= OUTX_L_A + 5:
             return self._output(register, name, now)
         if register == FIFO_STATUS1:
@@ -237,20 +211,17 @@ class Lsm6dsoxTwin:
         self._fifo: deque[bytes] = deque()
         self._overrun = self._overrun_latched = False
         self._fresh_accel = self._fresh_gyro = False
-        self._latest = ((0, 0, 0), (0, 0, 0))
+        self._latest: tuple[Counts, Counts] = ((0, 0, 0), (0, 0, 0))
         self._timestamp_s = now
-        self._period_s = 0.0
-        self._begun_s = now
-        self._count = 0
-        self._slower = 1.0
+        self._ticker.begin(now, 0.0)
+        self._ran_s = now
         self._slot = 0
 
     def _restart(self, now: float) -> None:
         """A rate changed: the sampling begins anew."""
         accel, gyro = self._registers[CTRL1_XL] >> 4, self._registers[CTRL2_G] >> 4
         rate_hz = max(RATES_HZ.get(accel, 1.6 if accel == 11 else 0.0), RATES_HZ.get(gyro, 0.0))
-        self._period_s = 1.0 / (rate_hz * (1.0 + self._clock_error)) if rate_hz else 0.0
-        self._begun_s, self._count, self._slower = now, 0, 1.0
+        self._ticker.begin(now, 1.0 / (rate_hz * (1.0 + self._clock_error)) if rate_hz else 0.0)
         self._check_rates()
 
     def _check_rates(self) -> None:
@@ -274,38 +245,26 @@ class Lsm6dsoxTwin:
 
     def _run(self, now: float) -> None:
         """Makes every sample that is due up to `now`."""
-        if not self._period_s:
-            return
-        slower = 4.0 if self._faults.active(self.part, now) == "slow" else 1.0
-        if slower != self._slower:
-            # The rate has just changed: count on from the latest sample.
-            self._begun_s += self._count * self._period_s * self._slower
-            self._count, self._slower = 0, slower
-        period_s = self._period_s * slower
-        due = int((now - self._begun_s) / period_s)
-        if due <= self._count:
-            return
+        fault = self._faults.active(self.part, now)
         mode = self._registers[FIFO_CTRL4] & 0x07
         batch = self._registers[FIFO_CTRL3]
         accel_on, gyro_on = self._registers[CTRL1_XL] >> 4, self._registers[CTRL2_G] >> 4
         with_gyro = mode != BYPASS and bool(batch >> 4 and gyro_on)
         with_accel = mode != BYPASS and bool(batch & 0x0F and accel_on)
         words = int(with_gyro) + int(with_accel)
+        fifo = self._fifo
         # Samples that nobody can see any more need not be computed.
-        first = self._count + 1
-        kept = FIFO_WORDS // words + 1 if words else 1
-        if mode != FIFO_MODE and due - kept > first:
-            skipped = due - kept - first
-            self._slot += skipped
-            first += skipped
+        most = None if mode == FIFO_MODE else FIFO_WORDS // words + 2 if words else 2
+        left_out, times = self._ticker.due(now, PACE.get(fault, 1.0), most)
+        if left_out:
+            self._slot += left_out
             if words:
-                self._fifo.clear()
+                fifo.clear()
                 self._overrun = self._overrun_latched = True
         accel_scale = ACCEL_MG[self._registers[CTRL1_XL] >> 2 & 0x03] * 1e-3 * G_M_S2
         gyro_scale = math.radians(GYRO_MDPS.get(self._registers[CTRL2_G] >> 1 & 0x07, 8.75) * 1e-3)
-        fifo = self._fifo
-        for number in range(first, due + 1):
-            accel, gyro = self._sample(self._begun_s + number * period_s, accel_scale, gyro_scale)
+        for t_s in times:
+            accel, gyro = self._latest = self._felt.sample(t_s, accel_scale, gyro_scale)
             if words and not (mode == FIFO_MODE and len(fifo) + words > FIFO_WORDS):
                 counter = (self._slot & 3) << 1
                 if with_gyro:
@@ -317,40 +276,21 @@ class Lsm6dsoxTwin:
         while len(fifo) > FIFO_WORDS:
             fifo.popleft()
             self._overrun = self._overrun_latched = True
-        self._fresh_accel, self._fresh_gyro = bool(accel_on), bool(gyro_on)
-        self._count = due
-
-    def _sample(
-        self, t_s: float, accel_scale: float, gyro_scale: float
-    ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        fault = self._faults.active(self.part, t_s)
-        if fault == "stuck" and self._frozen is not None:
-            return self._frozen
-        body = self._measure(t_s)
-        gauss = self._noise.gauss
-        bias = self.gyro_bias_rad_s
-        (ix, sx), (iy, sy), (iz, sz) = self._from_body
-        accel = (
-            _counts(sx * body[ix] + gauss(0.0, ACCEL_NOISE_M_S2), accel_scale),
-            _counts(sy * body[iy] + gauss(0.0, ACCEL_NOISE_M_S2), accel_scale),
-            _counts(sz * body[iz] + gauss(0.0, ACCEL_NOISE_M_S2), accel_scale),
-        )
-        gyro = (
-            _counts(sx * body[3 + ix] + bias[0] + gauss(0.0, GYRO_NOISE_RAD_S), gyro_scale),
-            _counts(sy * body[3 + iy] + bias[1] + gauss(0.0, GYRO_NOISE_RAD_S), gyro_scale),
-            _counts(sz * body[3 + iz] + bias[2] + gauss(0.0, GYRO_NOISE_RAD_S), gyro_scale),
-        )
-        self._latest = (accel, gyro)
-        self._frozen = self._latest if fault == "stuck" else None
-        return self._latest
+        if fault == "overflow" and words and int(now) > int(self._ran_s):
+            for _ in range(len(fifo) // (2 * words) * words):  # as if it were shorter: its older half is lost
+                fifo.popleft()
+            self._overrun = self._overrun_latched = True
+        self._ran_s = now
+        if times:
+            self._fresh_accel, self._fresh_gyro = bool(accel_on), bool(gyro_on)
 
     # -------------------------------------------------------------------------------------------- reading out
 
     def _output(self, register: int, name: str, now: float) -> int:
-        if not self._period_s:
+        if not self._ticker.period_s:
             raise StrictTwinError(f"{name} (0x{register:02X}): nothing is measured; set a rate in CTRL1_XL or CTRL2_G")
         if register < OUTX_L_G:
-            return (round((22.0 - 25.0) * 256.0) & 0xFFFF) >> 8 * (register - OUT_TEMP_L) & 0xFF
+            return (round((TEMPERATURE_C - 25.0) * 256.0) & 0xFFFF) >> 8 * (register - OUT_TEMP_L) & 0xFF
         gyro = register < OUTX_L_A
         control, which = (CTRL2_G, "CTRL2_G") if gyro else (CTRL1_XL, "CTRL1_XL")
         if not self._registers[control] >> 4:
@@ -367,7 +307,7 @@ class Lsm6dsoxTwin:
     def _visible(self, now: float) -> int:
         """Words that can be read now."""
         if self._faults.active(self.part, now) == "delayed":
-            withheld = int(0.3 / self._period_s) * 2 if self._period_s else 0
+            withheld = int(DELAYED_S / self._ticker.period_s) * 2 if self._ticker.period_s else 0
             return max(0, len(self._fifo) - withheld)
         return len(self._fifo)
 
@@ -398,21 +338,6 @@ class Lsm6dsoxTwin:
         if count:
             self._overrun = False
         return b"".join(words).ljust(read, b"\0")
-
-
-def _name(register: int) -> str:
-    return f"{REGISTERS[register][0] if register in REGISTERS else 'unknown register'} (0x{register:02X})"
-
-
-def _known(register: int) -> tuple[str, str, int]:
-    entry = REGISTERS.get(register)
-    if entry is None:
-        raise StrictTwinError(f"LSM6DSOX: there is no register 0x{register:02X}")
-    return entry
-
-
-def _counts(value: float, scale: float) -> int:
-    return max(-32768, min(32767, round(value / scale)))
 
 
 def _word(tag: int, xyz: tuple[int, int, int]) -> bytes:

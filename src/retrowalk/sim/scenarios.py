@@ -8,7 +8,6 @@ program says of itself.
 from __future__ import annotations
 
 import dataclasses
-import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -296,7 +295,7 @@ def _judge_alarm(scenario: Scenario, evidence: Evidence, found: _Findings, count
 def _judge_recorded_fall(scenario: Scenario, evidence: Evidence) -> list[Met]:
     found = _Findings(evidence)
     found.must_be_published(
-        "the fall is confirmed: the caregiver hears of it", "fall.confirmed", scenario.marks["trial"], math.inf
+        "the fall is confirmed to the caregiver", "fall.confirmed", scenario.marks["trial"], scenario.duration_s
     )
     return found.results
 

@@ -1,4 +1,4 @@
-"""The command line: `retrowalk run`, `demo`, `replay`, `say`, `voices`, and the three processes (hidden).
+"""The command line: what people use (`retrowalk run`, `demo`, `doctor` ...), and the three processes (hidden).
 
 What a command needs is imported inside it, so that `--help` answers at once and a process loads only what is its own.
 Errors that a person can do something about are one or two plain lines, and never a traceback.
@@ -266,6 +266,48 @@ def say(text: str, config_file: Path | None, run_dir: Path | None, bank_dir: Pat
     from retrowalk.voice.alsa import AlsaSystem
 
     play_clip(AlsaSystem(), config.voice.device, pcm)
+
+
+@cli.command(
+    short_help="Find out what is wrong with this device, and what to do.",
+    epilog=_examples("doctor", "doctor --quick", "doctor --config my-settings.toml --json"),
+)
+@click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {CONFIG_FILE}]")
+@click.option("--run-dir", type=_path, metavar="DIR", help="Of the running retrowalk.")
+@click.option("--quick", is_flag=True, help="Only look: say nothing, switch nothing, ask nothing.")
+@click.option("--no-sound", is_flag=True, help="Without voice and buzzer; the press is asked for on the screen.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the page.")
+def doctor(config_file: Path | None, run_dir: Path | None, quick: bool, no_sound: bool, as_json: bool) -> None:
+    """Find out what is wrong with this device, and what to do.
+
+    It looks at settings, computer, sensors, sound and messages, each by name; then it speaks, buzzes, vibrates and
+    asks for a press of the button.  A running retrowalk is asked and goes on guarding; else the devices are used
+    directly.
+
+    The exit status is 0 when all is well, 1 when there is something to look at, 2 when it is not ready to walk.
+    """
+    from retrowalk.doctor.examine import examine
+    from retrowalk.doctor.ground import street
+
+    os.environ.setdefault("LG_WD", str(_own_directory(_person_run_dir(), 0o700)))  # lgpio leaves a FIFO there
+    if config_file is None and CONFIG_FILE.exists():
+        config_file = CONFIG_FILE
+    state_dir = STATE_DIR if STATE_DIR.exists() else _person_state_dir()
+    notes = _console(stderr=True)
+
+    def tell(words: str) -> None:
+        if not as_json:
+            notes.print(f"... {words}", style="dim", highlight=False)
+
+    ground = street(_run_dirs(run_dir), state_dir, _bank_dir(state_dir))
+    found = examine(config_file, ground, hands_on=not quick, sound=not no_sound, tell=tell)
+    if as_json:
+        click.echo(found.json())
+    else:
+        from retrowalk.doctor.page import show
+
+        show(_console(), found)
+    sys.exit(found.status)
 
 
 @cli.group(cls=_Commands, short_help="The spoken phrases and the voices that can speak them.")
@@ -641,6 +683,19 @@ def _person_state_dir() -> Path:
     parent = os.environ.get("XDG_STATE_HOME")
     home = Path(parent) if parent else Path.home() / ".local" / "state"
     return _from_env("STATE_DIRECTORY", home / "retrowalk")
+
+
+def _run_dirs(run_dir: Path | None) -> list[Path]:
+    """Where the control socket of a running retrowalk may lie."""
+    return [run_dir] if run_dir is not None else [_person_run_dir(), RUN_DIR]
+
+
+def _bank_dir(state_dir: Path) -> Path:
+    """Where the phrases of this device are: the service's, if there are any, else the person's own."""
+    from retrowalk.voice.bank import default_directory
+
+    service = state_dir / "bank"
+    return service if service.exists() else default_directory()
 
 
 def _own_directory(directory: Path, mode: int) -> Path:

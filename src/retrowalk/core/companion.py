@@ -46,7 +46,7 @@ NUMBER_GAP = 1000
 """Alert numbers jump by this after a restart, so that none is used twice."""
 BATTERY_STEPS = (20, 10)
 QUIET_S = 60.0
-USELESS = ("slow", "garbage", "frozen", "wrong")
+USELESS = ("slow", "garbage", "frozen", "wrong", "delayed")
 """What a driver may report of a sensor that still answers."""
 
 

@@ -20,17 +20,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from retrowalk.config import A02yyuw, Config, HcSr04, RangeSensor
+from retrowalk.config import A02yyuw, Config, HcSr04, Imu, RangeSensor, TfLuna
 from retrowalk.core import samples as sm
 from retrowalk.core.samples import Item
 from retrowalk.devices.button import ButtonDriver
-from retrowalk.devices.lsm6dsox import Lsm6dsox
 from retrowalk.devices.touch import TouchDriver
 from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.errors import DeviceError, SensorError, WireError
 from retrowalk.guard.guard import Guard
 from retrowalk.guard.state import Kept, StateFile, StateSaver
-from retrowalk.platform import Clock, Platform, Step, boot_id, notify
+from retrowalk.platform import Clock, I2CBus, Platform, Step, boot_id, notify
 from retrowalk.wire import StateMessage, StateRequest, decode, decode_local, encode
 
 log = logging.getLogger("retrowalk.guard")
@@ -54,8 +53,26 @@ def _range_step(sensor: RangeSensor, platform: Platform) -> Step:
 
             assert platform.serial is not None
             return A02yyuwDriver(sensor, platform.serial, platform.clock)
+        case TfLuna():
+            from retrowalk.devices.tfluna import TfLunaDriver
+
+            assert platform.bus is not None
+            return TfLunaDriver(sensor, platform.bus, platform.clock)
         case _:
             raise DeviceError(f"{sensor.name}: there is no driver for this kind of sensor yet")
+
+
+def _imu_step(imu: Imu, bus: I2CBus, clock: Clock) -> Step:
+    """The driver of the clip's chip."""
+    match imu.chip:
+        case "lsm6dsox":
+            from retrowalk.devices.lsm6dsox import Lsm6dsox
+
+            return Lsm6dsox(imu, bus, clock)
+        case "mpu6050":
+            from retrowalk.devices.mpu6050 import Mpu6050
+
+            return Mpu6050(imu, bus, clock)
 
 
 def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDriver]:
@@ -67,7 +84,7 @@ def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDr
     assert bus is not None
     touch = TouchDriver(config.buzzer, config.vibration, pins, platform.clock)
     steps = [_range_step(sensor, platform) for sensor in config.range_sensor]
-    steps.append(Lsm6dsox(config.imu, bus, platform.clock))
+    steps.append(_imu_step(config.imu, bus, platform.clock))
     steps.append(ButtonDriver(config.button, pins, platform.clock))
     steps.append(touch)
     return steps, touch

@@ -5,14 +5,17 @@ The counterpart of `guard.process.build_steps`: one twin for each driver, chosen
 
 from __future__ import annotations
 
-from retrowalk.config import A02yyuw, Config, HcSr04, RangeSensor
+from retrowalk.config import A02yyuw, Config, HcSr04, RangeSensor, TfLuna
 from retrowalk.errors import SimulationError
 from retrowalk.sim import pins
 from retrowalk.sim.chips.a02yyuw import A02yyuwTwin
 from retrowalk.sim.chips.lsm6dsox import Lsm6dsoxTwin
+from retrowalk.sim.chips.mpu6050 import Mpu6050Twin
+from retrowalk.sim.chips.tfluna import TfLunaTwin
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.host import SimHost
 from retrowalk.sim.i2c import Chip, SimBus
+from retrowalk.sim.light import DROPOFF_UP_DEG, Beam
 from retrowalk.sim.scheduler import Scheduler
 from retrowalk.sim.serial import SerialTwin, SimSerialPorts
 from retrowalk.sim.world import World
@@ -59,8 +62,19 @@ class Hardware:
                 )
             case A02yyuw():
                 self._ports[sensor.port] = A02yyuwTwin(self._world, name=sensor.name, faults=self._faults)
+            case TfLuna():
+                down = sensor.role == "dropoff"
+                beam = Beam(self._world, sensor.name, up_deg=DROPOFF_UP_DEG if down else None)
+                self.chips[sensor.address] = TfLunaTwin(
+                    beam.look,
+                    self._world.seed,
+                    part="drop" if down else "lidar",
+                    at=sensor.address,
+                    faults=self._faults,
+                )
             case _:
                 raise SimulationError(f"{sensor.name}: this kind of sensor cannot be simulated yet")
 
-    def _imu(self, config: Config) -> Lsm6dsoxTwin:
-        return Lsm6dsoxTwin(self._world.imu, self._world.seed, axes=config.imu.axes, faults=self._faults)
+    def _imu(self, config: Config) -> Lsm6dsoxTwin | Mpu6050Twin:
+        twin = Lsm6dsoxTwin if config.imu.chip == "lsm6dsox" else Mpu6050Twin
+        return twin(self._world.imu, self._world.seed, axes=config.imu.axes, faults=self._faults)

@@ -28,6 +28,7 @@ TARGET_LOSS_DB: dict[str, float] = {
     "rod_25mm": 22.0,
     "wire_6mm": 32.0,
     "hand": 8.0,
+    "glass": 1.0,
 }
 """Loss of each kind of target against a flat wall (dB).  All estimates; `hand` is a palm held square to the beam."""
 

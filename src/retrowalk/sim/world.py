@@ -28,6 +28,8 @@ PARTED_M = 0.10
 
 HAND_M = 0.40
 
+NO_SUN_DEG = -90.0
+
 Felt = tuple[float, float, float, float, float, float]
 """Specific force (m/s2) and angular rate (rad/s) at the clip: forward, left, up of each."""
 
@@ -90,6 +92,7 @@ class World:
         temperature_c: float = 15.0,
         wind_m_s: float = 1.0,
         rain: bool = False,
+        sun_deg: float = NO_SUN_DEG,
         mount: Mount | None = None,
         upright_deg: float | None = None,
     ) -> None:
@@ -100,6 +103,8 @@ class World:
         self.temperature_c = temperature_c
         self.wind_m_s = wind_m_s
         self.rain = rain
+        self.sun_deg = sun_deg
+        """How high a sun stands that is straight behind the walker; `NO_SUN_DEG`: it is elsewhere, or hidden."""
         self.obstacles: list[Obstacle] = []
         self.contacts: list[Contact] = []
         self.wearer: Callable[[float], Felt] | None = None
@@ -413,9 +418,11 @@ class Weather:
     temperature_c: float | None = None
     wind_m_s: float | None = None
     rain: bool | None = None
+    sun_deg: float | None = None
+    """How high the sun stands straight behind the walker; -90 for no sun there."""
 
     def apply(self, world: World, t_s: float) -> None:
-        for name in ("temperature_c", "wind_m_s", "rain"):
+        for name in ("temperature_c", "wind_m_s", "rain", "sun_deg"):
             value: Any = getattr(self, name)
             if value is not None:
                 setattr(world, name, value)

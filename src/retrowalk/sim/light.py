@@ -1,0 +1,202 @@
+"""The light of a single-spot lidar: what a beam of two degrees meets in the world, and how sure its range is.
+
+After the project's ranging reference (sections 2, 5.2 to 5.4) for a TF-Luna: the amplitude falls with the square of the
+distance and with what the target reflects at 850 nm; a target that fills only part of the spot gives a mix of two
+depths; glass lets most of the light through; a sun in view blinds it.  What is not from the maker's manual is an
+estimate, and marked [A], until a bench measures it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from retrowalk.sim.noise import stream
+from retrowalk.sim.world import World
+
+SPOT_HALF_DEG = 1.0
+"""Half the angle of the spot: 3.5 cm wide for each metre (maker's manual)."""
+
+AMPLITUDE_AT_1_M = 6500.0
+"""Amplitude of a target that reflects everything, at 1 m.  Amplitude 100, the least that is believed, is then met at
+2.55 m by 10 % and at 7.6 m by 90 %; the maker says 2.5 m and 8 m."""
+
+AMPLITUDE_MAX = 30_000.0
+"""The lidar turns its light down near a bright target; the manual has no amplitude above this but for the sun."""
+
+AMPLITUDE_MIN = 100.0
+
+SUN_AMPLITUDE = 0xFFFF
+SUN_WITHIN_DEG = 5.0
+"""The sun overexposes it within this angle of the axis ("a few degrees")."""
+
+SIGMA_M = ((100.0, 0.03), (200.0, 0.03), (400.0, 0.02), (1000.0, 0.01), (2000.0, 0.005))
+"""Range noise by amplitude at 100 Hz (manual, by way of public drivers)."""
+
+ACCURACY_M, ACCURACY_SHARE = 0.06, 0.02
+"""A unit is off by a fixed error of up to 6 cm as far as 3 m, and up to 2 % beyond (manual)."""
+
+REFLECTANCE: dict[str, float] = {
+    "wall": 0.50,
+    "wall_tilted_10": 0.49,
+    "wall_tilted_20": 0.47,
+    "car": 0.25,
+    "hedge": 0.50,
+    "pole_90mm": 0.40,
+    "person_jacket": 0.20,
+    "person_fleece": 0.30,
+    "rod_25mm": 0.30,
+    "wire_6mm": 0.30,
+    "hand": 0.55,
+    "glass": 0.02,
+}
+"""Share of the light at 850 nm that comes back, for each kind of target [A].  Black cloth, the worst, has 0.1."""
+
+WIDTH_M = {
+    "car": 1.8,
+    "pole_90mm": 0.09,
+    "person_jacket": 0.45,
+    "person_fleece": 0.45,
+    "rod_25mm": 0.025,
+    "wire_6mm": 0.006,
+}
+"""Width of what may be narrower than the beam's wandering; all else fills the spot."""
+
+HEDGE_FILL, HEDGE_DEPTH_M = 0.6, 0.3
+"""A hedge lets part of the light through to twigs up to this much deeper [A]."""
+GLASS_PASSES = 0.8
+"""Share of the light that comes back through glass from what stands behind it [A]."""
+
+GROUND_REFLECTANCE = {"asphalt": 0.10, "gravel": 0.25, "grass": 0.40, "leaves": 0.35}
+"""Grounds at 850 nm [A]; asphalt is the dark limit of the maker."""
+WET = 0.3
+"""Wet ground reflects so much of what it does dry."""
+RAIN_PASSES = 0.8
+"""Share of the light that rain leaves [A]."""
+
+YAW_SWAY_DEG = 3.0
+YAW_SWAY_HZ = 0.9
+"""The trunk turns with every stride while it walks at 0.6 m/s or faster [A]: a narrow beam misses thin things."""
+AIM_DEG = 1.0
+"""So far to one side may the beam be mounted [A]."""
+
+BLIND_M = 0.20
+"""Nearer than this the range means little (manual): it is anything up to here."""
+COVERED_M = 0.02
+"""So near, a target covers the lens: nothing comes back [A]."""
+
+DROPOFF_UP_DEG = -35.0
+"""Tilt of the drop-off sensor: below level."""
+
+
+class Spot(NamedTuple):
+    """What one flash of light gives, without noise: a range, how strong the return is, and whether the sun blinds it.
+
+    `range_m` is infinite and `amplitude` 0 when nothing comes back.
+    """
+
+    range_m: float
+    amplitude: float
+    sun: bool = False
+
+
+NOTHING = Spot(math.inf, 0.0)
+
+
+def amplitude(reflectance: float, range_m: float, fill: float = 1.0) -> float:
+    """Amplitude of a target that fills the share `fill` of the spot."""
+    return min(AMPLITUDE_AT_1_M * reflectance * fill / max(range_m, 0.02) ** 2, AMPLITUDE_MAX)
+
+
+def sigma_m(strength: float) -> float:
+    """Range noise (standard deviation) of a 100 Hz frame of this amplitude."""
+    previous, low_m = SIGMA_M[0]
+    for upper, sigma in SIGMA_M:
+        if strength <= upper:
+            share = (strength - previous) / (upper - previous) if upper > previous else 1.0
+            return low_m + (sigma - low_m) * max(0.0, share)
+        previous, low_m = upper, sigma
+    return SIGMA_M[-1][1]
+
+
+def unit_error_m(unit: float, range_m: float) -> float:
+    """The fixed error of a unit; `unit` is -1 to 1 and belongs to it as its serial number does."""
+    return unit * max(ACCURACY_M, ACCURACY_SHARE * range_m)
+
+
+def slant_m(height_m: float, depression_deg: float) -> float:
+    """Distance along a beam that looks `depression_deg` below level to the ground `height_m` below it, or infinite."""
+    down = math.sin(math.radians(min(depression_deg, 90.0)))
+    return height_m / down if down > 0.0 else math.inf
+
+
+def fill(width_m: float, range_m: float, off_m: float) -> float:
+    """Share of the spot at `range_m` that something upright, `width_m` wide and `off_m` beside the axis, fills."""
+    half = range_m * math.tan(math.radians(SPOT_HALF_DEG))
+    left, right = max(off_m - width_m / 2.0, -half), min(off_m + width_m / 2.0, half)
+    return max(0.0, right - left) / (2.0 * half)
+
+
+class Beam:
+    """A lidar's beam on the walker's back: `look(t_s)` is what it meets.
+
+    `up_deg` is the tilt of its axis above level when the wearer stands upright (the drop-off sensor's is -35).  Its
+    height is that of the world's range sensor.
+    """
+
+    def __init__(self, world: World, name: str, *, up_deg: float | None = None) -> None:
+        self._world = world
+        self._up_deg = world.mount.up_deg if up_deg is None else up_deg
+        aim = stream(world.seed, f"{name}.aim")
+        self._aim_deg = aim.uniform(-AIM_DEG, AIM_DEG)
+        self._sway = aim.uniform(0.0, 2.0 * math.pi)
+        self._hedge = aim.uniform(0.0, 2.0 * math.pi)
+
+    def look(self, t_s: float) -> Spot:
+        """What a flash at session second `t_s` gives; no more than 5 s ago."""
+        world = self._world
+        scene = world.scene(t_s)
+        if scene.covered:
+            return NOTHING  # lying on it
+        # The scene's angle is that of the wide sensor, which is tilted by the mount.
+        depression_deg = scene.nose_down_deg + world.mount.up_deg - self._up_deg
+        if world.sun_deg > 0.0 and abs(world.sun_deg + depression_deg) < SUN_WITHIN_DEG:
+            return Spot(math.inf, SUN_AMPLITUDE, True)
+        ground_m = slant_m(scene.mount_height_m, depression_deg)
+        speed = min(1.0, abs(world.moment(t_s).speed_m_s) / 0.6)
+        turn = math.sin(2.0 * math.pi * YAW_SWAY_HZ * t_s + self._sway)
+        yaw_deg = self._aim_deg + YAW_SWAY_DEG * speed * turn
+        along = math.cos(math.radians(depression_deg))
+        light = RAIN_PASSES if scene.rain else 1.0
+        total = weighted = 0.0
+        for target in scene.targets:
+            kind, range_m = target.kind, target.range_m / along
+            if range_m >= ground_m or light <= 0.01:
+                break
+            for depth_m, share in self._surfaces(kind, range_m, yaw_deg, t_s):
+                back = amplitude(REFLECTANCE[kind], depth_m, share) * light
+                if depth_m < COVERED_M:
+                    back = 0.0
+                total += back
+                weighted += back * depth_m
+                light *= 1.0 - share * (1.0 - GLASS_PASSES if kind == "glass" else 1.0)
+        if ground_m < math.inf and light > 0.01:
+            reflects = GROUND_REFLECTANCE[scene.ground] * (WET if scene.rain else 1.0)
+            back = amplitude(reflects, ground_m) * light
+            total += back
+            weighted += back * ground_m
+        return Spot(weighted / total, min(total, AMPLITUDE_MAX)) if total > 0.0 else NOTHING
+
+    def _surfaces(self, kind: str, range_m: float, yaw_deg: float, t_s: float) -> Iterator[tuple[float, float]]:
+        """(depth, share of the spot) of what an obstacle puts into the beam."""
+        if kind == "hedge":
+            # Other leaves at every moment: the near ones and the deep ones take turns.
+            sway = math.sin(7.3 * t_s + self._hedge) * math.sin(11.9 * t_s)
+            near = HEDGE_FILL * (1.0 + 0.6 * sway)
+            yield range_m, near
+            yield range_m + HEDGE_DEPTH_M * (0.5 + 0.5 * math.sin(5.1 * t_s)), 1.0 - near
+        elif kind in WIDTH_M:
+            yield range_m, fill(WIDTH_M[kind], range_m, range_m * math.tan(math.radians(yaw_deg)))
+        else:
+            yield range_m, 1.0

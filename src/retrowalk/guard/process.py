@@ -20,10 +20,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from retrowalk.config import A02yyuw, Config, HcSr04, Imu, RangeSensor, TfLuna
+from retrowalk.config import A02yyuw, Battery, Config, HcSr04, Imu, RangeSensor, TfLuna
 from retrowalk.core import samples as sm
 from retrowalk.core.samples import Item
 from retrowalk.devices.button import ButtonDriver
+from retrowalk.devices.pi_health import PiHealthDriver
 from retrowalk.devices.touch import TouchDriver
 from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.errors import DeviceError, SensorError, WireError
@@ -75,6 +76,21 @@ def _imu_step(imu: Imu, bus: I2CBus, clock: Clock) -> Step:
             return Mpu6050(imu, bus, clock)
 
 
+def _battery_step(battery: Battery, bus: I2CBus, clock: Clock) -> Step | None:
+    """The driver of the battery's chip; None where there is none."""
+    match battery.chip:
+        case "max17048":
+            from retrowalk.devices.max17048 import Max17048Driver
+
+            return Max17048Driver(battery, bus, clock)
+        case "ina219":
+            from retrowalk.devices.ina219 import Ina219Driver
+
+            return Ina219Driver(battery, bus, clock)
+        case "none":
+            return None
+
+
 def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDriver]:
     """Every driver the configuration asks for, and the touch output, on this platform.
 
@@ -85,6 +101,11 @@ def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDr
     touch = TouchDriver(config.buzzer, config.vibration, pins, platform.clock)
     steps = [_range_step(sensor, platform) for sensor in config.range_sensor]
     steps.append(_imu_step(config.imu, bus, platform.clock))
+    battery = _battery_step(config.battery, bus, platform.clock)
+    if battery is not None:
+        steps.append(battery)
+    if platform.host is not None:
+        steps.append(PiHealthDriver(config.pi, platform.host, platform.clock))
     steps.append(ButtonDriver(config.button, pins, platform.clock))
     steps.append(touch)
     return steps, touch

@@ -5,11 +5,14 @@ The counterpart of `guard.process.build_steps`: one twin for each driver, chosen
 
 from __future__ import annotations
 
-from retrowalk.config import A02yyuw, Config, HcSr04, RangeSensor, TfLuna
+from retrowalk.config import A02yyuw, Battery, Config, HcSr04, RangeSensor, TfLuna
 from retrowalk.errors import SimulationError
 from retrowalk.sim import pins
+from retrowalk.sim.battery import SimBattery
 from retrowalk.sim.chips.a02yyuw import A02yyuwTwin
+from retrowalk.sim.chips.ina219 import Ina219Twin
 from retrowalk.sim.chips.lsm6dsox import Lsm6dsoxTwin
+from retrowalk.sim.chips.max17048 import Max17048Twin
 from retrowalk.sim.chips.mpu6050 import Mpu6050Twin
 from retrowalk.sim.chips.tfluna import TfLunaTwin
 from retrowalk.sim.faults import Faults
@@ -42,6 +45,8 @@ class Hardware:
             self._add_range_sensor(sensor)
         self.imu = self._imu(config)
         self.chips[config.imu.bus_address] = self.imu
+        if config.battery.chip != "none":
+            self.chips[config.battery.bus_address] = self._battery(config.battery)
         self.bus = SimBus(clock, self.chips, faults)
         self.serial = SimSerialPorts(clock, self._ports)
         self.host = SimHost(clock, faults)
@@ -78,3 +83,9 @@ class Hardware:
     def _imu(self, config: Config) -> Lsm6dsoxTwin | Mpu6050Twin:
         twin = Lsm6dsoxTwin if config.imu.chip == "lsm6dsox" else Mpu6050Twin
         return twin(self._world.imu, self._world.seed, axes=config.imu.axes, faults=self._faults)
+
+    def _battery(self, battery: Battery) -> Chip:
+        cells = SimBattery(cells=battery.cells if battery.chip == "ina219" else 1, faults=self._faults)
+        if battery.chip == "ina219":
+            return Ina219Twin(cells, shunt_ohm=battery.shunt_ohm, faults=self._faults)
+        return Max17048Twin(cells, faults=self._faults)

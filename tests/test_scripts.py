@@ -15,10 +15,11 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LISTS = ["build", "base", "dev"]
+LISTS = ["build", "base", "dev", "peers"]
 
 BASE = PYPROJECT["project"]["dependencies"]
 DEV = PYPROJECT["dependency-groups"]["dev"]
+PEERS = PYPROJECT["dependency-groups"]["peers"]
 EXTRAS = [line for lines in PYPROJECT["project"]["optional-dependencies"].values() for line in lines]
 
 
@@ -73,6 +74,7 @@ def test_lock_names_files_by_hash_and_no_place(name):
         pytest.param("base", BASE, id="base"),
         pytest.param("dev", BASE + EXTRAS + DEV, id="dev"),
         pytest.param("build", PYPROJECT["build-system"]["requires"], id="build"),
+        pytest.param("peers", PEERS, id="peers"),
     ],
 )
 def test_lock_keeps_what_pyproject_asks(name, declared):
@@ -90,6 +92,12 @@ def test_lists_agree_on_versions():
     assert {package: dev.get(package) for package in locked("base")} == locked("base")
 
 
+def test_peers_bring_nothing_else():
+    """Strangers' drivers are installed as they are: not what they ask for, and not over what retrowalk runs on."""
+    assert locked("peers").keys() == {canonicalize_name(Requirement(line).name) for line in PEERS}
+    assert not locked("peers").keys() & locked("dev").keys()
+
+
 def test_lgpio_is_never_the_old_namesake():
     """lgpio 0.0.0.2 is another, pure-Python program; without a wheel for 3.13 pip could fall back on it."""
     assert min(locked("base")["lgpio"]) >= Version("0.2.2")
@@ -98,7 +106,7 @@ def test_lgpio_is_never_the_old_namesake():
 def test_every_dependency_has_a_reason():
     """The reason stands beside it."""
     text = (ROOT / "pyproject.toml").read_text()
-    for dependency in BASE + EXTRAS + DEV:
+    for dependency in BASE + EXTRAS + DEV + PEERS:
         assert re.search(rf'"{re.escape(dependency)}",?\s+# \w', text), dependency
 
 

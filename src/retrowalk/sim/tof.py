@@ -4,7 +4,7 @@ After the project's ranging reference (section 5.4).  All targets in the cone gi
 sends back: a rod near and a wall far read somewhere between.  Daylight shortens the reach, most of all in long mode;
 the reach of each mode in the dark and at 200 kcps/SPAD is the maker's for a white target that fills the cone, as
 commonly quoted [to be checked], and between and beyond them it falls as shot noise has it, with the fourth root of the
-light.  Reflectances at 940 nm are estimates.
+light.  What targets reflect is estimated in `light`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retrowalk.sim import light
 from retrowalk.sim.noise import Scene, Target, ground_slant_m, stream
+from retrowalk.sim.world import World
 
 MODES = ("short", "medium", "long")
 
@@ -39,23 +41,16 @@ SIGNAL_AT_REACH_KCPS = 1024.0
 DARK_COUNT_KCPS = 0.05
 """Counts of a SPAD that sees nothing."""
 
-SIZE_M: dict[str, tuple[float, float, float]] = {
-    "wall": (0.60, math.inf, math.inf),
-    "wall_tilted_10": (0.60, math.inf, math.inf),
-    "wall_tilted_20": (0.60, math.inf, math.inf),
-    "car": (0.50, 1.8, 1.4),
-    "hedge": (0.45, 3.0, 1.5),
-    "pole_90mm": (0.40, 0.09, math.inf),
-    "person_jacket": (0.50, 0.50, 1.7),
-    "person_fleece": (0.50, 0.50, 1.7),
-    "rod_25mm": (0.30, 0.025, math.inf),
-    "wire_6mm": (0.30, 0.006, math.inf),
-    "hand": (0.60, 0.10, 0.18),
-}
-"""Reflectance at 940 nm, width and height of each kind of target (m)."""
-GROUND_REFLECTANCE = {"asphalt": 0.15, "gravel": 0.30, "grass": 0.45, "leaves": 0.45}
+HEIGHT_M = {"hand": 0.18, "car": 1.4}
+WIDTH_M = {**light.WIDTH_M, "hand": 0.10, "hedge": 3.0}
+"""Size of what may be smaller than the cone; all else fills it.  What it reflects is as for the lidar (`light`)."""
 GROUND_COVER = 0.15
 """Share of the cone that the ground fills when the lower edge meets it."""
+
+SUN_WITHIN_DEG = 25.0
+"""A sun so near to the axis shines into the lens ..."""
+SUN_SEEN_KCPS, SUN_ELSEWHERE_KCPS = 4000.0, 1500.0
+"""... with this much light, kcps/SPAD; the sunlit world around gives the second."""
 
 SIGMA_BEST_MM, SIGMA_WORST_MM = 2.0, 20.0
 SEEN_SLOPE_DB = 0.7
@@ -102,9 +97,18 @@ def reach_m(mode: str, ambient_kcps: float) -> float:
 
 def cover(kind: str, range_m: float, field_deg: float = FIELD_DEG) -> float:
     """Share of the cone that a target fills (0 to 1)."""
-    _, width_m, height_m = SIZE_M[kind]
     across_m = 2.0 * max(range_m, 0.005) * math.tan(math.radians(field_deg / 2.0))
-    return min(1.0, width_m / across_m) * min(1.0, height_m / across_m)
+    return min(1.0, WIDTH_M.get(kind, math.inf) / across_m) * min(1.0, HEIGHT_M.get(kind, math.inf) / across_m)
+
+
+def sight(world: World, t_s: float) -> Sight:
+    """What a sensor on the walker's back sees of the world at session second `t_s` (no more than 5 s ago)."""
+    scene = world.scene(t_s)
+    ambient_kcps = world.ambient_kcps
+    if world.sun_deg > 0.0:
+        seen = abs(world.sun_deg + scene.nose_down_deg) < SUN_WITHIN_DEG
+        ambient_kcps = max(ambient_kcps, SUN_SEEN_KCPS if seen else SUN_ELSEWHERE_KCPS)
+    return Sight(scene, ambient_kcps)
 
 
 class TofModel:
@@ -118,19 +122,19 @@ class TofModel:
         """Measures once, in `mode`, with a cone of `field_deg` and at most so many SPADs."""
         ambient_kcps = max(0.0, sight.ambient_kcps) + DARK_COUNT_KCPS
         returns = self._returns(sight.scene, field_deg)
-        light = sum(share for _, share in returns)
+        photons = sum(share for _, share in returns)
         # Every shot draws the same numbers, so that what is seen does not move what will be drawn later.
         seen, which, wide, spread, jitter = (self._chance.random() for _ in range(5))
         noise = [self._noise.gauss(0.0, 1.0) for _ in range(5)]
-        full_kcps = SIGNAL_AT_REACH_KCPS * light * DARK_REACH_M**2 / WHITE
+        full_kcps = SIGNAL_AT_REACH_KCPS * photons * DARK_REACH_M**2 / WHITE
         used = max(3.0, min(spads, SPADS * TARGET_RATE_KCPS / (full_kcps + ambient_kcps * SPADS)))
         ambient = used * ambient_kcps * (1.0 + 0.02 * noise[0]) + 4.0 * noise[3]
         signal = max(0.0, full_kcps * used / SPADS * (1.0 + 0.015 * noise[1]) + 6.0 * noise[2])
         if sight.scene.covered:
             return Shot(CLIPPED, 0.01 + 0.01 * spread, 0.002, signal, max(0.0, ambient), used)
-        strength = light * light_reach_m(mode, ambient_kcps) ** 2 / WHITE
+        strength = photons * light_reach_m(mode, ambient_kcps) ** 2 / WHITE
         margin_db = 10.0 * math.log10(max(strength, 1e-9))
-        mean_m = sum(range_m * share for range_m, share in returns) / light if light else 0.0
+        mean_m = sum(range_m * share for range_m, share in returns) / photons if photons else 0.0
         # Without a target the chip's number is whatever its phase detector found in the noise.
         status, range_m, sigma_m = SIGNAL, LIMIT_M[mode] * spread, 0.09 + 0.07 * jitter
         if seen >= _logistic(margin_db / SEEN_SLOPE_DB):
@@ -143,7 +147,7 @@ class TofModel:
             sigma_mm = max(SIGMA_BEST_MM, SIGMA_WORST_MM / math.sqrt(max(1.0, strength)))
             range_m = max(0.0, mean_m + noise[4] * sigma_mm * 1e-3)
             sigma_m = sigma_mm * (0.9 + 0.2 * jitter) * 1e-3
-            depth_m = math.sqrt(sum(share * (at_m - mean_m) ** 2 for at_m, share in returns) / light)
+            depth_m = math.sqrt(sum(share * (at_m - mean_m) ** 2 for at_m, share in returns) / photons)
             status = CLIPPED if range_m < CONTACT_M else MERGED if depth_m > MERGED_M and which < 0.5 else VALID
         return Shot(status, range_m, sigma_m, signal, max(0.0, ambient), used)
 
@@ -155,14 +159,14 @@ class TofModel:
         for target in nearest_first:
             range_m = max(0.005, target.range_m)
             shown = min(free, cover(target.kind, range_m, field_deg))
-            free -= shown
             if shown > 0.0:
-                returns.append((range_m, SIZE_M[target.kind][0] * shown / range_m**2))
+                returns.append((range_m, light.REFLECTANCE[target.kind] * shown / range_m**2))
+            free -= shown * (1.0 - light.GLASS_PASSES) if target.kind == "glass" else shown
         slant_m = ground_slant_m(scene.mount_height_m, scene.nose_down_deg, field_deg / 2.0)
         if math.isfinite(slant_m) and free > 0.0:
             # The edge meets the ground there; most of what comes back comes from farther off.
             far_m = 1.3 * slant_m
-            returns.append((far_m, GROUND_REFLECTANCE[scene.ground] * min(free, GROUND_COVER) / far_m**2))
+            returns.append((far_m, light.GROUND_REFLECTANCE[scene.ground] * min(free, GROUND_COVER) / far_m**2))
         return returns
 
 

@@ -29,6 +29,7 @@ PARTED_M = 0.10
 HAND_M = 0.40
 
 NO_SUN_DEG = -90.0
+SHADE_KCPS = 8.0
 
 Felt = tuple[float, float, float, float, float, float]
 """Specific force (m/s2) and angular rate (rad/s) at the clip: forward, left, up of each."""
@@ -93,6 +94,7 @@ class World:
         wind_m_s: float = 1.0,
         rain: bool = False,
         sun_deg: float = NO_SUN_DEG,
+        ambient_kcps: float = SHADE_KCPS,
         mount: Mount | None = None,
         upright_deg: float | None = None,
     ) -> None:
@@ -105,6 +107,9 @@ class World:
         self.rain = rain
         self.sun_deg = sun_deg
         """How high a sun stands that is straight behind the walker; `NO_SUN_DEG`: it is elsewhere, or hidden."""
+        self.ambient_kcps = ambient_kcps
+        """Daylight from behind as a time-of-flight sensor counts it, kcps/SPAD: 0.1 in a room at night, 8 in deep shade
+        or at dusk, 200 at a window under a bright sky, thousands in the sun."""
         self.obstacles: list[Obstacle] = []
         self.contacts: list[Contact] = []
         self.wearer: Callable[[float], Felt] | None = None
@@ -420,9 +425,11 @@ class Weather:
     rain: bool | None = None
     sun_deg: float | None = None
     """How high the sun stands straight behind the walker; -90 for no sun there."""
+    ambient_kcps: float | None = None
+    """Daylight from behind, kcps/SPAD (see `World.ambient_kcps`)."""
 
     def apply(self, world: World, t_s: float) -> None:
-        for name in ("temperature_c", "wind_m_s", "rain", "sun_deg"):
+        for name in ("temperature_c", "wind_m_s", "rain", "sun_deg", "ambient_kcps"):
             value: Any = getattr(self, name)
             if value is not None:
                 setattr(world, name, value)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from retrowalk.config import A02yyuw, Battery, Config, HcSr04, Imu, RangeSensor, TfLuna
+from retrowalk.config import A02yyuw, Battery, Config, HcSr04, Imu, RangeSensor, TfLuna, Vl53l1x
 from retrowalk.core import samples as sm
 from retrowalk.core.samples import Item
 from retrowalk.devices.button import ButtonDriver
@@ -59,8 +59,11 @@ def _range_step(sensor: RangeSensor, platform: Platform) -> Step:
 
             assert platform.bus is not None
             return TfLunaDriver(sensor, platform.bus, platform.clock)
-        case _:
-            raise DeviceError(f"{sensor.name}: there is no driver for this kind of sensor yet")
+        case Vl53l1x():
+            from retrowalk.devices.vl53l1x import Vl53l1xDriver
+
+            assert platform.bus is not None
+            return Vl53l1xDriver(sensor, platform.bus, platform.clock)
 
 
 def _imu_step(imu: Imu, bus: I2CBus, clock: Clock) -> Step:

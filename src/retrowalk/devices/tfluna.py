@@ -49,6 +49,11 @@ NEAR_M = 0.15
 """What a reading below 20 cm is given as.  It is only sure that something is in there, and nothing more urgent can be
 said of it than "touching"; the jumps of its number would look like nonsense to the tracker."""
 
+COVERED_FROM_M, COVERED_AFTER_S = 1.0, 0.5
+"""What has been within this range for this long, comes into the blind 20 cm and then gives no light back has covered the
+lens, as the wall one leans on does.  That is no open sky until something is seen beyond 20 cm again.  A coat that flaps
+before the lens comes from nowhere; who falls on it comes faster."""
+
 JUMP_M = 0.20
 """Twice walking speed between two reads.  A reading further from the last one is believed when a second one agrees."""
 LEAD_S = 0.050
@@ -227,9 +232,9 @@ class _ChipClock:
 class TfLunaDriver:
     """One block read every `poll_s`; one `RangeSample` for each new measurement, and a `HealthReport` on a fault.
 
-    VALID has 0.15 m (anything below 0.20 m) to `range_max_m`.  NO_TARGET: too weak a return, or one from farther; a
-    covered lens looks the same as the open sky, and it is the Companion that remembers what was near.  UNTRUSTED: the
-    sun shines into it.  REJECTED: distances no target can have.  `strength` is the amplitude.
+    VALID has 0.15 m (anything below 0.20 m) to `range_max_m`.  NO_TARGET: too weak a return, or one from farther.
+    UNTRUSTED: the sun shines into it, or something has come so near that it covers the lens.  REJECTED: distances no
+    target can have.  `strength` is the amplitude.
 
     `t_measured_s` is when the light flew, by the module's tick: the middle of the five flashes of a frame.  It is late
     by what the quickest read of the last seconds took, 1 to 10 ms, and never later than the poll.
@@ -238,7 +243,8 @@ class TfLunaDriver:
     TF-Luna's), `garbage` (settings do not stay).  Reports, and gives no sample meanwhile: `frozen` (the tick stands
     still for 0.3 s), `garbage` (no bytes of a measurement), `delayed` (measurements more than 0.15 s old), `slow` (too
     few new ones).  `reset`: it has lost its settings, or started anew; told, and mended within 0.2 s.
-    A module that was late from its very first reading on cannot be told from one that is in time.
+    Two things it cannot know: that a module was late from its first reading on, and that the lens was covered from the
+    beginning; the hand held behind at the start shows the latter.
     """
 
     def __init__(self, config: TfLuna, bus: I2CBus, clock: Clock) -> None:
@@ -266,6 +272,10 @@ class TfLunaDriver:
         """The latest reading that is believed, and when it was read."""
         self._chip_s = 0.0
         """The module's time, without the wrapping of its tick."""
+        self._close_since_s: float | None = None
+        """Since when everything seen has been within 1 m."""
+        self._covered = False
+        """Something has come from there into the blind 20 cm, and has not been seen to leave."""
         self._late = 0
         self._news: deque[bool] = deque(maxlen=max(8, round(SHARE_WINDOW_S / config.poll_s)))
         self._share_full = min(1.0, config.poll_s / FRAME_S)
@@ -479,10 +489,23 @@ class TfLunaDriver:
         status, range_m = reading.status, None
         if status is RangeStatus.VALID:
             range_m = reading.distance_cm / 100.0
-            if range_m > self._config.range_max_m:
-                status, range_m = RangeStatus.NO_TARGET, None
-            elif range_m < RANGE_MIN_M:
+            if range_m < RANGE_MIN_M:
+                came = self._close_since_s is not None and now - self._close_since_s >= COVERED_AFTER_S
+                self._covered = self._covered or came
                 range_m = NEAR_M
+            else:
+                self._covered = False
+                if range_m > COVERED_FROM_M:
+                    self._close_since_s = None
+                elif self._close_since_s is None:
+                    self._close_since_s = now
+                if range_m > self._config.range_max_m:
+                    status, range_m = RangeStatus.NO_TARGET, None
+        elif self._covered and status is RangeStatus.NO_TARGET:
+            status = RangeStatus.UNTRUSTED
+            self.counts["covered"] += 1
+        elif status is RangeStatus.NO_TARGET:
+            self._close_since_s = None
         self.counts[status.value] += 1
         measured_s = min(self._times.made_s(self._chip_s) - FRAME_S / 2.0, now)
         return RangeSample(now, measured_s, self.name, status, range_m, float(reading.amplitude))

@@ -86,6 +86,8 @@ BLIND_M = 0.20
 COVERED_M = 0.02
 """So near, a target covers the lens: nothing comes back [A]."""
 
+FALLING_DEG = 30.0
+
 DROPOFF_UP_DEG = -35.0
 """Tilt of the drop-off sensor: below level."""
 
@@ -163,7 +165,10 @@ class Beam:
         depression_deg = scene.nose_down_deg + world.mount.up_deg - self._up_deg
         if world.sun_deg > 0.0 and abs(world.sun_deg + depression_deg) < SUN_WITHIN_DEG:
             return Spot(math.inf, SUN_AMPLITUDE, True)
-        ground_m = slant_m(scene.mount_height_m, depression_deg)
+        # Who leans bends at the hip, below the sensor; who leans further than this is falling, and it comes down.
+        lean_deg = scene.nose_down_deg + world.mount.up_deg
+        sinks = min(1.0, math.cos(math.radians(lean_deg)) / math.cos(math.radians(FALLING_DEG)))
+        ground_m = slant_m(scene.mount_height_m * max(0.0, sinks), depression_deg)
         speed = min(1.0, abs(world.moment(t_s).speed_m_s) / 0.6)
         turn = math.sin(2.0 * math.pi * YAW_SWAY_HZ * t_s + self._sway)
         yaw_deg = self._aim_deg + YAW_SWAY_DEG * speed * turn

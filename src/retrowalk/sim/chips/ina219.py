@@ -53,6 +53,8 @@ class Ina219Twin:
         if rebooting and not self._rebooted:
             self._power_on(now)
         self._rebooted = rebooting
+        if not write and not read:
+            return b""  # somebody asks whether anybody is there
         if not write:
             raise StrictTwinError("INA219: a read needs the register's address in the same transfer")
         register, values = write[0], write[1:]

@@ -58,6 +58,8 @@ class Max17048Twin:
 
     def transfer(self, write: bytes, read: int, now: float) -> bytes:
         self._reboot(now)
+        if not write and not read:
+            return b""  # somebody asks whether anybody is there
         if not write:
             raise StrictTwinError("MAX17048: a read needs the register's address in the same transfer")
         register, values = write[0], write[1:]

@@ -140,6 +140,8 @@ class Mpu6050Twin:
     # --------------------------------------------------------------------------------------------- the bus
 
     def transfer(self, write: bytes, read: int, now: float) -> bytes:
+        if not write and not read:
+            return b""  # somebody asks whether anybody is there
         register, values = inertial.split(self._name, write, read)
         for value in values:
             self._write(register, value, now)

@@ -359,7 +359,7 @@ class Vl53l1xDriver:
         waited_s, self._unready_s = now - self._unready_s, now
         if data in (b"\xff" * len(data), bytes(len(data))):
             self.counts["garbage"] += 1
-            return self._nothing(now, "garbage", "every byte reads the same")
+            return self._nothing(now, "garbage", "every byte reads the same", check=True)
         if data[2] == self._count:
             self.counts["stale"] += 1
             return self._nothing(now, "frozen", "its stream count stands still")
@@ -436,6 +436,7 @@ class Vl53l1xDriver:
         else:
             self._same, self._same_count = key, 1
             self._moves += 1
+        # Once frozen, one new sample proves nothing; a few in a row do.
         return self._same_count < FROZEN_SAMPLES and (self._fault.active != "frozen" or self._moves >= MOVES_MIN)
 
     def _slow(self, now: float) -> bool:
@@ -457,17 +458,25 @@ class Vl53l1xDriver:
         return now  # the sample is given first
 
     def _nothing(
-        self, now: float, fault: str, detail: str, again_s: float = POLL_S, *, at_once: bool = False
+        self,
+        now: float,
+        fault: str,
+        detail: str,
+        again_s: float = POLL_S,
+        *,
+        at_once: bool = False,
+        check: bool = False,
     ) -> tuple[Sequence[Item], float]:
         """A look without a sample: perhaps a reset; after a while a fault, and the chip is set up again."""
         silent_s = now - self._sample_s
-        if silent_s >= STALE_S and not self._checked_silence:
+        if (check or silent_s >= STALE_S) and not self._checked_silence:
             self._checked_silence = True
             if not self._still_ranging():
                 return self._chip_was_reset(now)
         items: Sequence[Item] = ()
         if at_once or silent_s >= NOTHING_LIMIT_S:
             items = self._fault.change(now, fault, f"VL53L1X at 0x{self._address:02X}: {detail}")
+            self._moves = 0
         if silent_s >= NOTHING_LIMIT_S:
             self.counts["set_up_again"] += 1
             self._begin_again()

@@ -163,6 +163,7 @@ class Vl53l1xTwin:
     def _power_on(self, now: float) -> None:
         self.address = 0
         self._reset(now)
+        self._forgot = now >= 0.0
 
     def _reset(self, now: float) -> None:
         self._memory = bytearray(LAST + 1)
@@ -170,6 +171,8 @@ class Vl53l1xTwin:
             self._memory[index : index + len(data)] = data
         self._index = 0
         self._held = False
+        self._forgot = False
+        """It has lost its settings by itself: what a driver does that cannot know it yet is no mistake."""
         self._up_s = now
         self._written: set[int] = set()
         self._vcsel_changed = self._timeouts_written = False
@@ -266,7 +269,7 @@ class Vl53l1xTwin:
 
     def _read(self, index: int, now: float) -> int:
         _known(index)
-        if RESULTS <= index < RESULTS_END and not self._measured:
+        if RESULTS <= index < RESULTS_END and not self._measured and not self._forgot:
             raise StrictTwinError(f"{_name(index)}: results were read before anything was measured (0x0087)")
         if index == I2C_ADDRESS:
             return self.address or self._wired_at
@@ -297,6 +300,8 @@ class Vl53l1xTwin:
             return  # it goes on: the full driver writes all its registers after each sample
         missing = EVERYBODY_WRITES - self._written
         if missing or not (self._written >= BLOCK or self._written >= NAMED):
+            if self._forgot:
+                return  # it measures nothing
             missing = missing or NAMED - self._written
             raise StrictTwinError(f"{_name(MODE_START)}: started without set-up; {_name(min(missing))} was not written")
         if self._vcsel_changed and not self._timeouts_written:

@@ -291,6 +291,14 @@ def test_answers_that_fit_nothing_make_the_path_unknown():
     assert rear.first(Path.UNKNOWN) - 2.0 <= 2.0
 
 
+def test_what_a_track_begins_with_is_no_nonsense():
+    """Ground and second echoes of a wide beam, then something steps in: its first echoes make sense of the sensor."""
+    echoes = (1.87, 1.91, 2.59, 1.35, 2.05, None, 1.19, 1.14, 1.10, 1.07)  # ten a second, at 0.5 m/s
+    rear = Rear().feed([(i / 10, range_m) for i, range_m in enumerate(echoes)])
+    assert not rear.hazard.nonsense
+    assert rear.level >= Level.CAUTION
+
+
 def test_nothing_but_scattered_echoes_from_the_start_is_unknown():
     """A sensor that never says the same twice proves neither object nor clear."""
     rear = Rear().feed([(i / 15, (0.6, 2.2, 3.8)[i % 3]) for i in range(60)])

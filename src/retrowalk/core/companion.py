@@ -45,6 +45,8 @@ EARLIER = 0
 NUMBER_GAP = 1000
 """Alert numbers jump by this after a restart, so that none is used twice."""
 BATTERY_STEPS = (20, 10)
+CHARGED_PERCENT = 5.0
+"""A reading that wavers by less is not a battery that was charged."""
 QUIET_S = 60.0
 USELESS = ("slow", "garbage", "frozen", "wrong", "delayed")
 """What a driver may report of a sensor that still answers."""
@@ -254,13 +256,17 @@ class Companion:
             self._mean(self._now, meant)
 
     def _battery(self, item: sm.BatterySample) -> None:
-        for step in BATTERY_STEPS:
-            if item.charge_percent <= step < self._charge_said:
-                self._charge_said = step
-                number = self._arbiter.announce(self._now, "battery_low", str(step))
-                self._emit(ev.BatteryLow(t_s=_ms(self._now), alert=number, charge_percent=round(item.charge_percent)))
-        if item.charge_percent > self._charge_said + 5:
-            self._charge_said = 100  # it was charged
+        charge, said = item.charge_percent, self._charge_said
+        reached = min((step for step in BATTERY_STEPS if charge <= step), default=100)
+        if reached < said:
+            # Each once, and only the lowest: who is told "ten" need not be told "twenty" as well.
+            self._charge_said = reached
+            self._arbiter.retract("battery_low")
+            number = self._arbiter.announce(self._now, "battery_low", str(reached))
+            self._emit(ev.BatteryLow(t_s=_ms(self._now), alert=number, charge_percent=round(charge)))
+        elif charge > said + CHARGED_PERCENT:
+            # It was charged: what it has left well behind may be said again.
+            self._charge_said = min((step for step in BATTERY_STEPS if charge <= step + CHARGED_PERCENT), default=100)
 
     def _voice_progress(self, item: sm.VoiceProgress) -> None:
         self._arbiter.progress(item)

@@ -148,7 +148,9 @@ class RearHazard:
             if accepted or now - self._stray_s < STRAYS_WITHIN_S:
                 self._no_target_since_s = None
             self._stray_s = now
-            self._echoes.append((now, accepted))
+            # An echo that a track begins with, or begins anew with, fits those before it: no nonsense.
+            fits = accepted or (self.tracker.alive and self.tracker.last_s == sample.t_measured_s)
+            self._echoes.append((now, fits))
             if accepted:
                 self._doubt_since_s = None
                 self.path = Path.OBJECT

@@ -311,9 +311,9 @@ class ImuFifo:
 
     def _identify(self, now: float) -> tuple[Sequence[Item], float]:
         self._chip.reset()
-        self._reset_s = now
+        self._reset_s = self._clock.now()
         self._step = self._set_up
-        return (), now + self._traits.reset_wait_s
+        return (), self._reset_s + self._traits.reset_wait_s
 
     def _set_up(self, now: float) -> tuple[Sequence[Item], float]:
         left_s = self._reset_s + self._traits.reset_wait_s - now
@@ -363,7 +363,8 @@ class ImuFifo:
         if look.lost:
             self._ran_over()
             if not look.ready:  # it was emptied, and begins anew
-                self._nothing_since_s += after_s - self._look_s
+                if after_s - self._look_s > NOTHING_LIMIT_S:
+                    self._nothing_since_s = now  # nobody looked: it had to
                 self._look_s, self._left = after_s, 0
                 return self._nothing(now, "garbage", "the FIFO runs over though it is read in time")
         if not look.ready:

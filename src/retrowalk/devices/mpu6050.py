@@ -108,7 +108,7 @@ class _Chip:
         self._index = 0
         self._count = 0
         self._look_s = 0.0
-        """Bytes in the FIFO at the latest look, and when that was."""
+        """Bytes in the FIFO at the latest look, and when that began."""
         self._doubtful = False
         """A transfer of frames has failed: some bytes may have left the FIFO."""
 
@@ -145,6 +145,7 @@ class _Chip:
         )
 
     def look(self) -> Look:
+        self._look_s = self._clock.now()
         count = self._bytes()
         if count % FRAME:
             count = self._bytes()  # a frame was just being put in; now it is whole
@@ -152,7 +153,6 @@ class _Chip:
             return Look(count // FRAME, impossible=f"FIFO count {count} is more than it holds ({CAPACITY})")
         gone = self._doubtful and count < self._count
         self._count, self._doubtful = count, False
-        self._look_s = self._clock.now()
         if gone or count % FRAME or count > self._capacity - FRAME:
             self._empty()
             return Look(0, lost=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import select
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from click.testing import CliRunner
 from retrowalk import cli, wire
 from retrowalk.platform import SocketMailbox
 from retrowalk.sim import demo as demonstration
-from retrowalk.sim.outcome import Expectation, Outcome
+from retrowalk.sim.outcome import Expectation, Message, Outcome, Spoken
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "systemd" / "retrowalk.toml"
 PATIENCE_S = 20.0
@@ -165,6 +167,70 @@ def test_demo_on_a_full_disk_says_so(retrowalk, monkeypatch, tmp_path):
     shown = retrowalk("demo", "--fast", "--out", tmp_path)
     assert shown.exit_code == 1
     assert shown.stderr.endswith("Error: No space left on device: make room, or choose another folder.\n")
+
+
+@pytest.fixture
+def recording_file(tmp_path):
+    """A recording of people with a list of 30 trials, and nothing else in it."""
+    trials = "".join(f"D{number:02}_SA01_R01,SA01.npz\n" for number in range(1, 31))
+    (tmp_path / "trials.csv").write_text("trial_id,file\n" + trials)
+    with zipfile.ZipFile(tmp_path / "SA01.npz", "w"):
+        pass
+    return tmp_path / "SA01.npz"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(("--fast", "--imu-recording", "SA01.npz"), "Which of the 30 trials of SA01.npz?", id="no trial"),
+        pytest.param(
+            ("--fast", "--imu-recording", "SA01.npz"), "such as D01_SA01_R01, D04_SA01_R01,", id="some trials"
+        ),
+        pytest.param(("--imu-recording", "SA01.npz", "--trial", "D01_SA01_R01"), "give --fast as well", id="not fast"),
+        pytest.param(("--fast", "--trial", "D01_SA01_R01"), "--imu-recording FILE.npz", id="no recording"),
+    ],
+)
+def test_demo_of_a_recording_says_what_is_missing(retrowalk, monkeypatch, recording_file, arguments, words):
+    """A recorded person needs a file, a trial of it, and virtual time: what is missing is a usage error"""
+    monkeypatch.chdir(recording_file.parent)
+    shown = retrowalk("demo", *arguments)
+    assert shown.exit_code == 2
+    assert words in shown.stderr
+    assert "Traceback" not in shown.output
+
+
+def test_demo_names_the_trials_near_a_misspelt_one(retrowalk, monkeypatch, recording_file, tmp_path):
+    """A trial that is not there: one plain line with others like it, and no directory"""
+    monkeypatch.setattr(cli, "_build_bank", lambda *args, **kwargs: None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    shown = retrowalk("demo", "--fast", "--imu-recording", recording_file, "--trial", "D31_SA01_R01")
+    assert shown.exit_code == 1
+    assert shown.stderr.startswith(f"Error: {recording_file}: there is no trial D31_SA01_R01; near it: D")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["SA01.npz", "trials.csv"]
+
+
+@pytest.mark.parametrize(("met", "status"), [(True, 0), (False, 1)], ids=["as labelled", "not as labelled"])
+def test_demo_of_a_recording_tells_what_was_said_and_sent(retrowalk, monkeypatch, recording_file, met, status):
+    """What was asked for reaches the walk; what was said and sent is shown; the label decides the exit status"""
+    asked = []
+
+    def run_recorded(seed, out, file, trial, faults, progress):
+        asked.append((seed, out, file, trial, list(faults)))
+        told = outcome(recording_file.parent, met)
+        return dataclasses.replace(
+            told,
+            heard=[Spoken(12.9, "warning", "Did you fall?")],
+            published=[Message(12.6, "fall.suspected", "fall 1")],
+        )
+
+    monkeypatch.setattr(cli, "_build_bank", lambda *args, **kwargs: None)
+    monkeypatch.setattr(demonstration, "run_recorded", run_recorded)
+    shown = retrowalk("demo", "--fast", "--seed", 3, "--imu-recording", recording_file, "--trial", "D01_SA01_R01")
+    assert shown.exit_code == status
+    assert asked == [(3, None, recording_file, "D01_SA01_R01", [])]
+    assert "said:\n    12.9 s  warning          Did you fall?" in shown.stdout
+    assert "sent to the caregiver:\n    12.6 s  fall.suspected   fall 1" in shown.stdout
+    assert "steps: 41" in shown.stdout
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["its own directory", "the directory asked for"])

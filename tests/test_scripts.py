@@ -1,6 +1,8 @@
 """The scripts of script/, and the lists they install from."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -42,6 +44,30 @@ def test_script_can_be_started(script):
     path = ROOT / script
     assert path.stat().st_mode & 0o111
     subprocess.run(["bash", "-n", path], check=True)
+
+
+@pytest.mark.parametrize(
+    ("there", "named", "expected"),
+    [
+        pytest.param(True, "", "shared/data", id="beside the checkout"),
+        pytest.param(True, "/elsewhere", "/elsewhere", id="named already"),
+        pytest.param(False, "", "", id="not there"),
+    ],
+)
+def test_the_checks_use_recorded_people_where_they_lie(tmp_path, there, named, expected):
+    """.ci/run names the data beside the checkout, so that no test skips it; without it the variable stays unset."""
+    checkout = tmp_path / "checkout"
+    for directory in (checkout / ".ci", checkout / "script", *([tmp_path / "shared" / "data"] if there else [])):
+        directory.mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "run", checkout / ".ci" / "run")
+    stand_in = checkout / "script" / "test"
+    stand_in.write_text('#!/bin/sh\nprintf "%s" "${RETROWALK_DATA-}"\n')
+    stand_in.chmod(0o755)
+    env = {**os.environ, "RETROWALK_DATA": named}
+    if not named:
+        del env["RETROWALK_DATA"]
+    done = subprocess.run([checkout / ".ci" / "run"], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == (str(tmp_path / expected) if expected.startswith("shared") else expected)
 
 
 @pytest.mark.parametrize("script", ["setup", "test", "lock"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-DEFAULT = Path(__file__).parents[3] / "shared" / "data"
+DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")

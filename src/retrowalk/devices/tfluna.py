@@ -50,9 +50,9 @@ NEAR_M = 0.15
 said of it than "touching"; the jumps of its number would look like nonsense to the tracker."""
 
 COVERED_FROM_M, COVERED_AFTER_S = 1.0, 0.5
-"""What has been within this range for this long, comes into the blind 20 cm and then gives no light back has covered the
-lens, as the wall one leans on does.  That is no open sky until something is seen beyond 20 cm again.  A coat that flaps
-before the lens comes from nowhere; who falls on it comes faster."""
+"""What has been within this range for this long, comes into the blind 20 cm and then gives no light back has covered
+the lens, as the wall one leans on does.  That is no open sky until something is seen beyond 20 cm again.  A coat that
+flaps before the lens comes from nowhere; who falls on it comes faster."""
 
 JUMP_M = 0.20
 """Twice walking speed between two reads.  A reading further from the last one is believed when a second one agrees."""

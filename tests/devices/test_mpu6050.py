@@ -163,7 +163,7 @@ def test_a_look_costs_two_transfers(chip):
 
 @BOTH
 @pytest.mark.parametrize("clock_error", [-0.05, -0.03, 0.0, 0.03, 0.05])
-@pytest.mark.parametrize("poll_s", [0.01, 0.048, 0.187])
+@pytest.mark.parametrize("poll_s", [0.01, 0.048, 0.193])
 def test_time_follows_a_clock_that_is_off(chip, clock_error, poll_s):
     """With the chip's clock off, every sample comes once, its time true within one sample, its spacing even"""
     bench = Bench(chip, config={"poll_s": poll_s}, clock_error=clock_error).until(15.0)

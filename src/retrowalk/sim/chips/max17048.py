@@ -1,7 +1,8 @@
 """A simulated MAX17048: a strict register file on a simulated battery.
 
-16-bit registers, the high byte first; a read may go on over neighbours.  It reads 0 V and 0 % until 1 s after power-on,
-and the RI bit of STATUS stays set until somebody clears it.
+16-bit registers, the high byte first; a read may go on over neighbours, or be of one byte.  A write of one byte is
+acknowledged and changes nothing (so it is reported of its elder, the MAX17043).  It reads 0 V and 0 % until 1 s after
+power-on, and the RI bit of STATUS stays set until somebody clears it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ R, RW, W = "r", "rw", "w"
 REGISTERS: dict[int, tuple[str, str, int]] = {
     VCELL: ("VCELL", R, 0x0000),
     SOC: ("SOC", R, 0x0000),
-    MODE: ("MODE", W, 0x0000),
+    MODE: ("MODE", RW, 0x0000),
     VERSION: ("VERSION", R, 0x0012),
     HIBRT: ("HIBRT", RW, 0x8030),
     CONFIG: ("CONFIG", RW, 0x971C),
@@ -66,15 +67,16 @@ class Max17048Twin:
         if values:
             if read:
                 raise StrictTwinError(f"MAX17048 0x{register:02X}: written and read in one transfer")
-            if len(values) != 2:
+            if len(values) > 2 or register % 2:
                 raise StrictTwinError(
                     f"MAX17048 0x{register:02X}: registers have two bytes, {len(values)} were written"
                 )
-            self._write(register, int.from_bytes(values, "big"), now)
+            if len(values) == 2:
+                self._write(register, int.from_bytes(values, "big"), now)
             return b""
-        if read % 2:
-            raise StrictTwinError(f"MAX17048 0x{register:02X}: registers have two bytes, {read} were read")
-        return b"".join(self._read(register + i, now).to_bytes(2, "big") for i in range(0, read, 2))
+        first = register & ~1
+        data = b"".join(self._read(at, now).to_bytes(2, "big") for at in range(first, register + read, 2))
+        return data[register - first :][:read]
 
     def _reboot(self, now: float) -> None:
         rebooting = self._faults.active(self.part, now) == "reboot"

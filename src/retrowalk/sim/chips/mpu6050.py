@@ -13,7 +13,7 @@ import struct
 
 from retrowalk.errors import StrictTwinError
 from retrowalk.sim.chips import inertial
-from retrowalk.sim.chips.inertial import DELAYED_S, G_M_S2, PACE, RW, TEMPERATURE_C, Counts, Measure, R, Ticker, W
+from retrowalk.sim.chips.inertial import DELAYED_S, G_M_S2, PACE, RW, TEMPERATURE_C, Counts, Measure, R, Ticker
 from retrowalk.sim.faults import Faults
 
 CHIP_ID = 0x68
@@ -39,7 +39,7 @@ REGISTERS: inertial.Registers = {
     0x41: ("TEMP_OUT_H", R, 0x00),
     0x42: ("TEMP_OUT_L", R, 0x00),
     **{0x43 + i: (f"GYRO_{'XYZ'[i // 2]}OUT_{'HL'[i % 2]}", R, 0x00) for i in range(6)},
-    0x68: ("SIGNAL_PATH_RESET", W, 0x00),
+    0x68: ("SIGNAL_PATH_RESET", RW, 0x00),  # the maker's map says write-only; a driver that reads it first works
     0x69: ("MOT_DETECT_CTRL", RW, 0x00),
     0x6A: ("USER_CTRL", RW, 0x00),
     0x6B: ("PWR_MGMT_1", RW, 0x40),
@@ -197,9 +197,7 @@ class Mpu6050Twin:
             raise StrictTwinError(f"{where}: the FIFO is reset only while it is off (bit 6 = 0)")
 
     def _read(self, register: int, now: float) -> int:
-        name, access, _ = inertial.known(self._name, self._map, register)
-        if access == W:
-            raise StrictTwinError(f"{name} (0x{register:02X}) is write-only")
+        name, _, _ = inertial.known(self._name, self._map, register)
         if self._faults.active(self.part, now) == "wrong":
             return 0x69 if register == WHO_AM_I else 0x00
         if register == WHO_AM_I:

@@ -287,9 +287,14 @@ def rows(results: Sequence[Result], every_type: bool) -> list[Row]:
     walks = [r for r in results if r.trial.kind == "walk"]
     others = [r for r in results if r.trial.kind == "other"]
     table = [share("falls_confirmed_percent", "all falls", falls, lambda r: r.found, ">= 90")]
-    for name, types in (("walking, jogging", range(1, 8)), ("getting up or sitting down", range(8, 13))):
+    for name, types in (
+        ("walking, jogging", range(1, 8)),
+        ("getting up, sitting down", range(8, 13)),
+        ("fainting in a chair", range(13, 16)),
+    ):
         some = [r for r in falls if int(r.trial.activity[1:]) in types]
-        table.append(share("falls_confirmed_percent", name, some, lambda r: r.found, None))
+        if some:
+            table.append(share("falls_confirmed_percent", name, some, lambda r: r.found, None))
     if every_type:
         for activity in sorted({r.trial.activity for r in falls}):
             some = [r for r in falls if r.trial.activity == activity]

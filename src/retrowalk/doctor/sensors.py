@@ -23,9 +23,13 @@ G_TOLERANCE = 0.15
 STILL_RAD_S = math.radians(10.0)
 TURNING_RAD_S = math.radians(60.0)
 NEAR_M = 0.15
+REJECTED_SHARE = 0.15
+USEFUL_SHARE = 0.7
 RATE_SHARE = 0.5
 """Fewer answers than this share of what the sensor should give is worth a look."""
 CELL_V = (2.8, 4.4)
+FACTORY = 0x10
+"""Address of a TF-Luna as it comes."""
 
 _KIND = {HcSr04: "HC-SR04", TfLuna: "TF-Luna", Vl53l1x: "VL53L1X", A02yyuw: "A02YYUW"}
 _RATE_HZ = {HcSr04: 15.0, TfLuna: 20.0, Vl53l1x: 10.0, A02yyuw: 7.0}
@@ -108,7 +112,11 @@ def _range(sensor: RangeSensor, key: str, config: Config, seen: Observation, sca
         if worst is RangeStatus.UNTRUSTED:
             mend = "Turn it out of the sun, clean its window, and see that nothing of the case is in its beam"
         return Check(check_id, BAD, title, detail, mend)
-    if useful < 0.7 * len(samples) or rate_hz < RATE_SHARE * _RATE_HZ[type(sensor)]:
+    if counts[RangeStatus.REJECTED] > REJECTED_SHARE * len(samples):
+        mend = _range_mend(sensor, key, "garbage", config, scan)
+        detail = f"{counts[RangeStatus.REJECTED]} of {len(samples)} answers are ones that no target can give."
+        return Check(check_id, LOOK, title, detail, mend)
+    if useful < USEFUL_SHARE * len(samples) or rate_hz < RATE_SHARE * _RATE_HZ[type(sensor)]:
         mend = _range_mend(sensor, key, "slow", config, scan)
         return Check(check_id, LOOK, title, f"It answers too seldom: {share}.", mend)
     ranges = [sample.range_m for sample in samples if sample.range_m is not None]
@@ -140,8 +148,12 @@ def _range_mend(sensor: RangeSensor, key: str, fault: str, config: Config, scan:
                 "Interface, Serial Port: no login shell, port on"
             )
         case TfLuna():
-            extra = "; its pin 5 must lie on ground when it is switched on, else it speaks serial"
-            return _chip_mend(sensor.name, key, fault, config, scan) + (extra if fault == "absent" else "")
+            mend = _chip_mend(sensor.name, key, fault, config, scan)
+            if fault != "absent":
+                return mend
+            if sensor.address != FACTORY:
+                mend += f"; a new one answers at 0x{FACTORY:02X}: connect it alone and give it 0x{sensor.address:02X}"
+            return f"{mend}; its pin 5 must lie on ground when it is switched on"
         case Vl53l1x():
             return _chip_mend(sensor.name, key, fault, config, scan)
 

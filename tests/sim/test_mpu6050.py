@@ -63,7 +63,6 @@ class Chip:
         pytest.param(lambda c: c.put(0x02, 1), "no register 0x02", id="unknown register written"),
         pytest.param(lambda c: c.put(0x75, 1), r"WHO_AM_I \(0x75\) is read-only", id="read-only"),
         pytest.param(lambda c: c.put(0x72, 1), r"FIFO_COUNTH \(0x72\) is read-only", id="count written"),
-        pytest.param(lambda c: c.get(0x68), r"SIGNAL_PATH_RESET \(0x68\) is write-only", id="write-only"),
         pytest.param(lambda c: c.get(0x22, 4), "no register 0x24", id="burst over a hole"),
         pytest.param(lambda c: c.get(0x74, 12), r"the FIFO is off \(USER_CTRL", id="FIFO while off"),
         pytest.param(lambda c: c.set_up().get(0x74, 12), "12 bytes are read and 0 are in it", id="FIFO while empty"),

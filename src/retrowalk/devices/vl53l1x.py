@@ -362,6 +362,7 @@ class Vl53l1xDriver:
             return self._nothing(now, "garbage", "every byte reads the same", check=True)
         if data[2] == self._count:
             self.counts["stale"] += 1
+            self._moves = 0
             return self._nothing(now, "frozen", "its stream count stands still")
         first = self._count is None
         if self._count is not None and data[2] != (128 if self._count == 255 else self._count + 1):
@@ -476,7 +477,6 @@ class Vl53l1xDriver:
         items: Sequence[Item] = ()
         if at_once or silent_s >= NOTHING_LIMIT_S:
             items = self._fault.change(now, fault, f"VL53L1X at 0x{self._address:02X}: {detail}")
-            self._moves = 0
         if silent_s >= NOTHING_LIMIT_S:
             self.counts["set_up_again"] += 1
             self._begin_again()

@@ -16,7 +16,8 @@ import click
 import pytest
 
 from retrowalk import cli
-from retrowalk.config import Config, HcSr04
+from retrowalk.config import SERIAL_PINS, A02yyuw, Config, HcSr04
+from retrowalk.devices.pi_health import HWMON, THERMAL
 from retrowalk.guard.guard import GOODBYE_S
 from retrowalk.platform import SocketMailbox
 
@@ -133,7 +134,7 @@ def test_user_and_folders_can_be_made(tmp_path):
     passwd, group = etc / "passwd", etc / "group"
     assert re.search(r"^retrowalk:x:\d+:\d+:retrowalk:/var/lib/retrowalk:/usr/sbin/nologin$", passwd.read_text(), re.M)
     groups = {line.split(":")[0]: line.rpartition(":")[2] for line in group.read_text().splitlines()}
-    assert groups == {"gpio": "", "i2c": "", "audio": "", "retrowalk": ""}  # nobody is a member
+    assert groups == {"gpio": "", "i2c": "", "audio": "", "dialout": "", "retrowalk": ""}  # nobody is a member
 
     # Only root may give folders away, so the new user is whoever runs the test.
     me, mine = str(os.getuid()), str(os.getgid())
@@ -230,7 +231,12 @@ def test_nobody_waits_for_another(name, key):
 @pytest.mark.parametrize(
     ("name", "devices", "groups"),
     [
-        pytest.param("guard", {"char-gpiochip", "char-i2c"}, {"gpio", "i2c"}, id="guard: pins and I2C"),
+        pytest.param(
+            "guard",
+            {"char-gpiochip", "char-i2c", "char-ttyAMA", "/dev/ttyS0", "char-ttyUSB"},
+            {"gpio", "i2c", "dialout"},
+            id="guard: pins, I2C and serial ports",
+        ),
         pytest.param("voice", {"char-alsa"}, {"audio"}, id="voice: sound"),
         pytest.param("courier", set(), set(), id="courier: none"),
         pytest.param("bank", set(), set(), id="bank: none"),
@@ -378,6 +384,27 @@ def test_render_may_be_nice():
     assert filters.index("setpriority") > filters.index("~@privileged @resources")  # the later line counts
 
 
+@pytest.mark.parametrize("port", sorted(SERIAL_PINS))
+def test_the_pi_s_own_serial_ports_are_let_in(port):
+    """Whichever name the configuration gives the port at GPIO 14 and 15, the sandbox has the device it means"""
+    allowed = words("guard", "Service.DeviceAllow")
+    meant = {"/dev/serial0": {"char-ttyAMA", "/dev/ttyS0"}, "/dev/ttyAMA0": {"char-ttyAMA"}}.get(port, {port})
+    assert meant <= allowed
+
+
+def test_no_text_console_is_let_in():
+    """char-ttyS stands for a number that the virtual consoles share"""
+    assert not {"char-ttyS", "char-tty", "char-*"} & words("guard", "Service.DeviceAllow")
+
+
+@pytest.mark.parametrize("file", [HWMON, THERMAL])
+def test_health_of_the_pi_can_be_read(file):
+    """The files of voltage and heat are below /sys, which the sandbox makes read-only and does not hide"""
+    assert file.startswith("/sys/")
+    assert unit("guard")["Service.ProtectKernelTunables"] == ["yes"]
+    assert not any("/sys" in path for path in words("guard", "Service.InaccessiblePaths"))
+
+
 def test_every_group_has_its_devices():
     """The groups of the guard own its devices by udev, also where the distribution has no such rule"""
     rules = (SYSTEMD / "udev" / "rules.d" / "60-retrowalk.rules").read_text(encoding="utf-8")
@@ -405,6 +432,14 @@ def test_boot_file_has_bus_and_watchdog():
     (limit,) = manager["Manager.RuntimeWatchdogSec"]
     assert float(limit.removesuffix("s")) <= 15  # what the Pi's timer can count to
     assert (SYSTEMD / "modules-load.d" / "retrowalk.conf").read_text(encoding="utf-8").splitlines()[-1] == "i2c-dev"
+
+
+def test_boot_file_has_the_serial_port():
+    """The port of a sealed ultrasonic sensor is on, and who reads on is told to take the console off it"""
+    assert "enable_uart=1" in boot_lines()
+    text = (ROOT / "firmware" / "boot" / "config.txt").read_text(encoding="utf-8")
+    assert "do_serial_cons 1" in text
+    assert A02yyuw().port in text
 
 
 def test_boot_file_and_default_pins_agree():

@@ -91,7 +91,7 @@ class Ina219Driver:
 
     def __init__(self, config: Battery, bus: I2CBus, clock: Clock) -> None:
         self.name = NAME
-        self.retry_s = TRY_AGAIN_S
+        self.retry_s = POLL_S
         self.shares = "i2c"
         self.wake = no_wake
         self.counts: Counter[str] = Counter()

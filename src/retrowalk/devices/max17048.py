@@ -52,7 +52,7 @@ class Max17048Driver:
 
     def __init__(self, config: Battery, bus: I2CBus, clock: Clock) -> None:
         self.name = NAME
-        self.retry_s = TRY_AGAIN_S
+        self.retry_s = POLL_S
         self.shares = "i2c"
         self.wake = no_wake
         self.counts: Counter[str] = Counter()

@@ -37,6 +37,7 @@ WATCH_AGAIN_S = 2.0
 TRIALS_NAMED = 8
 """So many of a recording's trials are named to somebody who named none."""
 SUPERVISE_S = 0.05
+START_LIMIT_S = 15.0
 
 
 class _Commands(click.Group):
@@ -310,6 +311,64 @@ def doctor(config_file: Path | None, run_dir: Path | None, quick: bool, no_sound
     sys.exit(found.status)
 
 
+@cli.command(
+    short_help="Keep a labelled recording: it says what to do, and when it was done is kept.",
+    epilog=_examples(
+        "record --out my-walk", "record --label anna --by-button --out anna", "record --script my.toml --out x"
+    ),
+)
+@click.option("--out", type=_path, metavar="DIR", required=True, help="Where the recording is put.")
+@click.option("--label", default="", metavar="TEXT", help="A name that holds for the whole recording.")
+@click.option(
+    "--script", "script_file", default="default", metavar="FILE", help="What is asked for.  [default: default]"
+)
+@click.option("--by-button", is_flag=True, help="Each part begins when the walker presses the button.")
+@click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {CONFIG_FILE}]")
+@click.option("--run-dir", type=_path, metavar="DIR", help="Of the running retrowalk.")
+def record(
+    out: Path, label: str, script_file: str, by_button: bool, config_file: Path | None, run_dir: Path | None
+) -> None:
+    """Keep a labelled recording of a walk.
+
+    It says what to do ("Stand still", "Walk back slowly"), and keeps in the recording from when to when that held.  A
+    running retrowalk does it beside its work; else one is started for as long.  Warnings go first, as always: what they
+    cut off is said again.  Ctrl-C ends it and keeps what there is.
+
+    A script is a TOML file of [[prompt]] tables with label, say, seconds and, for a prompt without "in three, two,
+    one", countdown = false.
+    """
+    from retrowalk import control as controls
+    from retrowalk import record as recording
+    from retrowalk.platform import MonotonicClock
+    from retrowalk.voice.say import render_text
+
+    prompts = recording.script(script_file)
+    line = controls.connect(_run_dirs(run_dir), "record", MonotonicClock())
+    if config_file is None and line is None and not CONFIG_FILE.exists():
+        raise click.UsageError(f"{CONFIG_FILE} is not there: give your settings with --config FILE.")
+    config = _configuration(config_file)
+    bank_dir = _bank_dir(STATE_DIR)
+    for text in recording.texts(prompts, by_button=by_button):
+        render_text(config, bank_dir, text)
+    try:
+        if line is not None:
+            session = recording.Session(line, click.echo)
+            _stop_on_signals(session.stop)
+            session.run(prompts, by_button=by_button, label=label)
+            kept = recording.collect(line, out)
+        else:
+            kept = _record_alone(
+                (config_file or CONFIG_FILE).absolute(), prompts, out, by_button=by_button, label=label
+            )
+    finally:
+        if line is not None:
+            line.close()
+    if not kept:
+        raise click.ClickException("nothing was recorded: is recording.enabled true, and is there room on the disk?")
+    names = " ".join(str(path) for path in kept)
+    click.echo(f"The recording lies in {out}.  Go through it again: retrowalk replay {names}")
+
+
 @cli.group(cls=_Commands, short_help="The spoken phrases and the voices that can speak them.")
 def voices() -> None:
     """The spoken phrases, and the voices that can speak them."""
@@ -497,6 +556,62 @@ def _run(config_file: Path, config: Config, run_dir: Path, state_dir: Path) -> i
             bank.terminate()
             bank.wait()
     return supervisor.status
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    """Ctrl-C once: ends in good order.  Twice: at once."""
+    import signal
+
+    def handler(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _record_alone(config_file: Path, prompts: Any, out: Path, *, by_button: bool, label: str) -> list[Path]:
+    """Starts retrowalk as `run` does, in directories of its own, for as long as the recording takes."""
+    import select
+    import tempfile
+    import time
+
+    from retrowalk import record as recording
+    from retrowalk.control import Control
+    from retrowalk.platform import MonotonicClock, SocketMailbox
+    from retrowalk.supervise import Supervisor
+
+    with tempfile.TemporaryDirectory(prefix="retrowalk-") as place:
+        run_dir, state_dir = (_own_directory(Path(place) / name, 0o700) for name in ("run", "state"))
+        supervisor = Supervisor(
+            {name: process_command(name, config_file, run_dir, state_dir) for name in ("guard", "voice", "courier")},
+            env={**os.environ, "LG_WD": str(run_dir)},
+        )
+        mailbox = SocketMailbox(run_dir, "record")
+
+        def wait(seconds: float) -> None:
+            supervisor.poll(time.monotonic())
+            select.select([mailbox.fileno()], [], [], min(SUPERVISE_S, max(0.0, seconds)))
+
+        control = Control(mailbox, MonotonicClock(), wait)
+        session = recording.Session(control, click.echo)
+        _stop_on_signals(session.stop)
+        try:
+            until = time.monotonic() + START_LIMIT_S
+            while control.examined is None and time.monotonic() < until:
+                control.wait(0.1)
+            if control.examined is None:
+                raise click.ClickException("the guard did not start: retrowalk doctor says what is wrong")
+            control.wait(1.0)  # the voice opens its device
+            session.run(prompts, by_button=by_button, label=label)
+            control.wait(recording.FLUSH_S)
+            supervisor.stop()
+            while not supervisor.finished:
+                wait(SUPERVISE_S)
+        finally:
+            supervisor.kill()
+            mailbox.close()
+        return recording.keep(sorted((state_dir / "recordings").glob("*.mcap")), out)
 
 
 class _Teller:

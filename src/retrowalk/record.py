@@ -1,0 +1,186 @@
+"""Labelled recordings: a person is told what to do, and the recording says when they did it.
+
+A `Session` drives a guard that runs, through its control socket: it has each prompt said at the lowest rank (a warning
+cuts it, and then it is said again), and keeps a label in the recording from the end of its words until its time is
+over.  The guard records as always; nothing of this takes part in any decision, and a replay leaves it out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from retrowalk.control import Control
+from retrowalk.core.samples import ButtonEdge
+from retrowalk.errors import ConfigError, Finding
+
+SAY_S = 12.0
+"""A prompt is waited for so long: the voice may have something more urgent to say."""
+TRIES = 3
+FLUSH_S = 1.0
+"""The guard hands its records over every half second."""
+BUTTON_S = 300.0
+"""For the button is waited so long."""
+
+COUNTDOWN = "In three, two, one."
+GO_ON = "Press the button when you are ready."
+DONE = "That was all. Thank you."
+
+
+class Prompt(Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing the walker is asked to do."""
+
+    label: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z")]
+    """Name of it in the recording (a to z, 0 to 9, hyphen, underscore)."""
+    say: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}\Z")]
+    """What the walker hears."""
+    seconds: Annotated[float, Meta(ge=0.5, le=600.0)]
+    """How long it lasts (0.5 to 600 s)."""
+    countdown: bool = True
+    """Whether it begins after "in three, two, one"; without, at the end of its words."""
+
+
+class _Script(Struct, frozen=True, forbid_unknown_fields=True):
+    prompt: Annotated[list[Prompt], Meta(min_length=1, max_length=200)]
+
+
+DEFAULT: tuple[Prompt, ...] = (
+    Prompt("stand", "Stand still.", 5.0),
+    Prompt("walk_slow", "Walk back slowly.", 10.0),
+    Prompt("stop", "Stop.", 4.0, countdown=False),
+    Prompt("walk_usual", "Walk back as you usually do.", 10.0),
+    Prompt("stop", "Stop.", 4.0, countdown=False),
+    Prompt("turn", "Turn around on the spot.", 8.0),
+    Prompt("stand", "Stand still.", 5.0),
+)
+"""A minute and a half that gives every benchmark something: standing, two speeds, stops, a turn."""
+
+
+def script(name: str | Path) -> tuple[Prompt, ...]:
+    """The prompts of a script: `default`, or a TOML file of `[[prompt]]` tables.  Raises `ConfigError`, `OSError`."""
+    if str(name) == "default":
+        return DEFAULT
+    file = Path(name)
+    try:
+        return tuple(msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), _Script).prompt)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        rule = 'must hold [[prompt]] tables with label = "stand", say = "Stand still." and seconds = 5'
+        raise ConfigError([Finding(str(file), "(file)", "", f"{error}; {rule}")]) from error
+
+
+def texts(prompts: Sequence[Prompt], *, by_button: bool) -> list[str]:
+    """Everything that will be said: rendered before the beginning, so that nothing waits for it."""
+    found = [words(prompt) for prompt in prompts] + [DONE] + ([GO_ON] if by_button else [])
+    return list(dict.fromkeys(found))
+
+
+def words(prompt: Prompt) -> str:
+    """What is said for a prompt."""
+    return f"{prompt.say} {COUNTDOWN}" if prompt.countdown else prompt.say
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What became of a prompt.  Times are seconds of the `Control`'s clock."""
+
+    label: str
+    begin_s: float
+    end_s: float
+    heard: bool
+    """Whether its words were played to their end."""
+
+
+class Session:
+    """Goes through prompts.  `tell` is called with a line for whoever watches; `stop` may be called at any time."""
+
+    def __init__(self, control: Control, tell: Callable[[str], None] = lambda line: None) -> None:
+        self.done: list[Labelled] = []
+        self._control = control
+        self._tell = tell
+        self._stopped = threading.Event()
+        self._tries = TRIES
+
+    def stop(self) -> None:
+        """Ends after the label that holds now; may be called from a signal handler."""
+        self._stopped.set()
+
+    def run(self, prompts: Sequence[Prompt], *, by_button: bool = False, label: str = "") -> None:
+        """Asks for each in turn.  `label`: a name that holds from the first to the last, for the whole recording."""
+        control = self._control
+        if label:
+            control.label(label, "begin")
+        try:
+            for number, prompt in enumerate(prompts, 1):
+                if self._stopped.is_set():
+                    return
+                if by_button and number > 1 and not self._button(prompt):
+                    return
+                self._one(number, len(prompts), prompt)
+            if not self._stopped.is_set():
+                self._say(DONE)
+        finally:
+            if label:
+                control.label(label, "end")
+
+    def _one(self, number: int, count: int, prompt: Prompt) -> None:
+        control = self._control
+        self._tell(f"{number} of {count}: {prompt.say} ({prompt.seconds:g} s)")
+        heard = self._say(words(prompt))
+        if not heard:
+            self._tell("   it could not be said; the label holds all the same")
+        if self._stopped.is_set():
+            return
+        begin_s = control.label(prompt.label, "begin", prompt.say)
+        try:
+            while not self._stopped.is_set() and control.now() < begin_s + prompt.seconds:
+                control.wait(min(0.2, begin_s + prompt.seconds - control.now()))
+                control.items()
+        finally:
+            self.done.append(Labelled(prompt.label, begin_s, control.label(prompt.label, "end", prompt.say), heard))
+
+    def _say(self, text: str) -> bool:
+        for _ in range(self._tries):
+            became = self._control.say(text, SAY_S)
+            if became == "finished":
+                return True
+            if became not in ("cut", "expired") or self._stopped.is_set():
+                return False
+            self._control.wait(1.0)  # what was more urgent is to be understood first
+        self._tries = 1  # a voice that cannot be heard keeps nobody waiting; the terminal shows what is asked
+        return False
+
+    def _button(self, prompt: Prompt) -> bool:
+        """Waits for a press; returns whether to go on."""
+        self._tell(f"   waiting for the button; then: {prompt.say}")
+        self._control.items()
+        self._say(GO_ON)
+        until = self._control.now() + BUTTON_S
+        while not self._stopped.is_set() and self._control.now() < until:
+            if any(isinstance(item, ButtonEdge) and not item.pressed for item in self._control.items()):
+                return True
+            self._control.wait(0.1)
+        return False
+
+
+def collect(control: Control, out: Path) -> list[Path]:
+    """Has the recording's file finished, and copies the session's files to `out`; empty: there are none.
+
+    Raises `OSError` when they cannot be read or written.
+    """
+    control.wait(FLUSH_S)
+    files = control.finish_part() or []
+    return keep(files, out)
+
+
+def keep(files: Sequence[Path], out: Path) -> list[Path]:
+    """Copies recordings into a directory."""
+    out.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copyfile(file, out / file.name)) for file in files]

@@ -291,7 +291,7 @@ class Vibration(Section, frozen=True, kw_only=True):
 class Battery(Section, frozen=True, kw_only=True):
     """The battery, and the chip that watches it."""
 
-    chip: Literal["max17048", "ina219", "none"] = "none"
+    chip: Literal["max17048", "ina219", "none"] = "max17048"
     """Chip that watches it: max17048 (fuel gauge), ina219 (voltage and current), or none: nobody warns of its end."""
     address: UsualAddress = 0
     """I2C address (0x00 to 0x77); 0: the chip's usual one, max17048 0x36, ina219 0x40."""
@@ -397,7 +397,7 @@ class Config(Section, frozen=True, kw_only=True):
 
     device: Device = Device()
     walker: Walker = Walker()
-    range_sensor: tuple[RangeSensor, ...] = (HcSr04(),)
+    range_sensor: tuple[RangeSensor, ...] = (HcSr04(), TfLuna(), TfLuna(name="drop", role="dropoff", address=0x11))
     tracker: RangeTracker = RangeTracker()
     collision: Collision = Collision()
     freshness: Freshness = Freshness()

@@ -48,6 +48,10 @@ BATTERY_STEPS = (20, 10)
 CHARGED_PERCENT = 5.0
 """A reading that wavers by less is not a battery that was charged."""
 QUIET_S = 60.0
+TURNING_DEG_S = 60.0
+TURNING_HOLD_S = 0.5
+"""While the trunk tips this fast, and so long after, a beam sweeps over ground and sky: ranges that do not fit each
+other are no sign of a broken sensor."""
 USELESS = ("slow", "garbage", "frozen", "wrong", "delayed")
 """What a driver may report of a sensor that still answers."""
 
@@ -114,6 +118,7 @@ class Companion:
         self._rear_name = ""
         self._unknown_since_s: float | None = None
         self._suspected_s = -math.inf
+        self._turning_until_s = -math.inf
         self._motion_s = 0.0
         self._lean_said_s = -math.inf
         self._switch_off_asked_s = -math.inf
@@ -215,7 +220,7 @@ class Companion:
             return
         now = self._now
         if rear is not None:
-            rear.feed(item, self._walking(now))
+            rear.feed(item, self._walking(now), turning=now < self._turning_until_s)
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
             self._freshness.useless(item.sensor, item.status.value)
         elif rear is not None and rear.nonsense:
@@ -236,6 +241,8 @@ class Companion:
             return
         if abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > 0.15:
             self._motion_s = now
+        if abs(posture.pitch_rate_deg_s) > TURNING_DEG_S:
+            self._turning_until_s = now + TURNING_HOLD_S
         if posture.upright is None:
             upright = self._upright_learner.update(t, accel, gyro)
             if upright is not None:
@@ -633,8 +640,8 @@ class Companion:
     # -- the path behind ------------------------------------------------------------------------------------
 
     def _path(self) -> Path:
-        """The worst of what the working rear sensors know."""
-        known = [rear.path for name, rear in self._rear.items() if self._believed(name)]
+        """The worst of what the working rear sensors know.  A lost one has been named, and knows nothing."""
+        known = [rear.path for name, rear in self._rear.items() if not self._freshness.parts[name].lost]
         for path in (Path.UNKNOWN, Path.STARTING, Path.OBJECT, Path.CLEAR):
             if path in known:
                 return path

@@ -136,8 +136,13 @@ class RearHazard:
 
     # -- feeding ------------------------------------------------------------------------------------------
 
-    def feed(self, sample: RangeSample, walking: bool | None, sigma_range_m: float | None = None) -> None:
-        """Takes one sample.  `walking` None: not known (no clip), so it is assumed."""
+    def feed(
+        self, sample: RangeSample, walking: bool | None, sigma_range_m: float | None = None, *, turning: bool = False
+    ) -> None:
+        """Takes one sample.  `walking` None: not known (no clip), so it is assumed.
+
+        `turning`: the trunk tips so fast that ranges need not fit each other.
+        """
         now = self._heard_s = sample.t_received_s
         if self.path is Path.BROKEN and sample.status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
             self.path = Path.STARTING
@@ -150,7 +155,7 @@ class RearHazard:
             self._stray_s = now
             # An echo that a track begins with, or begins anew with, fits those before it: no nonsense.
             fits = accepted or (self.tracker.alive and self.tracker.last_s == sample.t_measured_s)
-            self._echoes.append((now, fits))
+            self._echoes.append((now, fits or turning))
             if accepted:
                 self._doubt_since_s = None
                 self.path = Path.OBJECT

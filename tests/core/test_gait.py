@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from tests.core.recorded import Recorded, gait_walks
 from tests.core.synth import G, Motion, standing, walking
 
-from retrowalk.core.gait import RATE_HZ, Gait
+from retrowalk.core.gait import Gait
 from retrowalk.core.posture import Posture
+
+RATE_HZ = 104.0
 
 
 def follow(gait: Gait, walk: Motion) -> tuple[list[float], dict[float, float | None]]:

@@ -26,7 +26,8 @@ LAY_BEFORE_S = 5.0
 """Who has been lying for so long before the shock was in bed, not on the way to the ground."""
 GRAVITY_TAU_S = 0.3
 """Time constant of the mean acceleration that tells lying from upright while nothing has happened."""
-NOMINAL_DT_S = 1.0 / 104.0
+STEP_MAX_S = 0.1
+"""One sample stands for no more time than this, however long there was none."""
 UP: Vector = (0.0, 0.0, 1.0)
 """Of the clip itself, taken for the wearer's own while that is not known."""
 
@@ -55,6 +56,7 @@ class FallDetector:
         self._knobs = knobs
         self._lying_cos = math.cos(math.radians(knobs.lying_deg))
         self._gravity: Vector = (0.0, 0.0, 0.0)
+        self._followed_s = -math.inf
         self._lying_since_s: float | None = None
         self._impact_s: float | None = None
         self._impact_g = 0.0
@@ -120,7 +122,8 @@ class FallDetector:
 
     def _follow(self, t_s: float, accel: Vector, upright: Vector) -> None:
         """Keeps in mind since when the trunk has been lying."""
-        share = NOMINAL_DT_S / GRAVITY_TAU_S
+        share = max(0.0, min(t_s - self._followed_s, STEP_MAX_S)) / GRAVITY_TAU_S
+        self._followed_s = t_s
         x, y, z = self._gravity
         x, y, z = x + share * (accel[0] - x), y + share * (accel[1] - y), z + share * (accel[2] - z)
         self._gravity = (x, y, z)

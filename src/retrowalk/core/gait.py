@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
-RATE_HZ = 104.0
+from retrowalk.core.pace import Pace
+
 BEGIN_M_S2 = 0.5
 GO_ON_M_S2 = 0.35
 """A peak below these is no step: outside a bout, where anything that sways comes near, and within one."""
@@ -31,18 +32,24 @@ STANDING_AFTER_S = 1.8
 
 
 class _Biquad:
-    __slots__ = ("a1", "a2", "b0", "b1", "b2", "s1", "s2")
+    __slots__ = ("a1", "a2", "b0", "b1", "b2", "cutoff_hz", "high", "s1", "s2")
 
-    def __init__(self, cutoff_hz: float, high: bool) -> None:
-        k = math.tan(math.pi * cutoff_hz / RATE_HZ)
+    def __init__(self, cutoff_hz: float, period_s: float, high: bool) -> None:
+        self.cutoff_hz = cutoff_hz
+        self.high = high
+        self.s1 = self.s2 = 0.0
+        self.tune(period_s)
+
+    def tune(self, period_s: float) -> None:
+        """Samples come `period_s` apart from now on."""
+        k = math.tan(math.pi * self.cutoff_hz * period_s)
         norm = 1.0 / (1.0 + math.sqrt(2.0) * k + k * k)
         self.a1 = 2.0 * (k * k - 1.0) * norm
         self.a2 = (1.0 - math.sqrt(2.0) * k + k * k) * norm
-        if high:
+        if self.high:
             self.b0, self.b1, self.b2 = norm, -2.0 * norm, norm
         else:
             self.b0, self.b1, self.b2 = k * k * norm, 2.0 * k * k * norm, k * k * norm
-        self.s1 = self.s2 = 0.0
 
     def step(self, x: float) -> float:
         y = self.b0 * x + self.s1
@@ -55,8 +62,10 @@ class Gait:
     """Counts steps; knows cadence and whether the wearer walks.  Times are measured times in session seconds."""
 
     def __init__(self) -> None:
-        self._high = _Biquad(0.6, high=True)
-        self._low = _Biquad(3.0, high=False)
+        self._pace = Pace()
+        self._high = _Biquad(0.6, self._pace.period_s, high=True)
+        self._low = _Biquad(3.0, self._pace.period_s, high=False)
+        self._fade = 1.0 - self._pace.period_s / PEAK_DECAY_S
         self._running_peak = 0.0
         self._peak = 0.0
         self._armed = True
@@ -72,8 +81,10 @@ class Gait:
         """Feeds vertical acceleration without gravity; returns whether a step was counted just now."""
         if self.bout_started_s is not None and t_measured_s - self.last_step_s > STANDING_AFTER_S:
             self._end_bout()
+        if self._pace.update(t_measured_s):
+            self._tune()
         x = self._low.step(self._high.step(vertical_m_s2))
-        self._running_peak *= 1.0 - 1.0 / (PEAK_DECAY_S * RATE_HZ)
+        self._running_peak *= self._fade
         if x <= 0.0:
             self._armed = True
             self._peak = 0.0
@@ -94,6 +105,12 @@ class Gait:
             return False
         self._last_s = t_measured_s
         return self._step(t_measured_s, interval)
+
+    def _tune(self) -> None:
+        period_s = self._pace.period_s
+        self._high.tune(period_s)
+        self._low.tune(period_s)
+        self._fade = 1.0 - period_s / PEAK_DECAY_S
 
     def _step(self, t: float, interval: float) -> bool:
         in_rhythm = RHYTHM_S[0] <= interval <= RHYTHM_S[1]

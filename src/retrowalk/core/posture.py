@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 
+from retrowalk.core.pace import Pace
+
 TAU_S = 3.0
 """Time constant of the accelerometer low-pass."""
 BIAS_TAU_S = 30.0
 """Time constant of the bias estimate."""
 BIAS_MAX_RAD_S = math.radians(3.0)
 """Largest bias believed."""
-NOMINAL_DT_S = 1.0 / 104.0
 DT_MAX_S = 0.1
 """Longer than this between samples is a gap: orientation begins anew."""
 
@@ -45,7 +46,8 @@ class Posture:
     """
 
     def __init__(self) -> None:
-        self._b0, self._b1, self._b2, self._a1, self._a2 = _butterworth(NOMINAL_DT_S)
+        self._pace = Pace()
+        self._b0, self._b1, self._b2, self._a1, self._a2 = _butterworth(self._pace.period_s)
         self.bias: Vector = (0.0, 0.0, 0.0)
         self.upright: Vector | None = None
         """Up in body axes when the wearer stands, learned or restored."""
@@ -79,10 +81,13 @@ class Posture:
         """Feeds one sample (m/s2, rad/s)."""
         last = self._last_s
         self._last_s = t_measured_s
-        dt = NOMINAL_DT_S if last is None else t_measured_s - last
+        if self._pace.update(t_measured_s):
+            self._tune()
+        period_s = self._pace.period_s
+        dt = period_s if last is None else t_measured_s - last
         if gap or not 0.0 < dt <= DT_MAX_S:
             self.restart()
-            dt = NOMINAL_DT_S
+            dt = period_s
         bx, by, bz = self.bias
         wx, wy, wz = gyro[0] - bx, gyro[1] - by, gyro[2] - bz
 
@@ -118,7 +123,7 @@ class Posture:
 
         before = self._g
         self._g = (gx, gy, gz)
-        if before is not None and self._count * NOMINAL_DT_S > 2.0 * TAU_S:
+        if before is not None and self._count * period_s > 2.0 * TAU_S:
             # Gravity stands still in the world; that it turns in the gyroscope's frame is the bias left over.
             px, py, pz = before
             dx, dy, dz = py * gz - pz * gy, pz * gx - px * gz, px * gy - py * gx
@@ -148,9 +153,18 @@ class Posture:
         self.trunk_roll_deg = math.degrees(math.atan2(vy, vz))
         self.pitch_rate_deg_s = math.degrees(m10 * wx + m11 * wy + m12 * wz)
 
+    def _tune(self) -> None:
+        """Samples come at another rate: the filter goes on from the mean it has, with coefficients for that."""
+        b0, b1, b2, a1, a2 = _butterworth(self._pace.period_s)
+        for i in (0, 1, 2):
+            mean = self._s1[i] / (self._b1 - self._a1 + self._b2 - self._a2)
+            self._s2[i] = (b2 - a2) * mean
+            self._s1[i] = (b1 - a1) * mean + self._s2[i]
+        self._b0, self._b1, self._b2, self._a1, self._a2 = b0, b1, b2, a1, a2
+
     def _low_pass(self, ax: float, ay: float, az: float) -> Vector:
         count = self._count = self._count + 1
-        if count * NOMINAL_DT_S <= TAU_S:
+        if count * self._pace.period_s <= TAU_S:
             # A running mean for the first tau seconds: settled at once instead of after 10 s.
             total = self._sum
             total[0] += ax

@@ -151,6 +151,21 @@ def surely_seen_m(mode: Mode, ambient_kcps: float) -> float:
     return float(min(mode.limit_m, light_m * CLOTHES**0.5))
 
 
+def settings(mode: Mode, period: bytes) -> bytes:
+    """What stands in 0x004B to 0x0087 for a distance mode: with its timing, the interrupt cleared, ranging started."""
+    values = bytearray(BLOCK[PHASECAL_TIMEOUT - BLOCK_START :])
+    for index, data in (
+        (PHASECAL_TIMEOUT, mode.phasecal),
+        (TIMEOUT_A, mode.ranging),
+        (INTER_MEASUREMENT, period),
+        (WOI_SD0, mode.windows),
+        (INTERRUPT_CLEAR, b"\x01"),
+        (MODE_START, b"\x40"),
+    ):
+        values[index - PHASECAL_TIMEOUT : index - PHASECAL_TIMEOUT + len(data)] = data
+    return bytes(values)
+
+
 class Vl53l1xDriver:
     """Reads a sample every 48 ms; one `RangeSample` for each, m, with its signal in kcps as `strength`.
 
@@ -180,6 +195,8 @@ class Vl53l1xDriver:
         self._clock = clock
         self._address = config.address
         self._step = self._reset
+        self._held = False
+        """The chip has been put into reset and not yet out of it."""
         self._since_s = 0.0
         """When the set-up's present step began."""
         self._mode_s = 0.0
@@ -193,6 +210,7 @@ class Vl53l1xDriver:
         """When the latest new sample was read, or ranging began."""
         self._unready_s = 0.0
         """When the sample that comes next was certainly not ready."""
+        self._looked_s = 0.0
         self._checked_silence = False
         self._bad = 0
         self._gaps: deque[float] = deque(maxlen=GAPS)
@@ -244,10 +262,22 @@ class Vl53l1xDriver:
     # -------------------------------------------------------------------------------------------- set-up
 
     def _reset(self, now: float) -> tuple[Sequence[Item], float]:
-        self._find()
-        self._put(SOFT_RESET, b"\x00")
-        self._clock.pause(RESET_S)
-        self._put(SOFT_RESET, b"\x01")
+        if not self._held:
+            self._find()
+            self._put(SOFT_RESET, b"\x00")
+            self._held = True
+            self._clock.pause(RESET_S)
+            self._step = self._release
+        return self._release(now)
+
+    def _release(self, now: float) -> tuple[Sequence[Item], float]:
+        """Ends the reset: until that has come through, the chip can do nothing else."""
+        try:
+            self._put(SOFT_RESET, b"\x01")
+        except OSError:
+            self._address = HOME if self._address != HOME else self._config.address
+            raise
+        self._held = False
         self._since_s = now
         self._step = self._boot
         return (), now + BOOT_LOOK_S
@@ -321,21 +351,16 @@ class Vl53l1xDriver:
 
     def _begin(self, now: float) -> tuple[Sequence[Item], float]:
         """Stops, sets the mode with its timing, and ranges.  It may be done twice."""
-        mode = self.mode
         self._put(MODE_START, b"\x00")
-        self._put(INTERRUPT_CLEAR, b"\x01")
         self._put(VHV_LOOP_BOUND, b"\x09")
         self._put(VHV_START, b"\x00")
-        self._put(PHASECAL_TIMEOUT, mode.phasecal)
-        self._put(TIMEOUT_A, mode.ranging)
-        self._put(INTER_MEASUREMENT, self._period)
-        self._put(WOI_SD0, mode.windows)
-        self._put(MODE_START, b"\x40")
+        # One burst: on a noisy bus a long set-up would never come to its end.
+        self._put(PHASECAL_TIMEOUT, settings(self.mode, self._period))
         self._step = self._read
         self._count = None
         self._last_s = None
         self._check_s = now + CHECK_EVERY_S
-        self._sample_s = self._unready_s = now
+        self._sample_s = self._unready_s = self._looked_s = now
         self._checked_silence = False
         return (), now + FIRST_LOOK_S
 
@@ -347,6 +372,9 @@ class Vl53l1xDriver:
     # -------------------------------------------------------------------------------------------- reading
 
     def _read(self, now: float) -> tuple[Sequence[Item], float]:
+        if now - self._looked_s > OLD_S:
+            self._sample_s = now  # nobody has looked: that was not the sensor's silence
+        self._looked_s = now
         if now >= self._check_s:
             if not self._still_ranging():
                 return self._chip_was_reset(now)

@@ -75,6 +75,8 @@ NUDGE_S = 0.0002
 """... which moves forward by so much more with every frame, until a look comes too soon: so it stays known."""
 TIGHT_S = 0.010
 """An arrival known to within this teaches the period."""
+IN_STEP_S = 2.0
+"""After so long without one, when frames come is found out anew."""
 AGAIN_S = 0.002
 AGAIN_MAX_S = 0.016
 """A frame that is not there is looked for after 2, 4, 8, 16, 16 ... ms."""
@@ -191,6 +193,10 @@ class A02yyuwDriver:
         """When the latest frame is believed to have ended."""
         self._tight_s: float | None = None
         """When the latest one ended of which that is known well."""
+        self._tight = 0
+        """How many have been known well, one after the other."""
+        self._periods = 0
+        """Since the latest of them."""
         self._nudge_s = 0.0
         self._again_s = AGAIN_S
         self._given_s = -math.inf
@@ -237,13 +243,20 @@ class A02yyuwDriver:
             return now + (FRAME - len(self._rest)) * BYTE_S + LATE_S
         if found and self._end_s is not None:
             self._again_s = AGAIN_S
-            due_s = self._end_s + self._period_s + LATE_S
+            # As long as it is not known when frames come, the next is looked for from its earliest time on.
+            due_s = self._end_s + (self._period_s if self._in_step() else PERIOD_MIN_S) + LATE_S
             return due_s if due_s > now else now + AGAIN_S
         if now - self._frame_s >= SILENT_REPORT_S:
             return now + IDLE_S
         again_s, self._again_s = self._again_s, min(2.0 * self._again_s, AGAIN_MAX_S)
+        if not self._in_step():
+            again_s = min(again_s, 2.0 * AGAIN_S)
         # Before its time nothing is looked for again; and silence is reported when it is due.
         return min(now + again_s, max(self._frame_s + SILENT_REPORT_S, now + AGAIN_S))
+
+    def _in_step(self) -> bool:
+        """Whether it is known when frames come."""
+        return self._tight > 0 and self._tight_s is not None and self._looked_s - self._tight_s < IN_STEP_S
 
     # --------------------------------------------------------------------------------------------- frames
 
@@ -291,17 +304,19 @@ class A02yyuwDriver:
         if self._end_s is None:
             return latest_s
         periods = max(frames, round((latest_s - self._end_s) / self._period_s))
+        self._periods += periods
         self._nudge_s += NUDGE_S
         expected_s = self._end_s + periods * self._period_s - self._nudge_s
         end_s = min(max(expected_s, earliest_s), latest_s)
-        if latest_s - earliest_s <= TIGHT_S:
+        if frames > 1:
+            self._tight_s, self._tight = None, 0  # looked for too late: held up, or the module is faster than thought
+        elif latest_s - earliest_s <= TIGHT_S:
             if self._tight_s is not None:
-                since_s = end_s - self._tight_s
-                periods = max(1, round(since_s / self._period_s))
-                if periods <= 3 * SHARE_OF:
-                    learnt_s = self._period_s + (since_s / periods - self._period_s) / 4.0
-                    self._period_s = min(max(learnt_s, PERIOD_MIN_S), PERIOD_MAX_S)
-            self._tight_s, self._nudge_s = end_s, 0.0
+                measured_s = (end_s - self._tight_s) / self._periods
+                learnt_s = self._period_s + (measured_s - self._period_s) / min(1 + self._tight, 4)
+                self._period_s = min(max(learnt_s, PERIOD_MIN_S), PERIOD_MAX_S)
+                self._tight += 1
+            self._tight_s, self._periods, self._nudge_s = end_s, 0, 0.0
         return end_s
 
     def _pause(self, end_s: float) -> None:
@@ -338,10 +353,9 @@ class A02yyuwDriver:
             self._look_alike(at_s, -1)
             heard = at_s - self._heard_s <= HEARD_WITHIN_S and self._near < NEAR_ECHOES
             return (RangeStatus.NO_TARGET if heard else RangeStatus.UNTRUSTED), None
-        if number == FOREIGN_SOUND:
-            return RangeStatus.UNTRUSTED, None
         if number > FAR_MAX_MM:
-            return RangeStatus.REJECTED, None
+            self._look_alike(at_s, -1)
+            return (RangeStatus.UNTRUSTED if number == FOREIGN_SOUND else RangeStatus.REJECTED), None
         range_m = number / 1000.0 * COLD
         self._near = self._near + 1 if range_m < NEAR_M else 0
         if range_m >= NEAR_M:

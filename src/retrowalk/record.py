@@ -24,7 +24,8 @@ from retrowalk.errors import ConfigError, Finding
 
 SAY_S = 12.0
 """A prompt is waited for so long: the voice may have something more urgent to say."""
-TRIES = 3
+AGAIN_S = 30.0
+"""What was cut off is said again, and again, for so long: a warning lasts until somebody moves."""
 FLUSH_S = 1.0
 """The guard hands its records over every half second."""
 BUTTON_S = 300.0
@@ -106,7 +107,7 @@ class Session:
         self._control = control
         self._tell = tell
         self._stopped = threading.Event()
-        self._tries = TRIES
+        self._again_s = AGAIN_S
 
     def stop(self) -> None:
         """Ends after the label that holds now; may be called from a signal handler."""
@@ -147,15 +148,14 @@ class Session:
             self.done.append(Labelled(prompt.label, begin_s, control.label(prompt.label, "end", prompt.say), heard))
 
     def _say(self, text: str) -> bool:
-        for _ in range(self._tries):
-            became = self._control.say(text, SAY_S)
-            if became == "finished":
-                return True
-            if became not in ("cut", "expired") or self._stopped.is_set():
-                return False
+        until = self._control.now() + self._again_s
+        while (became := self._control.say(text, SAY_S)) in ("cut", "expired"):
+            if self._control.now() >= until or self._stopped.is_set():
+                break
             self._control.wait(1.0)  # what was more urgent is to be understood first
-        self._tries = 1  # a voice that cannot be heard keeps nobody waiting; the terminal shows what is asked
-        return False
+        # A voice that cannot be heard keeps nobody waiting again; the terminal shows what is asked.
+        self._again_s = AGAIN_S if became == "finished" else 0.0
+        return became == "finished"
 
     def _button(self, prompt: Prompt) -> bool:
         """Waits for a press; returns whether to go on."""

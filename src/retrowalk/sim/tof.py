@@ -10,11 +10,10 @@ light.  What targets reflect is estimated in `light`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrowalk.sim import light
-from retrowalk.sim.noise import Scene, Target, ground_slant_m, stream
+from retrowalk.sim.noise import Scene, ground_slant_m, stream
 from retrowalk.sim.world import World
 
 MODES = ("short", "medium", "long")
@@ -153,20 +152,22 @@ class TofModel:
 
     def _returns(self, scene: Scene, field_deg: float) -> list[tuple[float, float]]:
         """(range, light) of everything that can be seen: what is near hides what is behind it."""
+        parts = [
+            (range_m, light.REFLECTANCE[target.kind], cover(target.kind, range_m, field_deg), target.kind == "glass")
+            for target in scene.targets
+            for range_m in (max(0.005, target.range_m),)
+        ]
+        slant_m = ground_slant_m(scene.mount_height_m, scene.nose_down_deg, field_deg / 2.0)
+        if math.isfinite(slant_m):
+            # The cone's edge meets the ground there; most of what comes back comes from farther off.
+            parts.append((1.3 * slant_m, light.GROUND_REFLECTANCE[scene.ground], GROUND_COVER, False))
         returns: list[tuple[float, float]] = []
         free = 1.0
-        nearest_first: Sequence[Target] = sorted(scene.targets, key=lambda target: target.range_m)
-        for target in nearest_first:
-            range_m = max(0.005, target.range_m)
-            shown = min(free, cover(target.kind, range_m, field_deg))
+        for range_m, reflectance, covers, glass in sorted(parts):
+            shown = min(free, covers)
             if shown > 0.0:
-                returns.append((range_m, light.REFLECTANCE[target.kind] * shown / range_m**2))
-            free -= shown * (1.0 - light.GLASS_PASSES) if target.kind == "glass" else shown
-        slant_m = ground_slant_m(scene.mount_height_m, scene.nose_down_deg, field_deg / 2.0)
-        if math.isfinite(slant_m) and free > 0.0:
-            # The edge meets the ground there; most of what comes back comes from farther off.
-            far_m = 1.3 * slant_m
-            returns.append((far_m, light.GROUND_REFLECTANCE[scene.ground] * min(free, GROUND_COVER) / far_m**2))
+                returns.append((range_m, reflectance * shown / range_m**2))
+            free -= shown * (1.0 - light.GLASS_PASSES) if glass else shown
         return returns
 
 

@@ -111,10 +111,16 @@ def test_the_clip_leaves_the_bus_to_others(walked: dict[str, Walked], chip: str)
     assert walked[chip].gaps == 0
 
 
-@pytest.mark.parametrize("fault", ["off", "garbage", "stuck", "slow", "wrong", "delayed"])
-def test_a_broken_clip_is_named_aloud(phrases: banks.Bank, fault: str) -> None:
-    """An MPU-6050 that breaks is named within 3 s, like the other chip, and the rear sensor goes on."""
-    config = parse(b'[imu]\nchip = "mpu6050"\n', "a device with that clip")
+@pytest.mark.parametrize(
+    ("chip", "fault"),
+    [
+        *(("mpu6050", fault) for fault in ("off", "garbage", "stuck", "slow", "wrong", "delayed")),
+        ("lsm6dsox", "delayed"),
+    ],
+)
+def test_a_broken_clip_is_named_aloud(phrases: banks.Bank, chip: str, fault: str) -> None:
+    """A clip that breaks is named within 3 s, samples that come late within that as well; the rear sensor goes on."""
+    config = parse(f'[imu]\nchip = "{chip}"\n'.encode(), "a device with that clip")
     walk = VirtualWalk(config, scenarios.demo(SEED), SEED, phrases, faults=Faults([Fault("imu", fault, 14.0, 20.0)]))
     try:
         walk.run_until(19.0)

@@ -50,7 +50,8 @@ MOVES_MIN = 3
 
 DELAY_EVERY_S = 1.0
 DELAY_MAX_S = 0.15
-"""What the chip measures now is found in the FIFO by the look after the next one, if not at once."""
+DELAY_READS = 2
+"""What the chip measures now is in the FIFO by the time it is next read to its end, if not at once."""
 DELAY_GIVEN_UP_S = 1.0
 DELAY_PROOFS = 2
 
@@ -186,6 +187,8 @@ class DelayWatch:
         """Late finds in a row, up to `DELAY_PROOFS`: then the samples are late, until as many came in time."""
         self._taken: tuple[Counts, Counts] | None = None
         self._taken_s = 0.0
+        self._reads = 0
+        """How often the FIFO has been read to its end since."""
         self._due_s = 0.0
 
     def wanted(self, now: float) -> bool:
@@ -202,15 +205,16 @@ class DelayWatch:
 
     def take(self, measured: tuple[Counts, Counts], now: float) -> None:
         """Looks for this measurement from now on."""
-        self._taken, self._taken_s = measured, now
+        self._taken, self._taken_s, self._reads = measured, now, 0
 
-    def search(self, pairs: Sequence[Pair], now: float) -> None:
-        """Takes what has been read at `now`."""
+    def search(self, pairs: Sequence[Pair], now: float, *, emptied: bool) -> None:
+        """Takes what has been read at `now`; `emptied`: that was all there was."""
         if self._taken is None:
             return
+        self._reads += emptied
         accel, gyro = self._taken
         if any(pair[1] == accel and pair[2] == gyro for pair in pairs):
-            late = now - self._taken_s > DELAY_MAX_S
+            late = self._reads > DELAY_READS and now - self._taken_s > DELAY_MAX_S
             self.late = min(self.late + 1, DELAY_PROOFS) if late else max(self.late - 1, 0)
             self._taken = None
             self._due_s = now if self.late else now + DELAY_EVERY_S
@@ -382,7 +386,7 @@ class ImuFifo:
             return self._nothing(now, *_GARBAGE)
         self._left = left
         due_s = now if left else now + self._poll_s
-        self._delay.search(pairs, now)
+        self._delay.search(pairs, now, emptied=not left)
         sound = self._sound(pairs)
         bad = self.counts["garbage_word"] - bad_before + traits.units * (len(pairs) - len(sound))
         self._bad_share += (min(1.0, bad / taken) - self._bad_share) / 5.0

@@ -506,7 +506,8 @@ def test_any_value_loads_within_limits_or_is_named(key, value):
     """Whatever a key of the default file is set to: it is in force and within limits, or a finding names it"""
     table: dict[str, Any] = tomllib.loads(DEFAULT_TEXT.decode())
     section, _, name = key.rpartition(".")
-    (table["range_sensor"][0] if section == "range_sensor[0]" else table[section])[name] = value
+    of_list = section.startswith("range_sensor[")
+    (table["range_sensor"][int(section[13:-1])] if of_list else table[section])[name] = value
     try:
         loaded = config.from_table(table, "rw.toml")
     except ConfigError as error:

@@ -52,7 +52,7 @@ def session(config):
 def recording(entries, config=None, problem="", intact=None):
     entries = tuple(entries)
     return Recording(
-        session(config or Config()), entries, not problem, problem, len(entries) if intact is None else intact
+        session(config or synth.ONE_SENSOR), entries, not problem, problem, len(entries) if intact is None else intact
     )
 
 
@@ -80,7 +80,7 @@ def walk():
 def file_of(entries, directory, config=None):
     """The recording as the courier writes it."""
     recorder = Recorder(directory, RecordingLimits(), sync=lambda descriptor: None)
-    recorder.begin(session(config or Config()), 0.0)
+    recorder.begin(session(config or synth.ONE_SENSOR), 0.0)
     for first in range(0, len(entries), 100):
         batch = [
             wire.Record(e.sequence, e.channel, e.log_ns, e.publish_ns, msgspec.Raw(wire.encode(e.value)))
@@ -234,7 +234,7 @@ def test_configuration_of_another_program_is_refused(walk):
 
 def test_same_thresholds_say_the_same(walk):
     """With the recorded configuration both columns are one"""
-    other = with_other(recording(walk), Config())
+    other = with_other(recording(walk), synth.ONE_SENSOR)
     assert other.recorded == other.other
     assert all(left == right for left, right in other.rows())
     assert other.counts()["caution"][0] > 0
@@ -242,7 +242,9 @@ def test_same_thresholds_say_the_same(walk):
 
 def test_earlier_caution_is_said_earlier(walk):
     """A caution that comes earlier by the settings comes earlier on the recorded walk"""
-    other = with_other(recording(walk), Config(collision=Collision(caution_ahead_s=3.0)))
+    other = with_other(
+        recording(walk), Config(range_sensor=synth.ONE_SENSOR.range_sensor, collision=Collision(caution_ahead_s=3.0))
+    )
 
     def first(alerts):
         return next(alert.t_s for alert in alerts if alert.words.startswith("Object"))

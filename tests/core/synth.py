@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrowalk.config import Config
+from retrowalk.config import Config, HcSr04
 from retrowalk.core.companion import Companion
 from retrowalk.core.events import Event, Output, Speak, Touch
 from retrowalk.core.samples import (
@@ -30,6 +30,9 @@ from retrowalk.core.samples import (
     VoicePhase,
     VoiceProgress,
 )
+
+ONE_SENSOR = Config(range_sensor=(HcSr04(),))
+"""One rear sensor: what is tested of one is not blurred by another."""
 
 G = 9.80665
 IMU_HZ = 104.0
@@ -301,7 +304,7 @@ class Street:
         ticks: bool = True,
         companion: Companion | None = None,
     ) -> None:
-        self.companion = companion or Companion(config or Config())
+        self.companion = companion or Companion(config or ONE_SENSOR)
         self.outputs: list[Output] = []
         self.heard: list[tuple[float, Speak]] = []
         """What began to sound, and when."""

@@ -146,9 +146,9 @@ def test_without_the_clip_the_rear_still_warns(walk: VirtualWalk) -> None:
     assert not walk.world.contacts
 
 
-@pytest.mark.parametrize("walk", [("rear:off@8",)], indirect=True)
+@pytest.mark.parametrize("walk", [("rear:off@8", "lidar:off@8")], indirect=True)
 def test_without_the_rear_a_fall_is_still_reported(walk: VirtualWalk) -> None:
-    """The clip goes on when the rear sensor is gone, and the walker has been told to stop."""
+    """The clip goes on when both rear sensors are gone, and the walker has been told to stop."""
     walk.run_until(90.0)
     assert heard(walk, "not_protecting:rear")
     assert [m.topic for m in walk.link.published if m.topic.endswith("event/fall.confirmed")]

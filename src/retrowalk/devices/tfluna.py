@@ -49,17 +49,19 @@ NEAR_M = 0.15
 """What a reading below 20 cm is given as.  It is only sure that something is in there, and nothing more urgent can be
 said of it than "touching"; the jumps of its number would look like nonsense to the tracker."""
 
-COVERED_FROM_M, COVERED_AFTER_S = 1.0, 0.5
+COVERED_FROM_M, COVERED_AFTER_S, UNCOVERED_M = 1.0, 0.5, 0.3
 """What has been within this range for this long, comes into the blind 20 cm and then gives no light back has covered
-the lens, as the wall one leans on does.  That is no open sky until something is seen beyond 20 cm again.  A coat that
+the lens, as the wall one leans on does.  That is no open sky until something is seen beyond 30 cm again.  A coat that
 flaps before the lens comes from nowhere; who falls on it comes faster."""
 
 JUMP_M = 0.20
-"""Twice walking speed between two reads.  A reading further from the last one is believed when a second one agrees."""
+"""Twice walking speed between two reads.  A reading further from the last one is believed when two looks at once
+agree."""
+LOOKS_MAX = 3
 LEAD_S = 0.050
 """So far ahead of our clock may its own be before it counts as a jump."""
 TWICE_MS = 25
-"""Two looks at once are of the same measurement, or of two that follow each other this soon."""
+"""Two looks at once are of one measurement, or of two that follow each other this soon."""
 
 SETTLE_S = 0.110
 """The maker asks for 100 ms before a setting is read back."""
@@ -75,9 +77,9 @@ NOTHING_LIMIT_S = 0.300
 """No new measurement for so long, though the module answers, is a fault; it is identified again, this often."""
 
 DELAY_LIMIT_S = 0.150
-"""A measurement is 0 to 10 ms old when it is read; one that is older than this is not given."""
+"""A measurement is 0 to 10 ms old when it is read; one that is older than this is not given ..."""
 DELAY_READS = 3
-"""So many in a row are a fault, and so many in time its end."""
+"""... and so many in a row are a fault."""
 
 SHARE_WINDOW_S = 1.0
 SLOW_BELOW, SLOW_UNTIL = 0.6, 0.8
@@ -85,7 +87,6 @@ SLOW_BELOW, SLOW_UNTIL = 0.6, 0.8
 
 DRIFT_MAX = 0.05
 """The module's clock is believed to be this much off at most."""
-DRIFT_BASELINE_S = 3.0
 DRIFT_WINDOWS = 30
 LEAK, LEAK_UNKNOWN = 0.002, 0.04
 """The smallest offset between the two clocks is forgotten this fast (s/s), once the drift is known and before."""
@@ -123,10 +124,14 @@ class _Reading(NamedTuple):
         return RangeStatus.VALID if 0 < self.distance_cm <= DISTANCE_MAX_CM else RangeStatus.REJECTED
 
     def agrees(self, other: _Reading) -> bool:
-        """Whether both may be right, taken one after the other."""
+        """Whether both may be right, one poll apart."""
         if self.status is not other.status:
             return False
         return self.status is not RangeStatus.VALID or abs(self.distance_cm - other.distance_cm) <= JUMP_M * 100.0
+
+    def follows(self, first: _Reading) -> bool:
+        """Whether two looks at once say the same: all of it, or the measurement after it."""
+        return self == first if self.tick == first.tick else 0 < _ticks(self, first) <= TWICE_MS and self.agrees(first)
 
 
 class _Settings(NamedTuple):
@@ -224,7 +229,7 @@ class _ChipClock:
         self._window = None
         self._windows.append((began_s, least_s))
         first_s, first_offset_s = self._windows[0]
-        if began_s - first_s >= DRIFT_BASELINE_S:
+        if began_s > first_s:
             drift = (least_s - first_offset_s) / (began_s - first_s)
             self._drift = min(max(drift, -DRIFT_MAX), DRIFT_MAX)
 
@@ -277,6 +282,12 @@ class TfLunaDriver:
         self._covered = False
         """Something has come from there into the blind 20 cm, and has not been seen to leave."""
         self._late = 0
+        """Late readings in a row."""
+        self._late_s = 0.0
+        """How late it was when it was found to be; 0: it is not.  Only by catching up is it in time again: what the two
+        clocks are wrong by would, in the end, hide a delay or its end."""
+        self._regained_s = 0.0
+        """How much of it has been made up for in the last polls."""
         self._news: deque[bool] = deque(maxlen=max(8, round(SHARE_WINDOW_S / config.poll_s)))
         self._share_full = min(1.0, config.poll_s / FRAME_S)
         """New measurements a read, of a module that is well."""
@@ -366,7 +377,7 @@ class TfLunaDriver:
         self._check_s = now + CHECK_EVERY_S
         self._nothing_since_s = None
         self._last = None
-        self._late = 0
+        self._late, self._late_s = 0, 0.0
         self._news.clear()
         self._times.restart()
 
@@ -398,11 +409,9 @@ class TfLunaDriver:
             return self._nothing(now, "garbage", "it gives no measurement, only one and the same byte"), due_s
         last = self._last
         if last is None or self._jumps(reading, *last, after_s):
-            first = reading
-            reading, before_s, after_s = self._look()
-            if reading is None or not self._confirms(reading, first, last, after_s):
-                self.counts["torn"] += 1
-                return self._nothing(now, "garbage", "two readings in a row contradict each other"), due_s
+            reading, before_s, after_s = self._look_twice(reading)
+            if reading is None:
+                return self._nothing(now, "garbage", "readings in a row contradict each other"), due_s
         if last is None:
             # A first reading proves nothing: its tick has not moved yet.
             self._last = (reading, after_s)
@@ -421,6 +430,17 @@ class TfLunaDriver:
             return None, before_s, after_s
         return _Reading(*_DATA.unpack(data)), before_s, after_s
 
+    def _look_twice(self, reading: _Reading | None) -> tuple[_Reading | None, float, float]:
+        """The first look that says the same as the one before it; None if there is none."""
+        before_s = after_s = 0.0
+        for _ in range(LOOKS_MAX - 1):
+            first = reading
+            reading, before_s, after_s = self._look()
+            if first is not None and reading is not None and reading.follows(first):
+                return reading, before_s, after_s
+            self.counts["torn"] += 1
+        return None, before_s, after_s
+
     def _jumps(self, reading: _Reading, last: _Reading, last_s: float, now: float) -> bool:
         return not reading.agrees(last) or self._leaps(_ticks(reading, last), last_s, now)
 
@@ -431,25 +451,24 @@ class TfLunaDriver:
             lead_s = ticks / 1000.0 - (now - last_s)
         return ticks < 0 or lead_s > LEAD_S
 
-    def _confirms(self, again: _Reading, first: _Reading, last: tuple[_Reading, float] | None, now: float) -> bool:
-        """Whether the second look at a jump may be believed: it says the same, or that there was no jump."""
-        if again.agrees(first) and 0 <= _ticks(again, first) <= TWICE_MS:
-            return True
-        if last is None or self._jumps(again, *last, now):
-            return False
-        self.counts["torn"] += 1
-        return True
-
     def _take(
         self, now: float, reading: _Reading, last: _Reading, last_s: float, before_s: float, after_s: float
     ) -> list[Item]:
         """What a believed reading gives."""
         ticks = _ticks(reading, last)
         self._last = (reading, after_s)
+        if self._late_s:
+            self._regained_s = max(0.0, self._regained_s * 0.9 + ticks / 1000.0 - (after_s - last_s))
+            if self._regained_s > self._late_s - LEAD_S:
+                self._chip_s += ticks / 1000.0
+                self._late_s = 0.0
+                self._times.restart()
+                self._times.age_s(self._chip_s, before_s, after_s)
+                return self._fault.change(now, "")
         if self._leaps(ticks, last_s, after_s):
             self.counts["restarted"] += 1
             self._chip_s = reading.tick / 1000.0
-            self._late = 0
+            self._late, self._late_s = 0, 0.0
             if not self._times.known and ticks > 0:
                 return []  # a tick that stood still goes on from where it ought to be
             self._times.restart()
@@ -472,12 +491,12 @@ class TfLunaDriver:
 
     def _doubt(self, age_s: float) -> tuple[str, str]:
         """Fault and detail of a new reading, if it must not be given; without detail, it is not a fault yet."""
-        late = age_s > DELAY_LIMIT_S
-        delayed = self._fault.active == "delayed"
-        self._late = self._late + 1 if late != delayed else 0
-        if delayed != (self._late >= DELAY_READS):
-            return "delayed", f"{self._where}: its measurements are {age_s:.2f} s old"
-        if late:
+        self._late = self._late + 1 if age_s > DELAY_LIMIT_S else 0
+        if self._late >= DELAY_READS and not self._late_s:
+            self._late_s, self._regained_s = age_s, 0.0
+        if self._late_s:
+            return "delayed", f"{self._where}: its measurements are {self._late_s:.2f} s old"
+        if self._late:
             return "delayed", ""
         share = sum(self._news) / len(self._news) / self._share_full
         limit = SLOW_UNTIL if self._fault.active == "slow" else SLOW_BELOW
@@ -494,7 +513,7 @@ class TfLunaDriver:
                 self._covered = self._covered or came
                 range_m = NEAR_M
             else:
-                self._covered = False
+                self._covered = self._covered and range_m < UNCOVERED_M
                 if range_m > COVERED_FROM_M:
                     self._close_since_s = None
                 elif self._close_since_s is None:

@@ -282,12 +282,13 @@ class TfLunaTwin:
         self._frozen = None
         if fault == "delayed":
             now -= DELAY_S
+        shown = self._shown
         whole = _DATA.pack(*self._frame_at(now, SLOW if fault == "slow" else 1))
-        if self._tears.random() < (TEAR_FAULT_P if fault == "torn" else TEAR_P):
+        # An update takes a moment: the next look at the same frame finds it whole.
+        if self._shown != shown and self._tears.random() < (TEAR_FAULT_P if fault == "torn" else TEAR_P):
             cut = self._tears.randrange(1, _DATA.size)
-            if self._effective[MODE] == CONTINUOUS and self._shown > 1:
-                before = _DATA.pack(*self._numbered(self._shown - 1, self._period_s()))
-                return before[:cut] + whole[cut:]
+            before = _DATA.pack(*self._numbered(self._shown - 1, self._period_s()))
+            return before[:cut] + whole[cut:]
         return whole
 
     def _period_s(self) -> float:

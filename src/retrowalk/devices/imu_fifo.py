@@ -6,8 +6,6 @@ up, mended after a brown-out, looked at in time; which of its measurements are w
 
 from __future__ import annotations
 
-import errno
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,19 +14,16 @@ from typing import NamedTuple, Protocol
 from retrowalk.config import Imu, axis_matrix
 from retrowalk.core.samples import ImuSample, Item
 from retrowalk.devices.faults import FaultState
+from retrowalk.devices.i2c import NACK_RETRY_S, Patience, absent
 from retrowalk.devices.sample_clock import SampleClock
 from retrowalk.errors import SensorError
-from retrowalk.platform import Clock, I2CBus, no_wake
+from retrowalk.platform import Clock, no_wake
 
 SETTLE_SAMPLES = 10
 """A gyroscope needs 30 to 70 ms after it is switched on; what the FIFO holds of that time is thrown away."""
 
 CHECK_EVERY_S = 1.0
 """A brown-out sets all registers back, and a chip that is off answers like one that has nothing to tell."""
-
-NACK_LIMIT_S = 0.100
-NACK_RETRY_S = 0.020
-"""A motor that switches on can spoil a transfer; the FIFO waits.  Longer than the limit, and the clip is gone."""
 
 RESET_POLL_S = 0.010
 
@@ -64,44 +59,6 @@ _NO_ACCEL: frozenset[Counts] = frozenset({(0, 0, 0), (-1, -1, -1)})
 
 _FROZEN = ("frozen", f"acceleration has had the same bits for {FROZEN_SAMPLES} samples")
 _GARBAGE = ("garbage", "the FIFO gives what it cannot hold")
-
-_ERRNO_MEANS = {
-    errno.EREMOTEIO: "no acknowledge: not connected, not powered, or another address",
-    errno.ENXIO: "no acknowledge: not connected, not powered, or another address",
-    errno.ETIMEDOUT: "timed out: a bus line is held low",
-    errno.EIO: "input/output error: a loose wire, or noise",
-    errno.EAGAIN: "arbitration lost: another master, or noise",
-}
-
-
-class Registers:
-    """The registers of the chip at `address`; every access is one transfer and raises `OSError`."""
-
-    def __init__(self, bus: I2CBus, address: int) -> None:
-        self._bus = bus
-        self._address = address
-
-    def get(self, register: int, count: int) -> bytes:
-        """Reads `count` bytes from `register` on."""
-        data = self._bus.transfer(self._address, bytes((register,)), count)
-        if len(data) != count:
-            raise OSError(errno.EIO, f"{len(data)} bytes instead of {count}")
-        return data
-
-    def put(self, register: int, *values: int) -> None:
-        """Writes `values` from `register` on."""
-        self._bus.transfer(self._address, bytes((register, *values)), 0)
-
-    def keep(self, settings: Sequence[tuple[int, bytes]]) -> None:
-        """Writes settings and reads them back.  Raises `SensorError`: `garbage` (a register that does not keep)."""
-        for register, setting in settings:
-            self.put(register, *setting)
-        for register, setting in settings:
-            found = self.get(register, len(setting))
-            for at, (reads, written) in enumerate(zip(found, setting, strict=True), register):
-                if reads != written:
-                    detail = f"clip: register 0x{at:02X} reads 0x{reads:02X} after 0x{written:02X} was written"
-                    raise SensorError("garbage", detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +211,7 @@ class ImuFifo:
         self._step = self._identify
         self._reset_s = 0.0
         self._check_s = 0.0
-        self._nack_since_s: float | None = None
+        self._patience = Patience()
         self._nothing_since_s = 0.0
         self._look_s = 0.0
         self._left = 0
@@ -290,7 +247,7 @@ class ImuFifo:
             raise
         except OSError as error:
             return self._not_answered(now, error)
-        self._nack_since_s = None
+        self._patience.answered()
         return items, due_s
 
     def close(self) -> None:
@@ -302,14 +259,10 @@ class ImuFifo:
 
     def _not_answered(self, now: float, error: OSError) -> tuple[Sequence[Item], float]:
         self.counts["nack"] += 1
-        if self._nack_since_s is None:
-            self._nack_since_s = now
-        if self._step != self._identify and now - self._nack_since_s < NACK_LIMIT_S:
+        if self._patience.left(now) and self._step != self._identify:
             return (), now + NACK_RETRY_S
         self._begin_again()
-        means = _ERRNO_MEANS.get(error.errno or 0) or os.strerror(error.errno or errno.EIO)
-        where = self._chip.where
-        raise SensorError("absent", f"{where} does not answer (error {error.errno}: {means})") from error
+        raise absent(self._chip.where, error) from error
 
     # -------------------------------------------------------------------------------------------- set-up
 

@@ -15,7 +15,8 @@ import struct
 from collections import Counter
 
 from retrowalk.config import Imu
-from retrowalk.devices.imu_fifo import Counts, ImuFifo, Look, Pair, Registers, Traits
+from retrowalk.devices.i2c import Registers
+from retrowalk.devices.imu_fifo import Counts, ImuFifo, Look, Pair, Traits
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus
 
@@ -80,7 +81,7 @@ class _Chip:
     def __init__(self, address: int, bus: I2CBus) -> None:
         self.where = f"LSM6DSOX at 0x{address:02X}"
         self.counts: Counter[str] = Counter()
-        self._registers = Registers(bus, address)
+        self._registers = Registers(bus, address, self.where)
         self._half: tuple[int, int, Counts] | None = None
         """The word of an instant whose other word has not been read yet."""
         self._counter: int | None = None

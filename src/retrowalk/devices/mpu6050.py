@@ -21,7 +21,8 @@ import struct
 from collections import Counter
 
 from retrowalk.config import Imu
-from retrowalk.devices.imu_fifo import Counts, ImuFifo, Look, Pair, Registers, Traits
+from retrowalk.devices.i2c import Registers
+from retrowalk.devices.imu_fifo import Counts, ImuFifo, Look, Pair, Traits
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus
 
@@ -101,7 +102,7 @@ class _Chip:
         self.where = f"MPU-6050 at 0x{address:02X}"
         self.counts: Counter[str] = Counter()
         self.found = ""
-        self._registers = Registers(bus, address)
+        self._registers = Registers(bus, address, self.where)
         self._clock = clock
         self._relative = False
         self._capacity = CAPACITY

@@ -148,12 +148,12 @@ def _range_mend(sensor: RangeSensor, key: str, fault: str, config: Config, scan:
                 "Interface, Serial Port: no login shell, port on"
             )
         case TfLuna():
-            mend = _chip_mend(sensor.name, key, fault, config, scan)
-            if fault != "absent":
-                return mend
-            if sensor.address != FACTORY:
-                mend += f"; a new one answers at 0x{FACTORY:02X}: connect it alone and give it 0x{sensor.address:02X}"
-            return f"{mend}; its pin 5 must lie on ground when it is switched on"
+            new = f". A new one answers at 0x{FACTORY:02X}: connect it alone and give it 0x{sensor.address:02X}"
+            return _chip_mend(
+                *(sensor.name, key, fault, config, scan),
+                wires="5 V, ground, SDA, SCL, and pin 5 on ground when it is switched on",
+                also=new if sensor.address != FACTORY else "",
+            )
         case Vl53l1x():
             return _chip_mend(sensor.name, key, fault, config, scan)
 
@@ -285,7 +285,16 @@ def _rate_hz(times_s: Sequence[float]) -> float:
     return (len(times_s) - 1) / span_s if span_s > 0.0 else 0.0
 
 
-def _chip_mend(name: str, key: str, fault: str, config: Config, scan: Scan | None) -> str:
+def _chip_mend(
+    name: str,
+    key: str,
+    fault: str,
+    config: Config,
+    scan: Scan | None,
+    *,
+    wires: str = "3.3 V, ground, SDA, SCL, and its address pin",
+    also: str = "",
+) -> str:
     """What to do about a chip on the bus, by what else answers there."""
     _, address, kind, _ = next(entry for entry in configured_chips(config) if entry[0] == name)
     mine = {entry[1] for entry in configured_chips(config)}
@@ -304,9 +313,9 @@ def _chip_mend(name: str, key: str, fault: str, config: Config, scan: Scan | Non
         if not scan.answers:
             return "Nothing answers on the bus: check 3.3 V, ground, SDA to GPIO2 (pin 3), SCL to GPIO3 (pin 5)"
         others = ", ".join(str(answer) for answer in scan.answers)
-        return f"Check its own 3.3 V (or 5 V), ground, SDA and SCL, its address pin; on the bus: {others}"
+        return f"Check its {wires}{also}. On the bus: {others}"
     if fault == "absent":
-        return "Check its supply, ground, SDA to GPIO2 (pin 3), SCL to GPIO3 (pin 5), its address pin"
+        return f"Check its {wires}{also}"
     if fault == "slow":
         return "Take its power away for a moment; see bus speed"
     return "Shorten its cable, keep it away from the motor's; take its power away for a moment; else exchange it"

@@ -1,0 +1,120 @@
+"""Devices that are built otherwise than the default one: chosen by configuration alone, and heard as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from retrowalk.config import A02yyuw, Battery, Config
+from retrowalk.sim import scenarios
+from retrowalk.sim.faults import Fault, Faults
+from retrowalk.sim.virtual import VirtualWalk
+from retrowalk.voice import bank as banks
+
+SEALED = Config(range_sensor=(A02yyuw(),), battery=Battery(chip="none"))
+"""A sealed ultrasonic sensor on the serial port is all that looks back."""
+
+
+@pytest.fixture(scope="module")
+def phrases() -> banks.Bank:
+    return banks.build(SEALED, banks.default_directory())
+
+
+def walk(config: Config, phrases: banks.Bank, until_s: float, faults: Sequence[str] = (), seed: int = 1) -> VirtualWalk:
+    made = VirtualWalk(config, scenarios.demo(seed), seed, phrases, faults=Faults(map(Fault.parse, faults)))
+    made.run_until(until_s)
+    made.close()
+    return made
+
+
+def heard(walk: VirtualWalk, *starts: str, from_s: float = 0.0) -> list[float]:
+    return [h.start_s for h in walk.ear.heard if h.key.startswith(starts) and h.start_s >= from_s]
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
+def sealed(request: pytest.FixtureRequest, phrases: banks.Bank) -> Iterator[VirtualWalk]:
+    """The demo's walk up to the person who steps behind, with the sealed sensor alone."""
+    yield walk(SEALED, phrases, 46.0, seed=request.param)
+
+
+def test_a_sealed_sensor_alone_warns_of_a_wall(sealed: VirtualWalk) -> None:
+    """Ten readings a second are enough: "Stop" comes while there is room, and the walker touches nothing."""
+    marks = sealed.scenario.marks
+    stops = heard(sealed, "stop", from_s=marks["walk"])
+    assert stops
+    assert stops[0] <= marks["wall_near"] + 1.0
+    assert sealed.world.contacts == []
+    assert sealed.world.smallest_gap_m["wall"] >= 0.6
+
+
+def test_a_sealed_sensor_alone_warns_of_someone_who_steps_in(sealed: VirtualWalk) -> None:
+    """A person at 1.6 m, half a second of nothing, then "Stop"."""
+    marks = sealed.scenario.marks
+    assert heard(sealed, "stop", from_s=marks["person"])[0] - marks["person"] <= 2.0
+
+
+def test_a_sealed_sensor_alone_passes_the_check_and_stays_well(sealed: VirtualWalk) -> None:
+    """The hand is seen, the open path is clear though the module answers 0: guarding, no sensor named lost."""
+    assert heard(sealed, "guarding")[0] <= sealed.scenario.marks["walk"]
+    assert heard(sealed, "sensor_lost", "not_protecting") == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "limit_s"),
+    [
+        pytest.param("rear:off@14-20", 1.0, id="no power"),
+        pytest.param("rear:unplugged@14-20", 1.0, id="adapter pulled out"),
+        pytest.param("rear:garbage@14-20", 1.0, id="bytes without meaning"),
+        pytest.param("rear:slow@14-20", 2.0, id="it filters"),
+        pytest.param("rear:off", 1.0, id="absent at the start"),
+    ],
+)
+def test_a_broken_sealed_sensor_is_named_aloud(phrases: banks.Bank, fault: str, limit_s: float) -> None:
+    """The only rear sensor is gone: the walker hears it in time."""
+    parsed = Fault.parse(fault)
+    made = walk(SEALED, phrases, parsed.start_s + limit_s + 1.5, [fault])
+    tones = heard(made, "fault", from_s=parsed.start_s)
+    assert tones[0] <= parsed.start_s + limit_s
+    assert heard(made, "not_protecting:rear", from_s=parsed.start_s)[0] <= parsed.start_s + limit_s + 1.0
+
+
+@pytest.mark.parametrize("chip", ["max17048", "ina219"])
+@pytest.mark.parametrize(
+    ("fault", "key"),
+    [
+        pytest.param("battery:low", "battery_low:20", id="low"),
+        pytest.param("battery:empty", "battery_low:10", id="nearly empty"),
+        pytest.param("battery:off", "fault:battery", id="chip missing"),
+        pytest.param("battery:wrong", "fault:battery", id="another chip"),
+        pytest.param("battery:garbage", "fault:battery", id="all bits set"),
+    ],
+)
+def test_battery_trouble_is_said_once(phrases: banks.Bank, chip: str, fault: str, key: str) -> None:
+    """Within 12 s the walker hears which it is, once, and the walk goes on."""
+    config = Config(range_sensor=(A02yyuw(),), battery=Battery(chip=chip))  # type: ignore[arg-type]
+    made = walk(config, phrases, 24.0, [fault])
+    said = [h.key for h in made.ear.heard if h.key.startswith(("battery_low", "fault:"))]
+    # The INA219 estimates, and calls a cell that falls late low early.
+    assert said in ([key], ["battery_low:10"] if (chip, fault) == ("ina219", "battery:low") else [key])
+    assert heard(made, "guarding")
+
+
+@pytest.mark.parametrize(
+    ("fault", "key"),
+    [
+        pytest.param("pi:undervoltage@3-8", "fault:power", id="weak power"),
+        pytest.param("pi:hot@3", "fault:heat", id="hot"),
+    ],
+)
+def test_trouble_of_the_pi_itself_is_said(phrases: banks.Bank, fault: str, key: str) -> None:
+    """Weak power and heat are named within 12 s."""
+    made = walk(SEALED, phrases, 20.0, [fault])
+    assert heard(made, key)
+    assert heard(made, key)[0] <= 15.0
+
+
+def test_a_computer_that_is_no_pi_says_nothing(phrases: banks.Bank) -> None:
+    """Without the files of a Raspberry Pi nothing is wrong."""
+    made = walk(SEALED, phrases, 20.0, ["pi:off"])
+    assert heard(made, "fault") == []

@@ -92,8 +92,8 @@ class Bench:
         reports = [(r.t_received_s, r.fault) for r in self.run.of(HealthReport) if r.active]
         return sorted(reports + [(t_s, error.fault) for t_s, error in self.run.errors])
 
-    def longest_gap_s(self, since_s=0.5) -> float:
-        times = [since_s, *(s.t_received_s for s in self.samples(since_s)), self.clock.now()]
+    def longest_gap_s(self, since_s: float = 0.5) -> float:
+        times: list[float] = [since_s, *(s.t_received_s for s in self.samples(since_s)), self.clock.now()]
         return max(b - a for a, b in pairwise(times))
 
 

@@ -64,7 +64,6 @@ class Chip:
         self.put(0x87, value)
         return self
 
-    @property
     def ready(self) -> bool:
         """As a client of the ultra-lite driver finds out."""
         active = 0 if self.get(0x30)[0] & 0x10 else 1
@@ -73,7 +72,7 @@ class Chip:
     def sample(self, limit_s: float = 1.0) -> bytes:
         """Waits for the next sample, reads and clears it: 17 bytes from 0x0089."""
         until = self.now + limit_s
-        while not self.ready:
+        while not self.ready():
             assert self.now < until, "no sample"
             self.now += 0.001
         data = self.get(0x89, 17)
@@ -218,15 +217,15 @@ def test_named_registers_set_it_up_as_well(mode):
 def test_data_ready_is_the_interrupt_line():
     """Bit 0 of 0x0031 follows the line in either polarity, from the end of a measurement until it is cleared."""
     chip = _started(Chip())
-    assert not chip.ready
+    assert not chip.ready()
     chip.now += 0.2
     assert chip.get(0x31)[0] & 1 == 1
     chip.put(0x30, 0x11)
     assert chip.get(0x31)[0] & 1 == 0
-    assert chip.ready
+    assert chip.ready()
     chip.put(0x86, 0x01)
     assert chip.get(0x31)[0] & 1 == 1
-    assert not chip.ready
+    assert not chip.ready()
 
 
 def test_until_it_is_cleared_the_sample_stays():
@@ -328,7 +327,7 @@ def test_timeouts_are_the_budget(a, b, budget_s):
     chip.put(0x61, *b.to_bytes(2, "big"))
     chip.start()
     began = chip.now
-    while not chip.ready:
+    while not chip.ready():
         chip.now += 0.0005
     assert chip.now - began == pytest.approx(budget_s, rel=0.06)
 
@@ -346,7 +345,7 @@ def test_single_shot_measures_once():
     chip = Chip().set_up().start(0x10)
     chip.sample()
     chip.now += 1.0
-    assert not chip.ready
+    assert not chip.ready()
     assert chip.get(0x87) == b"\x00"
     assert chip.start(0x10).sample()[2] == 0
 
@@ -364,11 +363,11 @@ def test_test_mode_comes_to_its_end():
     chip = Chip()
     chip.put(0x27, 0x08)
     chip.now += 0.010
-    assert chip.ready
+    assert chip.ready()
     assert chip.get(0x89, 2)[0] == 9
     chip.put(0x86, 0x01)
     chip.put(0x27, 0x00)
-    assert not chip.ready
+    assert not chip.ready()
 
 
 def test_a_smaller_region_sees_less():

@@ -18,7 +18,6 @@ settings these are, does not, nor do Adafruit and SparkFun, and against those bo
 from __future__ import annotations
 
 import errno
-import os
 import struct
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 from retrowalk.config import Vl53l1x
 from retrowalk.core.samples import Item, RangeSample, RangeStatus
 from retrowalk.devices.faults import FaultState
+from retrowalk.devices.i2c import NACK_RETRY_S, Patience, absent
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus, no_wake
 
@@ -106,8 +106,6 @@ BOOT_LOOK_S = 0.003
 BOOT_LIMIT_S = 0.5
 FIRST_LIMIT_S = 0.5
 
-NACK_LIMIT_S = 0.100
-NACK_RETRY_S = 0.020
 STALE_S = 0.146
 """Twice the poll and 50 ms without a new sample: the chip may have been reset."""
 NOTHING_LIMIT_S = 0.300
@@ -132,13 +130,6 @@ PROCESSING = {10: "algorithm underflow", 11: "algorithm overflow"}
 
 _RESULTS = struct.Struct(">BxBHHHHHHH")
 _NOBODY = frozenset({errno.EREMOTEIO, errno.ENXIO})
-_ERRNO_MEANS = {
-    errno.EREMOTEIO: "no acknowledge: not connected, not powered, or another address",
-    errno.ENXIO: "no acknowledge: not connected, not powered, or another address",
-    errno.ETIMEDOUT: "timed out: a bus line is held low",
-    errno.EIO: "input/output error: a loose wire, or noise",
-    errno.EAGAIN: "arbitration lost: another master, or noise",
-}
 
 
 def surely_seen_m(mode: Mode, ambient_kcps: float) -> float:
@@ -201,7 +192,7 @@ class Vl53l1xDriver:
         """When the set-up's present step began."""
         self._mode_s = 0.0
         self._check_s = 0.0
-        self._nack_since_s: float | None = None
+        self._patience = Patience()
         self._fault = FaultState(config.name)
         self._period = b""
         # Of the samples.
@@ -230,7 +221,7 @@ class Vl53l1xDriver:
             raise
         except OSError as error:
             return self._not_answered(now, error)
-        self._nack_since_s = None
+        self._patience.answered()
         return items, due_s
 
     def close(self) -> None:
@@ -242,22 +233,22 @@ class Vl53l1xDriver:
 
     def _not_answered(self, now: float, error: OSError) -> tuple[Sequence[Item], float]:
         self.counts["nack"] += 1
-        if self._nack_since_s is None:
-            self._nack_since_s = now
+        patient = self._patience.left(now)
         if self._step != self._reset:
-            if now - self._nack_since_s < NACK_LIMIT_S:
+            if patient:
                 return (), now + NACK_RETRY_S
             # A brown-out sends it back to the address it was made with.
             self._begin_again()
             try:
-                return self._step(now)
+                items, due_s = self._step(now)
             except SensorError:
                 raise
             except OSError as again:
                 error = again
-        means = _ERRNO_MEANS.get(error.errno or 0) or os.strerror(error.errno or errno.EIO)
-        where = f"0x{self._config.address:02X}"
-        raise SensorError("absent", f"VL53L1X at {where} does not answer (error {error.errno}: {means})") from error
+            else:
+                self._patience.answered()
+                return items, due_s
+        raise absent(f"VL53L1X at 0x{self._config.address:02X}", error) from error
 
     # -------------------------------------------------------------------------------------------- set-up
 

@@ -39,6 +39,10 @@ class Clock(Protocol):
         """Unix time, for labels only; may be wrong by years and may jump."""
 
 
+SPIN_S = 30e-6
+"""Going to sleep and waking up again costs more processor time than waiting so long."""
+
+
 class MonotonicClock:
     """The real clock.  `origin_mono_s` None: the session begins now."""
 
@@ -49,7 +53,12 @@ class MonotonicClock:
         return time.monotonic() - self.origin_mono_s
 
     def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+        if seconds > SPIN_S:
+            time.sleep(seconds)
+            return
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
 
     def wall_s(self) -> float:
         return time.time()

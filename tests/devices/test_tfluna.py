@@ -366,6 +366,19 @@ def test_delay_that_stays_is_not_forgotten(clock_error):
     assert bench.lies() == []
 
 
+@pytest.mark.parametrize("delay_s", [0.18, 0.3, 0.5, 2.0])
+def test_delay_of_any_length_is_named_and_gives_nothing(delay_s, monkeypatch):
+    """Whether or not it stood still for so long, as it became late, that it was looked at anew"""
+    monkeypatch.setattr("retrowalk.sim.chips.tfluna.DELAY_S", delay_s)
+    bench = Bench("lidar:delayed@5-12").until(15.0)
+    names = [name for _, name in bench.named()]
+    assert names in (["delayed"], ["frozen", "delayed"])
+    assert bench.named()[0][0] < 5.6
+    assert bench.samples(5.16, 12.0) == []
+    assert bench.lies() == []
+    assert len(bench.samples(12.5)) > 48
+
+
 def test_settings_that_are_lost_are_noticed_and_mended():
     """Another threshold, set by nobody who told, is found within five seconds, told, and set again"""
     bench = Bench().until(3.0)
@@ -458,7 +471,7 @@ def test_no_bytes_upset_it(seed, rate):
 @pytest.mark.parametrize(
     ("fault", "name", "says"),
     [
-        pytest.param("lidar:off", "absent", "0x10 does not answer .* pin 5 not at ground", id="absent"),
+        pytest.param("lidar:off", "absent", r"0x10 \(pin 5 at ground\?\) does not answer \(error 121", id="absent"),
         pytest.param("bus:stuck", "absent", "held low", id="bus stuck"),
         pytest.param("lidar:garbage", "wrong_chip", "signature is 0xFFFFFFFF", id="garbage"),
         pytest.param("lidar:wrong", "wrong_chip", "signature is 0x59595959 .* 0x59; a TF-Luna says LUNA", id="wrong"),

@@ -16,8 +16,6 @@ read may mix two measurements.  Register 0x25 means "on" to one firmware and "of
 
 from __future__ import annotations
 
-import errno
-import os
 import struct
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -26,6 +24,7 @@ from typing import NamedTuple
 from retrowalk.config import TfLuna
 from retrowalk.core.samples import Item, RangeSample, RangeStatus
 from retrowalk.devices.faults import FaultState
+from retrowalk.devices.i2c import NACK_RETRY_S, Patience, Registers, absent
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus, no_wake
 
@@ -69,10 +68,6 @@ SET_TRIES = 3
 CHECK_EVERY_S = 5.0
 """A reset by a brown-out brings back what was saved, and need not be seen otherwise."""
 
-NACK_LIMIT_S = 0.100
-NACK_RETRY_S = 0.020
-"""A motor that switches on can spoil a transfer.  Longer than the limit, and the lidar is gone."""
-
 NOTHING_LIMIT_S = 0.300
 """No new measurement for so long, though the module answers, is a fault; it is identified again, this often."""
 
@@ -93,15 +88,6 @@ LEAK, LEAK_UNKNOWN = 0.002, 0.04
 
 _DATA = struct.Struct("<HHhHH")
 _SETTINGS = struct.Struct("<BBHBHHHH")
-
-_ERRNO_MEANS = {
-    errno.EREMOTEIO: "no acknowledge: not connected, not powered, pin 5 not at ground at power-on, or another address",
-    errno.ENXIO: "no acknowledge: not connected, not powered, pin 5 not at ground at power-on, or another address",
-    errno.ETIMEDOUT: "timed out: a bus line is held low",
-    errno.EIO: "input/output error: a loose wire, or noise",
-    errno.EAGAIN: "arbitration lost: another master, or noise",
-}
-
 
 _Fix = tuple[int, bytes, str]
 """Register, what to write there, and what was found."""
@@ -263,7 +249,7 @@ class TfLunaDriver:
         """Firmware, such as `1.3.3`; empty until it has been read."""
         self._config = config
         self._where = f"TF-Luna at 0x{config.address:02X}"
-        self._bus = bus
+        self._registers = Registers(bus, config.address, self._where)
         self._clock = clock
         self._fault = FaultState(config.name)
         self._times = _ChipClock()
@@ -271,7 +257,7 @@ class TfLunaDriver:
         self._ready_s = 0.0
         self._tries = 0
         self._check_s = 0.0
-        self._nack_since_s: float | None = None
+        self._patience = Patience()
         self._nothing_since_s: float | None = None
         self._last: tuple[_Reading, float] | None = None
         """The latest reading that is believed, and when it was read."""
@@ -298,32 +284,36 @@ class TfLunaDriver:
         try:
             items, due_s = self._step(now)
         except SensorError:
-            self._step = self._identify
+            self._forget()
             raise
         except OSError as error:
             return self._not_answered(now, error)
-        self._nack_since_s = None
+        self._patience.answered()
         return items, due_s
 
     def close(self) -> None:
         """Leaves the module as it is; the bus is not the driver's to close."""
+        self._forget()
+
+    def _forget(self) -> None:
+        """It was away, or something else was there: nothing that was known of its time holds any more."""
         self._step = self._identify
+        self._last = None
+        self._late, self._late_s = 0, 0.0
+        self._times.restart()
 
     def _not_answered(self, now: float, error: OSError) -> tuple[Sequence[Item], float]:
         self.counts["nack"] += 1
-        if self._nack_since_s is None:
-            self._nack_since_s = now
-        if self._step != self._identify and now - self._nack_since_s < NACK_LIMIT_S:
+        if self._patience.left(now) and self._step != self._identify:
             return (), now + NACK_RETRY_S
-        self._step = self._identify
-        means = _ERRNO_MEANS.get(error.errno or 0) or os.strerror(error.errno or errno.EIO)
-        raise SensorError("absent", f"{self._where} does not answer (error {error.errno}: {means})") from error
+        self._forget()
+        raise absent(f"{self._where} (pin 5 at ground?)", error) from error
 
     # -------------------------------------------------------------------------------------------- set-up
 
     def _identify(self, now: float) -> tuple[Sequence[Item], float]:
-        signature = self._get(SIGNATURE, len(NAME))
-        revision, minor, major = self._get(VERSION, 3)
+        signature = self._registers.get(SIGNATURE, len(NAME))
+        revision, minor, major = self._registers.get(VERSION, 3)
         settings = self._settings()
         # The signature is in the maker's manual A05 and not in A03: a module without it is taken for what it says to
         # be when its address register knows its address and its settings are ones a TF-Luna can have.  What it then
@@ -359,7 +349,7 @@ class TfLunaDriver:
         for register, setting, _ in fixes:
             self.counts[f"set_0x{register:02X}"] += 1
             self._ready_s = self._clock.now() + SETTLE_S
-            self._bus.transfer(self._config.address, bytes((register,)) + setting, 0)
+            self._registers.put(register, *setting)
         return self._ready_s
 
     def _verify(self, now: float) -> tuple[Sequence[Item], float]:
@@ -376,14 +366,11 @@ class TfLunaDriver:
         self._step = self._read
         self._check_s = now + CHECK_EVERY_S
         self._nothing_since_s = None
-        self._last = None
-        self._late, self._late_s = 0, 0.0
         self._news.clear()
-        self._times.restart()
 
     def _settings(self) -> _Settings:
         # In pieces: the registers between are not for reading.
-        data = self._get(ADDRESS, 2) + self._get(FRAME_RATE, 3) + self._get(THRESHOLD, 8)
+        data = self._registers.get(ADDRESS, 2) + self._registers.get(FRAME_RATE, 3) + self._registers.get(THRESHOLD, 8)
         return _Settings(*_SETTINGS.unpack(data))
 
     def _check(self, now: float) -> float | None:
@@ -423,7 +410,7 @@ class TfLunaDriver:
     def _look(self) -> tuple[_Reading | None, float, float]:
         """The measurement registers in one transfer, and when it began and ended; None for what a dead bus reads."""
         before_s = self._clock.now()
-        data = self._get(DISTANCE, _DATA.size)
+        data = self._registers.get(DISTANCE, _DATA.size)
         after_s = self._clock.now()
         if data.count(data[0]) == len(data):
             self.counts["garbage"] += 1
@@ -538,12 +525,6 @@ class TfLunaDriver:
         self._nothing_since_s = None
         self._step = self._identify
         return self._fault.change(now, fault, f"{self._where}: {detail}")
-
-    def _get(self, register: int, count: int) -> bytes:
-        data = self._bus.transfer(self._config.address, bytes((register,)), count)
-        if len(data) != count:
-            raise SensorError("garbage", f"{self._where} gave {len(data)} bytes of {count} from 0x{register:02X}")
-        return data
 
 
 def _ticks(later: _Reading, earlier: _Reading) -> int:

@@ -73,7 +73,7 @@ class Bench:
 
 @pytest.fixture
 def bench_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
-    """Makes a bench with faults: `bench_with("tof off 2 3")`."""
+    """Makes a bench with faults: `bench_with("tof:off@2-3")`."""
     for name, module in BOARD.items():
         monkeypatch.setitem(sys.modules, name, module)
     return lambda *faults: Bench(monkeypatch, faults)

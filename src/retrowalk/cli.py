@@ -312,7 +312,7 @@ def doctor(config_file: Path | None, run_dir: Path | None, quick: bool, no_sound
 
 
 @cli.command(
-    short_help="Keep a labelled recording: it says what to do, and when it was done is kept.",
+    short_help="Keep a recording with labels: it says what to do.",
     epilog=_examples(
         "record --out my-walk", "record --label anna --by-button --out anna", "record --script my.toml --out x"
     ),
@@ -339,11 +339,15 @@ def record(
     """
     from retrowalk import control as controls
     from retrowalk import record as recording
+    from retrowalk.doctor.computer import services
+    from retrowalk.doctor.machine import ThisMachine
     from retrowalk.platform import MonotonicClock
     from retrowalk.voice.say import render_text
 
     prompts = recording.script(script_file)
     line = controls.connect(_run_dirs(run_dir), "record", MonotonicClock())
+    if line is None and "active" in services(ThisMachine()):
+        raise click.ClickException("retrowalk runs as a service, which does not answer you: sudo retrowalk record ...")
     if config_file is None and line is None and not CONFIG_FILE.exists():
         raise click.UsageError(f"{CONFIG_FILE} is not there: give your settings with --config FILE.")
     config = _configuration(config_file)

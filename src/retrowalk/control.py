@@ -15,7 +15,7 @@ from typing import Literal
 
 from retrowalk import wire
 from retrowalk.core.samples import Item
-from retrowalk.errors import WireError
+from retrowalk.errors import DeviceError, WireError
 from retrowalk.platform import Clock, Mailbox, SocketMailbox
 
 EXAMINE_AGAIN_S = 2.0
@@ -32,6 +32,8 @@ class Control:
         self.mailbox = mailbox
         self.examined: wire.Examined | None = None
         """The guard's latest answer; None: it has not answered."""
+        self.taken = False
+        """Whether somebody took our latest question."""
         self._clock = clock
         self._wait = wait
         self._again_s = -math.inf
@@ -113,7 +115,8 @@ class Control:
         self.mailbox.close()
 
     def _ask(self) -> bool:
-        return self.mailbox.send("guard", wire.encode(wire.Examine(self.mailbox.name)))
+        self.taken = self.mailbox.send("guard", wire.encode(wire.Examine(self.mailbox.name)))
+        return self.taken
 
     def _take_in(self) -> None:
         while (data := self.mailbox.receive()) is not None:
@@ -144,22 +147,33 @@ def _items(records: Sequence[wire.Record]) -> Iterator[Item]:
             yield wire.decode(bytes(record.data), kind)
 
 
+ANSWER_S = 2.0
+
+
 def connect(directories: Sequence[Path], name: str, clock: Clock) -> Control | None:
-    """A line to the guard whose socket lies in one of these run directories; None: none is there, or not for us."""
+    """A line to the guard whose socket lies in one of these run directories; None: none is there, or not for us.
+
+    Raises `DeviceError` when somebody takes the question and does not answer: a guard that hangs still has its devices.
+    """
     for directory in directories:
-        if not (directory / "guard.sock").exists():
-            continue
         try:
+            (directory / "guard.sock").stat()
             mailbox = SocketMailbox(directory, f"{name}-{os.getpid()}")
         except OSError:
-            continue  # not ours to talk to
+            continue  # it is not there, or not ours to talk to
 
         def wait(seconds: float, mailbox: SocketMailbox = mailbox) -> None:
             select.select([mailbox.fileno()], [], [], max(0.0, seconds))
 
         control = Control(mailbox, clock, wait)
-        control.wait(0.5)
+        until = clock.now() + ANSWER_S
+        while control.examined is None and clock.now() < until:
+            control.wait(0.05)
+            if not control.taken:
+                break  # left by a guard that was killed
         if control.examined is not None:
             return control
         control.close()
+        if control.taken:
+            raise DeviceError(f"retrowalk runs in {directory}, but its guard does not answer")
     return None

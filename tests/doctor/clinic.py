@@ -12,7 +12,7 @@ from retrowalk.control import Control
 from retrowalk.doctor.broker import Trial
 from retrowalk.doctor.ground import Failed, Ground, Nowhere, Take
 from retrowalk.doctor.machine import Person, Space
-from retrowalk.errors import SoundError
+from retrowalk.errors import DeviceError, SoundError
 from retrowalk.platform import Platform, Step
 from retrowalk.sim.faults import Fault, Faults
 from retrowalk.sim.hardware import Hardware
@@ -142,6 +142,7 @@ class Clinic:
         missing: int = 0,
         no_card: str = "",
         control: Control | None = None,
+        hangs: str = "",
     ) -> None:
         self.config = config or Config()
         self.machine = machine or PretendMachine()
@@ -151,11 +152,13 @@ class Clinic:
         broken = Faults(Fault.parse(fault) for fault in faults)
         hardware = Hardware(self.config, self.runner.scheduler, self.world, broken)
         self.board = hardware.board
-        bus = SimBus(self.clock, chips(hardware.chips), broken)
+        self.bus = bus = SimBus(self.clock, chips(hardware.chips), broken)
         self.played: list[str] = []
         self.asked_for: list[str] = []
         self._no_card = no_card
         self._press_s = press_s
+        self._control = control
+        self._hangs = hangs
         self.ground = Ground(
             machine=self.machine,
             platform=Platform(
@@ -167,13 +170,18 @@ class Clinic:
                 host=hardware.host,
             ),
             runner=self.runner,
-            connect=lambda: control,
+            connect=self._connect,
             try_broker=lambda broker, device: self._try(broker, device, trial),
             render=lambda config, text: text.encode(),
             play=self._play,
             missing_phrases=lambda config: missing,
             state_dir="/state",
         )
+
+    def _connect(self) -> Control | None:
+        if self._hangs:
+            raise DeviceError(self._hangs)
+        return self._control
 
     def _try(self, broker: Broker, device: str, trial: Trial | None) -> Trial:
         self.asked_for.append(device)

@@ -60,6 +60,13 @@ def closed(*paths: str, member_of: tuple[str, ...] = ()) -> Callable[[PretendMac
     return having(closed=set(paths), groups=frozenset({"walker"}), member_of=frozenset(member_of))
 
 
+class BusyPins:
+    """lgpio where another program holds every line."""
+
+    def pin(self, number: int) -> None:
+        raise OSError("GPIO busy")
+
+
 FULL = """
 [[range_sensor]]
 chip = "hc-sr04"
@@ -249,6 +256,12 @@ WRONG = {
         State.LOOK,
         machine=having(services="active\nactive\nactive\n"),
     ),
+    "guard hangs": Wrong(
+        "retrowalk.processes",
+        ("does not answer",),
+        ("systemctl restart",),
+        device={"hangs": "retrowalk runs in /run/retrowalk, but its guard does not answer"},
+    ),
     "library missing": Wrong("retrowalk.versions", ("smbus2",), ("Install",), machine=having(versions={"smbus2": ""})),
     "the other lgpio": Wrong(
         "retrowalk.versions", ("another program",), ("lgpio>=0.2.2",), machine=having(versions={"lgpio": "0.0.0.2"})
@@ -385,7 +398,7 @@ def test_what_is_wrong_is_named_with_what_mends_it(name: str, tmp_path: Path) ->
     assert report.status >= (2 if wrong.state is State.BAD else 1)
     ids = {c.id for c in report.checks}
     assert ids >= {"computer.board", "computer.disk", "sound.cards", "messages.broker"}
-    if name != "not a Pi" and not wrong.check.startswith("settings."):
+    if name != "not a Pi" and not wrong.check.startswith(("settings.", "retrowalk.processes")):
         assert ids >= {"bus.speed", "bus.scan", "pins.chip", "sensors.imu", "sensors.button"}
 
 
@@ -450,6 +463,32 @@ def test_the_broker_is_asked_as_somebody_else(tmp_path: Path) -> None:
     """The trial gets the device's name once; a session under the courier's own id would throw the courier out."""
     clinic, _ = visit(tmp_path)
     assert clinic.asked_for == ["rw-0001"]
+
+
+@pytest.mark.parametrize(
+    ("device", "services"),
+    [
+        pytest.param({"hangs": "it does not answer"}, "inactive\ninactive\ninactive\n", id="a guard that hangs"),
+        pytest.param({}, "active\nactive\nactive\n", id="a service that is not for us"),
+    ],
+)
+def test_devices_of_another_guard_are_left_alone(tmp_path: Path, device: dict[str, Any], services: str) -> None:
+    """Where a guard may run that cannot be asked, no pin is opened and no chip is spoken to."""
+    clinic, report = visit(tmp_path, Wrong("", (), (), machine=having(services=services)), **device)
+    assert clinic.bus.transfers == 0
+    assert clinic.board.outputs == {}
+    assert clinic.played == []
+    assert not [c for c in report.checks if c.section in ("sensors", "person")]
+
+
+def test_pins_that_somebody_else_holds_end_the_visit(tmp_path: Path) -> None:
+    """Another program has the device ("GPIO busy"), and its chips are not touched."""
+    file = settings(tmp_path)
+    clinic = Clinic(load(file))
+    clinic.ground.platform.pin_factory = BusyPins()
+    report = examine(file, clinic.ground)
+    assert "busy" in line(report, "pins.levels").detail
+    assert clinic.bus.transfers == 0
 
 
 def test_every_finding_of_the_settings_has_a_line(tmp_path: Path) -> None:

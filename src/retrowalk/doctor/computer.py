@@ -280,15 +280,25 @@ def look_at_disk(machine: Machine, state_dir: str) -> Iterator[Check]:
 # ----------------------------------------------------------------------------------------------------- services
 
 
-def look_at_services(machine: Machine, *, running: bool) -> Iterator[Check]:
-    """What systemd says of the three processes, and whether a guard answers."""
+def services(machine: Machine) -> list[str]:
+    """State of each of `SERVICES` by systemd; empty: it has none of them, or none was started."""
     try:
         states = machine.run("systemctl", "is-active", *SERVICES).split()
     except OSError:
-        states = []
+        return []
     known = len(states) == len(SERVICES) and set(states) != {"inactive"} and "offline" not in states
-    wrong = [f"{name} is {state}" for name, state in zip(SERVICES, states, strict=False) if known and state != "active"]
-    if wrong:
+    return states if known else []
+
+
+def look_at_services(machine: Machine, *, running: bool, hangs: str = "") -> Iterator[Check]:
+    """What systemd says of the three processes, and whether a guard answers; `hangs`: one is there and does not."""
+    states = services(machine)
+    known = bool(states)
+    wrong = [f"{name} is {state}" for name, state in zip(SERVICES, states, strict=False) if state != "active"]
+    if hangs:
+        mend = "End it and start it again: sudo systemctl restart retrowalk.target, or Ctrl-C where it runs"
+        yield Check("retrowalk.processes", BAD, "processes", f"{hangs[0].upper()}{hangs[1:]}.", mend)
+    elif wrong:
         mend = f"journalctl -b -u {wrong[0].split()[0]}   says why; then: sudo systemctl restart retrowalk.target"
         yield Check("retrowalk.processes", BAD, "processes", f"{', '.join(wrong)}.", mend)
     elif known and not running:

@@ -208,10 +208,16 @@ def examine(
     machine = ground.machine
     config, usable = _settings(config_file, checks)
     tell("looking at the computer")
-    control = ground.connect()
+    control, hangs = None, ""
+    try:
+        control = ground.connect()
+    except DeviceError as error:
+        hangs = str(error)
+    # Two guards at one bus would spoil each other's chips: where one may run, no device is opened.
+    taken = control is None and (bool(hangs) or "active" in computer.services(machine))
     try:
         checks += computer.look_at_board(machine)
-        checks += computer.look_at_services(machine, running=control is not None)
+        checks += computer.look_at_services(machine, running=control is not None, hangs=hangs)
         checks += computer.look_at_clock(machine)
         checks += computer.look_at_disk(machine, ground.state_dir)
         checks.append(_phrases(config, ground))
@@ -221,15 +227,15 @@ def examine(
         if control is None and not computer.board(machine):
             checks += computer.look_at_cards(machine, config)
             return report(checks)  # nothing of a device is here: no need to say it of each part
-        if control is None:
+        if control is None and not taken:
             checks += computer.look_at_rights(machine, config)
             checks += computer.look_at_lgpio_directory(machine)
         if computer.board(machine):
             checks += computer.look_at_gpio_chip(machine)
             checks += computer.look_at_bus_speed(machine)
             checks += computer.look_at_cards(machine, config)
-        if not usable and control is None:
-            return report(checks)  # with which pins?
+        if taken or (not usable and control is None):
+            return report(checks)  # not ours; or with which pins?
         checks += _device(config, ground, control, hands_on=hands_on, sound=sound, tell=tell)
     finally:
         if control is not None:
@@ -292,7 +298,10 @@ def _device(
         yield from _courier(patient.seen)
     else:
         tell("looking at pins and bus")
-        yield from _levels(config, ground)
+        levels = list(_levels(config, ground))
+        yield from levels
+        if any("busy" in check.detail.lower() for check in levels):
+            return  # somebody else has the pins, and perhaps the chips
         found = _scan(config, ground, None)
         tell("listening to the sensors")
         patient = Alone(config, ground)

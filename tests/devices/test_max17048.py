@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from tests.devices.bench import Run, VirtualClock
@@ -114,7 +115,7 @@ def test_a_quick_start_is_never_given():
     """Whatever happens, the MODE register is not written."""
     bench = Bench()
     for t_s, status in ((5.0, 0x0100), (15.0, 0x0100)):
-        bench.clock.at(t_s, lambda status=status: bench.chip.registers.update({STATUS: status}))
+        bench.clock.at(t_s, partial(bench.chip.registers.update, {STATUS: status}))
     bench.until(40.0)
     assert {register for register, _ in bench.chip.written} == {STATUS}
 

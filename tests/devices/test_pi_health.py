@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from tests.devices.bench import Run, VirtualClock
@@ -108,7 +109,7 @@ def test_heat_is_named_when_it_lasts_and_until_it_has_gone():
     """Over 78 C for 5 s; over when it has been under 73 C for 5 s."""
     bench = Bench().until(10.0)
     for t_s, temperature_c in ((10.1, 78.0), (30.1, 75.0), (60.1, 72.9)):
-        bench.clock.at(t_s, lambda temperature_c=temperature_c: bench.files.heat(temperature_c))
+        bench.clock.at(t_s, partial(bench.files.heat, temperature_c))
     bench.until(90.0)
     assert bench.said() == [("heat", "hot", True), ("heat", "hot", False)]
     begun_s, over_s = bench.told_s()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from tests.sim.helpers import Rig
@@ -12,15 +14,20 @@ from retrowalk.core.samples import BatterySample, HealthReport
 from retrowalk.devices.ina219 import Ina219Driver
 from retrowalk.devices.max17048 import Max17048Driver
 from retrowalk.errors import StrictTwinError
+from retrowalk.platform import Step
 from retrowalk.sim.battery import RESTING_V, SimBattery, resting_v
 from retrowalk.sim.chips.ina219 import Ina219Twin
 from retrowalk.sim.chips.max17048 import Max17048Twin
 from retrowalk.sim.faults import KINDS
-from retrowalk.sim.i2c import SimBus
+from retrowalk.sim.i2c import Chip, SimBus, transfer_s
+
+ChipName = Literal["max17048", "ina219"]
 
 
 class Gauge:
     """A MAX17048 with a clock in the hand."""
+
+    twin: Max17048Twin | Ina219Twin
 
     def __init__(self, **options) -> None:
         self.twin = Max17048Twin(SimBattery(), **options)
@@ -121,6 +128,7 @@ def test_an_alert_can_be_cleared_and_not_set():
 def test_a_model_that_does_not_fit_reads_above_full():
     """SOC does not stop at 100 %."""
     chip = Gauge()
+    assert isinstance(chip.twin, Max17048Twin)
     chip.twin.percent_too_high = 25.0
     assert chip.get(0x04) / 256 > 100.0
 
@@ -166,15 +174,20 @@ def test_the_battery_sags_and_runs_down():
 
 # ------------------------------------------------------------------------------------------------- the drivers
 
+CHIPS: tuple[ChipName, ...] = ("max17048", "ina219")
+MADE: dict[ChipName, tuple[Callable[..., Chip], Callable[..., Step]]] = {
+    "max17048": (Max17048Twin, Max17048Driver),
+    "ina219": (Ina219Twin, Ina219Driver),
+}
 
-def drive(chip: str, faults: list[str], until_s: float = 60.0, **battery) -> tuple[Rig, SimBus]:
+
+def drive(chip: ChipName, faults: list[str], until_s: float = 60.0, **battery) -> tuple[Rig, SimBus]:
     """The driver on its twin."""
     rig = Rig(faults=faults)
-    config = Battery(chip=chip)  # type: ignore[arg-type]
-    cell = SimBattery(faults=rig.faults, **battery)
-    twin = {"max17048": Max17048Twin, "ina219": Ina219Twin}[chip](cell, faults=rig.faults)
-    bus = SimBus(rig.clock, {config.bus_address: twin}, rig.faults)
-    driver = {"max17048": Max17048Driver, "ina219": Ina219Driver}[chip]
+    config = Battery(chip=chip)
+    twin, driver = MADE[chip]
+    made = twin(SimBattery(faults=rig.faults, **battery), faults=rig.faults)
+    bus = SimBus(rig.clock, {config.bus_address: made}, rig.faults)
     rig.run(driver(config, bus, rig.clock))
     rig.scheduler.run_until(until_s)
     return rig, bus
@@ -190,9 +203,6 @@ def named(rig: Rig) -> list[tuple[float, str]]:
     errors = [(t, error.fault) for t, error in rig.errors]
     first = [entry for i, entry in enumerate(errors) if not i or errors[i - 1][1] != entry[1]]
     return sorted([*told, *first])
-
-
-CHIPS = ["max17048", "ina219"]
 
 
 @pytest.mark.parametrize("chip", CHIPS)
@@ -247,23 +257,29 @@ def test_the_estimate_errs_by_what_is_said_of_it(charge):
         assert max(charges(rig)) <= charge + 1.0
 
 
+class Meter:
+    """A bus that adds up the time each transfer takes on the wires."""
+
+    def __init__(self, bus: SimBus) -> None:
+        self.times_s: list[float] = []
+        self._bus = bus
+
+    def transfer(self, address: int, write: bytes, read: int) -> bytes:
+        self.times_s.append(transfer_s(len(write), read))
+        return self._bus.transfer(address, write, read)
+
+    def close(self) -> None:
+        self._bus.close()
+
+
 @pytest.mark.parametrize("chip", CHIPS)
 def test_the_bus_is_hardly_used(chip):
     """A chip that is read every 5 s takes less than 0.03 % of the bus, in transfers under 0.2 ms."""
     rig = Rig()
-    times: list[int] = []
     config = Battery(chip=chip)
-    twin = {"max17048": Max17048Twin, "ina219": Ina219Twin}[chip](SimBattery())
-
-    class Bus:
-        def transfer(self, address: int, write: bytes, read: int) -> bytes:
-            times.append(9 * (2 + len(write) + read))
-            return twin.transfer(write, read, rig.clock.now())
-
-        def close(self) -> None:
-            pass
-
-    rig.run({"max17048": Max17048Driver, "ina219": Ina219Driver}[chip](config, Bus(), rig.clock))
+    twin, driver = MADE[chip]
+    meter = Meter(SimBus(rig.clock, {config.bus_address: twin(SimBattery())}))
+    rig.run(driver(config, meter, rig.clock))
     rig.scheduler.run_until(100.0)
-    assert max(times) / 400e3 <= 0.0002
-    assert sum(times) / 400e3 / 100.0 <= 0.0003
+    assert max(meter.times_s) <= 0.0002
+    assert sum(meter.times_s) / 100.0 <= 0.0003

@@ -38,11 +38,13 @@ def monitor(bench: Bench) -> Any:
 
 @pytest.mark.parametrize("charge_percent", [5.0, 42.0, 99.0])
 def test_gauge_reads_the_same(bench, charge_percent):
-    """Adafruit's driver and ours read the same charge and voltage of one cell"""
-    bench.connect(0x36, Max17048Twin(SimBattery(charge_percent, burst_a=0.0)))
+    """Adafruit's driver and ours read the same charge and voltage of one cell, and they are the cell's"""
+    battery = SimBattery(charge_percent, burst_a=0.0)
+    bench.connect(0x36, Max17048Twin(battery))
     sample = sampled(bench, Max17048Driver(GAUGE, bench.bus, bench.clock))
     theirs = gauge(bench)
     bench.wait(1.0)
+    assert theirs.cell_voltage == pytest.approx(battery.cell_v(bench.clock.now(), 0.45), abs=0.001)
     assert theirs.cell_percent == pytest.approx(sample.charge_percent, abs=0.1)
     assert theirs.cell_voltage == pytest.approx(sample.voltage_v, abs=0.001)
     assert theirs.charge_rate == pytest.approx(-18.0, abs=0.2)  # 0.45 A from 2.5 Ah
@@ -72,13 +74,17 @@ def test_gauge_of_another_kind(bench_with):
 
 @pytest.mark.parametrize("load_a", [0.05, 0.45, 1.9, -0.8], ids=["idle", "walk", "all at once", "charging"])
 def test_monitor_reads_the_same(bench, load_a):
-    """Adafruit's driver and ours read the same voltage and current"""
-    bench.connect(0x40, Ina219Twin(SimBattery(load_a=load_a, burst_a=0.0)))
+    """Adafruit's driver and ours read the same voltage and current, and they are the battery's"""
+    battery = SimBattery(load_a=load_a, burst_a=0.0)
+    bench.connect(0x40, Ina219Twin(battery))
     sample = sampled(bench, Ina219Driver(MONITOR, bench.bus, bench.clock))
     theirs = monitor(bench)
     bench.wait(0.1)
     assert theirs.current == pytest.approx(load_a * 1000.0, abs=0.1)
     assert sample.current_a == pytest.approx(load_a, abs=0.001)
+    assert theirs.bus_voltage + theirs.shunt_voltage == pytest.approx(
+        battery.cell_v(bench.clock.now(), load_a), abs=0.005
+    )
     # It reads behind the shunt; ours gives the battery's own voltage.
     assert theirs.bus_voltage + theirs.shunt_voltage == pytest.approx(sample.voltage_v, abs=0.005)
     assert theirs.power == pytest.approx(theirs.bus_voltage * abs(load_a), abs=0.004)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 def answer(guard: SocketMailbox, done: threading.Event) -> None:
     """What a guard says to `Examine`."""
-    examined = wire.Examined("s1", "0.1.0", 1.0, 1.0, "guarding", [], False, "")
+    examined = wire.Examined("s1", "0.1.0", 1.0, "guarding", [], False, "")
     while not done.wait(0.01):
         while (data := guard.receive()) is not None:
             message = wire.decode_local(data)

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from retrowalk.control import Control
-from retrowalk.core.samples import ButtonEdge
+from retrowalk.core.samples import ButtonEdge, VoiceHeartbeat
 from retrowalk.errors import ConfigError, Finding
 
 SAY_S = 12.0
@@ -150,12 +150,17 @@ class Session:
     def _say(self, text: str) -> bool:
         until = self._control.now() + self._again_s
         while (became := self._control.say(text, SAY_S)) in ("cut", "expired"):
-            if self._control.now() >= until or self._stopped.is_set():
+            if self._control.now() >= until or self._stopped.is_set() or self._mute():
                 break
             self._control.wait(1.0)  # what was more urgent is to be understood first
         # A voice that cannot be heard keeps nobody waiting again; the terminal shows what is asked.
         self._again_s = AGAIN_S if became == "finished" else 0.0
         return became == "finished"
+
+    def _mute(self) -> bool:
+        """Whether the voice has nothing to play on: then nobody hears it if it is asked again."""
+        beats = [item for item in self._control.items() if isinstance(item, VoiceHeartbeat)]
+        return not beats or beats[-1].fault in ("no_device", "frozen")
 
     def _button(self, prompt: Prompt) -> bool:
         """Waits for a press; returns whether to go on."""

@@ -351,7 +351,6 @@ class Examined(Struct, frozen=True, tag_field="kind", tag="examined"):
     session: str
     program_version: str
     t_s: float
-    mono_s: float
     guard_state: str
     faults: list[ActiveFault]
     button_pressed: bool

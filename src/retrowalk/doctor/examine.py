@@ -6,10 +6,11 @@ tried while it has something to warn of.  Else with drivers of our own, the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from retrowalk import __version__
 from retrowalk.config import Config, load
 from retrowalk.control import Control
 from retrowalk.core.events import Touch
@@ -293,7 +294,9 @@ def _device(
         tell("asking the guard that runs")
         patient = Guarded(control)
         patient.watch(WATCH_S)
-        found = _scan(config, ground, patient.seen)
+        healthy = _read_well(config, patient.seen)
+        found = _scan(config, ground, healthy)
+        yield from _version(control)
         yield from _voice(patient.seen)
         yield from _courier(patient.seen)
     else:
@@ -302,7 +305,8 @@ def _device(
         yield from levels
         if any("busy" in check.detail.lower() for check in levels):
             return  # somebody else has the pins, and perhaps the chips
-        found = _scan(config, ground, None)
+        healthy = {}
+        found = _scan(config, ground, healthy)
         tell("listening to the sensors")
         patient = Alone(config, ground)
         patient.watch(WATCH_S)
@@ -310,7 +314,7 @@ def _device(
             patient.watch(1.0)  # let go meanwhile?
     try:
         if found is not None:
-            yield from _bus(config, found)
+            yield from _bus(config, found, healthy)
         yield from look_at_sensors(config, patient.seen, found)
         yield from _reported(patient.seen)
         if hands_on:
@@ -344,21 +348,22 @@ def _levels(config: Config, ground: Ground) -> Iterator[Check]:
         yield Check("pins.levels", OK, "levels", f"{', '.join(shown)}.")
 
 
-def _scan(config: Config, ground: Ground, guarded: Observation | None) -> Scan | None:
+def _read_well(config: Config, seen: Observation) -> dict[int, str]:
+    """Addresses of the chips that the guard reads without a fault, with their names."""
+    return {address: name for name, address, _, _ in computer.configured_chips(config) if seen.of(name) is None}
+
+
+def _scan(config: Config, ground: Ground, leave: Mapping[int, str]) -> Scan | None:
     """Looks along the bus; chips that a guard reads well are left to it."""
     bus = ground.platform.bus
     if bus is None:
         return None
-    chips = computer.configured_chips(config)
-    expected = {address: kind for _, address, kind, _ in chips}
-    leave = () if guarded is None else [address for name, address, _, _ in chips if guarded.of(name) is None]
-    try:
-        return scan(bus, expected, leave, pause if isinstance(bus, LazyBus) else lambda: None)
-    except OSError:
-        return None
+    expected = {address: kind for _, address, kind, _ in computer.configured_chips(config)}
+    return scan(bus, expected, leave, pause if isinstance(bus, LazyBus) else lambda: None)
 
 
-def _bus(config: Config, found: Scan) -> Iterator[Check]:
+def _bus(config: Config, found: Scan, healthy: Mapping[int, str]) -> Iterator[Check]:
+    """What the look along the bus gave; `healthy`: chips that a guard reads."""
     chips = computer.configured_chips(config)
     if found.stuck:
         detail = "Every transfer times out: SDA (GPIO2) or SCL (GPIO3) is held low."
@@ -366,13 +371,18 @@ def _bus(config: Config, found: Scan) -> Iterator[Check]:
         yield Check("bus.scan", BAD, "bus scan", detail, mend)
         return
     if found.problem and not found.answers:
-        yield Check("bus.scan", LOOK, "bus scan", f"Nobody can be asked: {found.problem}.", "See bus and permissions")
+        if len(healthy) == len(chips):
+            detail = f"The guard reads every chip of the settings; the rest was not looked at: {found.problem}."
+            yield Check("bus.scan", OK, "bus scan", detail)
+        else:
+            detail = f"Nobody can be asked: {found.problem}."
+            yield Check("bus.scan", LOOK, "bus scan", detail, "See bus and permissions")
         return
     mine = {address: name for name, address, _, _ in chips}
     lines = []
     for name, address, kind, _ in chips:
         answer = found.at(address)
-        if address not in found.asked:
+        if address in healthy:
             lines.append(f"0x{address:02X} {kind} ({name}, read by the guard)")
         elif answer is not None:
             lines.append(f"{answer} ({name})")
@@ -391,6 +401,13 @@ def _bus(config: Config, found: Scan) -> Iterator[Check]:
         yield Check("bus.scan", OK, "bus scan", f"{shown}.", mend)
     else:
         yield Check("bus.scan", OK, "bus scan", f"{shown}.")
+
+
+def _version(control: Control) -> Iterator[Check]:
+    running = control.examined.program_version if control.examined is not None else __version__
+    if running != __version__:
+        detail = f"The guard that runs is version {running}, this is {__version__}."
+        yield Check("retrowalk.upgrade", LOOK, "upgrade", detail, "sudo systemctl restart retrowalk.target")
 
 
 def _voice(seen: Observation) -> Iterator[Check]:

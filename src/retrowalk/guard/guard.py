@@ -491,7 +491,6 @@ class Guard:
             session=self._session,
             program_version=__version__,
             t_s=round(now, 3),
-            mono_s=self._clock.origin_mono_s + now,
             guard_state=self.companion.snapshot_state,
             faults=[
                 wire.ActiveFault(report.part, report.fault, report.detail, round(report.t_received_s, 3))

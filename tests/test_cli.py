@@ -24,7 +24,7 @@ from retrowalk.sim.outcome import Expectation, Message, Outcome, Spoken
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "systemd" / "retrowalk.toml"
 PATIENCE_S = 20.0
-PEOPLES = ("run", "demo", "replay", "say", "doctor", "record", "voices")
+PEOPLES = ("run", "demo", "replay", "say", "doctor", "record", "set-lidar-address", "voices")
 PROCESSES = ("guard", "voice", "courier")
 
 

@@ -373,6 +373,41 @@ def record(
     click.echo(f"The recording lies in {out}.  Go through it again: retrowalk replay {names}")
 
 
+@cli.command(
+    "set-lidar-address",
+    short_help="Give the second TF-Luna an address of its own, once.",
+    epilog=_examples("set-lidar-address", "set-lidar-address --from 0x10 --to 0x12"),
+)
+@click.option("--from", "old", default="0x10", show_default=True, metavar="ADDRESS", help="Where it answers now.")
+@click.option("--to", "new", default="0x11", show_default=True, metavar="ADDRESS", help="Where it shall answer.")
+@click.option("--bus", "number", type=click.IntRange(0, 63), default=1, show_default=True, help="Of /dev/i2c-N.")
+def set_lidar_address(old: str, new: str, number: int) -> None:
+    """Give the second TF-Luna an address of its own, once.
+
+    Every TF-Luna comes with address 0x10.  Connect the one that is to look for drops, and not the other, and run this;
+    then connect both.  Switch a running retrowalk off before.
+    """
+    import time
+
+    from retrowalk.devices.tfluna_address import move
+    from retrowalk.platform import SmBus
+
+    addresses = []
+    for option, text in (("--from", old), ("--to", new)):
+        try:
+            addresses.append(int(text, 0))
+        except ValueError:
+            addresses.append(-1)
+        if not 0x08 <= addresses[-1] <= 0x77:
+            raise click.UsageError(f"{option} {text}: must be an address, 0x08 to 0x77")
+    bus = SmBus(number)
+    try:
+        version = move(bus, addresses[0], addresses[1], time.sleep)
+    finally:
+        bus.close()
+    click.echo(f"The TF-Luna (firmware {version}) now answers at 0x{addresses[1]:02X}, after every start.")
+
+
 @cli.group(cls=_Commands, short_help="The spoken phrases and the voices that can speak them.")
 def voices() -> None:
     """The spoken phrases, and the voices that can speak them."""

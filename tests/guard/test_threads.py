@@ -43,7 +43,10 @@ class Chip:
     retry_s: float = 0.5
     fails: bool = False
     polls: list[float] = field(default_factory=list)
-    wake: Callable[[], None] = no_wake
+    wake: Callable[[], None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wake = no_wake
 
     def poll(self, now: float) -> tuple[list[Item], float]:
         self.polls.append(now)

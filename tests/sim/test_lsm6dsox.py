@@ -15,7 +15,8 @@ from retrowalk.config import Imu
 from retrowalk.core.samples import HealthReport, ImuSample
 from retrowalk.devices.lsm6dsox import Lsm6dsox
 from retrowalk.errors import StrictTwinError
-from retrowalk.sim.chips.lsm6dsox import FIFO_WORDS, G_M_S2, Lsm6dsoxTwin
+from retrowalk.sim.chips.lsm6dsox import FIFO_WORDS, Lsm6dsoxTwin
+from retrowalk.sim.walker import G_M_S2
 from retrowalk.sim.world import Fall, Walk
 
 ADDRESS = 0x6A

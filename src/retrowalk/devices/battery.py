@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import os
-
-from retrowalk.errors import SensorError
+from retrowalk.devices.i2c import Registers
+from retrowalk.platform import I2CBus
 
 NAME = "battery"
 POLL_S = 5.0
@@ -19,18 +17,20 @@ JUMP_READINGS = 3
 NOT_READY_S = 6.0
 """A model that has not begun after this never will."""
 
-_ERRNO_MEANS = {
-    errno.EREMOTEIO: "no acknowledge: not connected, no cell, or another address",
-    errno.ENXIO: "no acknowledge: not connected, no cell, or another address",
-    errno.ETIMEDOUT: "timed out: a bus line is held low",
-}
 
+class Words:
+    """The registers of a chip that have 16 bits, the high byte first.  Raises `OSError` as `Registers` does."""
 
-def bus_error(where: str, error: OSError) -> SensorError:
-    """What a failed transfer means, for a part that did not answer several times."""
-    number = error.errno or errno.EIO
-    means = _ERRNO_MEANS.get(number) or os.strerror(number)
-    return SensorError("absent", f"{where} does not answer (error {number}: {means})")
+    def __init__(self, bus: I2CBus, address: int, where: str) -> None:
+        self._registers = Registers(bus, address, where)
+
+    def get(self, register: int) -> int:
+        """Reads a register, 0 to 0xFFFF."""
+        return int.from_bytes(self._registers.get(register, 2), "big")
+
+    def put(self, register: int, value: int) -> None:
+        """Writes a register, 0 to 0xFFFF."""
+        self._registers.put(register, *value.to_bytes(2, "big"))
 
 
 class Jumps:

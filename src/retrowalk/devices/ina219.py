@@ -20,8 +20,9 @@ from collections.abc import Sequence
 
 from retrowalk.config import Battery
 from retrowalk.core.samples import BatterySample, Item
-from retrowalk.devices.battery import NACK_TRIES, NAME, POLL_S, TRY_AGAIN_S, Jumps, bus_error
+from retrowalk.devices.battery import NACK_TRIES, NAME, POLL_S, TRY_AGAIN_S, Jumps, Words
 from retrowalk.devices.faults import FaultState
+from retrowalk.devices.i2c import absent
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus, no_wake
 
@@ -96,12 +97,11 @@ class Ina219Driver:
         self.wake = no_wake
         self.counts: Counter[str] = Counter()
         """Samples given, and by reason what was thrown away."""
-        self._address = config.bus_address
         self._where = f"INA219 at 0x{config.bus_address:02X}"
         self._cells = config.cells
         self._shunt_ohm = config.shunt_ohm
         self._setting = SETTING_32V if config.cells > 3 else SETTING_16V
-        self._bus = bus
+        self._words = Words(bus, config.bus_address, self._where)
         self._nacks = 0
         self._written = False
         self._resets = 0
@@ -124,7 +124,7 @@ class Ina219Driver:
             if self._nacks < NACK_TRIES:
                 return (), now + TRY_AGAIN_S
             self._written = False
-            raise bus_error(self._where, error) from error
+            raise absent(self._where, error) from error
         self._nacks = 0
         return answer
 
@@ -133,14 +133,14 @@ class Ina219Driver:
         self._written = False
 
     def _read(self, now: float) -> tuple[Sequence[Item], float]:
-        setting, calibration = self._get(CONFIG), self._get(CALIBRATION)
+        setting, calibration = self._words.get(CONFIG), self._words.get(CALIBRATION)
         if setting == calibration == 0xFFFF:
             raise SensorError("garbage", f"{self._where}: every bit reads 1")
         if (setting, calibration) != (self._setting, CALIBRATE):
             return self._set_up(now, setting)
         self._resets = 0
         self._written = True
-        bus, shunt, current = self._get(BUS), _signed(self._get(SHUNT)), _signed(self._get(CURRENT))
+        bus, shunt, current = self._words.get(BUS), _signed(self._words.get(SHUNT)), _signed(self._words.get(CURRENT))
         if not bus & READY:
             self.counts["not_ready"] += 1
             return self._fault.change(now, *self._jumps.nothing(now)), now + TRY_AGAIN_S
@@ -158,7 +158,7 @@ class Ina219Driver:
         self.counts["sample"] += 1
         sample = BatterySample(now, now, round(self._smooth(now, percent), 1), round(voltage_v, 3), round(current_a, 3))
         # Reading POWER clears the ready bit, and nothing else does without starting anew.
-        self._get(POWER)
+        self._words.get(POWER)
         return [*self._fault.change(now, ""), sample], now + POLL_S
 
     def _set_up(self, now: float, setting: int) -> tuple[Sequence[Item], float]:
@@ -172,8 +172,8 @@ class Ina219Driver:
                 "wrong_chip", f"{self._where} does not keep its settings (0x{setting:04X}): another chip?"
             )
         self._resets += 1
-        self._put(CONFIG, self._setting)
-        self._put(CALIBRATION, CALIBRATE)
+        self._words.put(CONFIG, self._setting)
+        self._words.put(CALIBRATION, CALIBRATE)
         return (), now + MEASURE_S
 
     def _impossible(self, bus: int, shunt: int, current: int) -> str:
@@ -194,12 +194,6 @@ class Ina219Driver:
                 percent = before + share * (percent - before)
         self._charge = (now, percent)
         return percent
-
-    def _get(self, register: int) -> int:
-        return int.from_bytes(self._bus.transfer(self._address, bytes((register,)), 2), "big")
-
-    def _put(self, register: int, value: int) -> None:
-        self._bus.transfer(self._address, bytes((register, *value.to_bytes(2, "big"))), 0)
 
 
 def _signed(value: int) -> int:

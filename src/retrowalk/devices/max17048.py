@@ -17,8 +17,9 @@ from collections.abc import Sequence
 
 from retrowalk.config import Battery
 from retrowalk.core.samples import BatterySample, Item
-from retrowalk.devices.battery import NACK_TRIES, NAME, POLL_S, TRY_AGAIN_S, Jumps, bus_error
+from retrowalk.devices.battery import NACK_TRIES, NAME, POLL_S, TRY_AGAIN_S, Jumps, Words
 from retrowalk.devices.faults import FaultState
+from retrowalk.devices.i2c import absent
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus, no_wake
 
@@ -57,9 +58,8 @@ class Max17048Driver:
         self.wake = no_wake
         self.counts: Counter[str] = Counter()
         """Samples given, and by reason what was thrown away."""
-        self._address = config.bus_address
         self._where = f"MAX17048 at 0x{config.bus_address:02X}"
-        self._bus = bus
+        self._words = Words(bus, config.bus_address, self._where)
         self._known = False
         self._nacks = 0
         self._fault = FaultState(self.name)
@@ -79,7 +79,7 @@ class Max17048Driver:
             if self._nacks < NACK_TRIES:
                 return (), now + TRY_AGAIN_S
             self._known = False
-            raise bus_error(self._where, error) from error
+            raise absent(self._where, error) from error
         self._nacks = 0
         return answer
 
@@ -90,16 +90,16 @@ class Max17048Driver:
     def _read(self, now: float) -> tuple[Sequence[Item], float]:
         if not self._known:
             self._identify()
-        status = self._get(STATUS)
+        status = self._words.get(STATUS)
         if status == 0xFFFF:
             raise SensorError("garbage", f"{self._where}: every bit reads 1")
         if status & RESET_INDICATOR:
             self.counts["chip_reset"] += 1
             log.info("%s has started anew: the cell was connected, or its voltage had broken down", self._where)
-            self._bus.transfer(self._address, bytes((STATUS, *(status & ~RESET_INDICATOR).to_bytes(2, "big"))), 0)
+            self._words.put(STATUS, status & ~RESET_INDICATOR)
             self._jumps.forget()
             return (), now + SETTLE_S
-        cell, charge = self._get(VCELL), self._get(SOC)
+        cell, charge = self._words.get(VCELL), self._words.get(SOC)
         voltage_v, charge_percent = cell * VOLT, charge * PERCENT
         if not cell or (not charge and voltage_v > READY_V):
             self.counts["not_ready"] += 1  # 0 V or 0 %: the model has not begun
@@ -118,7 +118,7 @@ class Max17048Driver:
         return [*self._fault.change(now, ""), sample], now + POLL_S
 
     def _identify(self) -> None:
-        version = self._get(VERSION)
+        version = self._words.get(VERSION)
         if version == 0xFFFF:
             raise SensorError("garbage", f"{self._where}: every bit reads 1")
         if version & VERSION_MASK != CHIP_VERSION:
@@ -126,6 +126,3 @@ class Max17048Driver:
                 "wrong_chip", f"{self._where} has version 0x{version:04X}; a MAX17048 has 0x001x: another chip?"
             )
         self._known = True
-
-    def _get(self, register: int) -> int:
-        return int.from_bytes(self._bus.transfer(self._address, bytes((register,)), 2), "big")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from retrowalk.core.samples import Item, Tick
@@ -31,22 +30,22 @@ class Clock:
         return 0.0
 
 
-@dataclass
 class Chip:
     """A step that wants to be polled every `every_s`, and fails when told."""
 
-    name: str
-    clock: Clock
-    every_s: float = 0.048
-    shares: str = "i2c"
-    takes_s: float = 0.0005
-    retry_s: float = 0.5
-    fails: bool = False
-    polls: list[float] = field(default_factory=list)
-    wake: Callable[[], None] = field(init=False)
+    retry_s = 0.5
 
-    def __post_init__(self) -> None:
-        self.wake = no_wake
+    def __init__(
+        self, name: str, clock: Clock, *, every_s: float = 0.048, shares: str = "i2c", fails: bool = False
+    ) -> None:
+        self.name = name
+        self.clock = clock
+        self.every_s = every_s
+        self.shares = shares
+        self.fails = fails
+        self.takes_s = 0.0005
+        self.polls: list[float] = []
+        self.wake: Callable[[], None] = no_wake
 
     def poll(self, now: float) -> tuple[list[Item], float]:
         self.polls.append(now)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from tests.voice.helpers import write_bank
 
-from retrowalk.config import Config
+from retrowalk.config import Config, HcSr04
 from retrowalk.core import alerts
 from retrowalk.errors import BankError
 from retrowalk.voice import bank as voice_bank
@@ -245,6 +245,18 @@ def test_what_is_no_longer_needed_is_removed(tmp_path: Path, renders: FakeRender
     (tmp_path / "abc.pcm.77.tmp").write_bytes(b"left by a power cut")
     bank = build(with_voice(volume=0.5), tmp_path)
     assert {file.name for file in tmp_path.glob("*.pcm*")} == {bank.entry(*clip).file for clip in CLIPS}
+
+
+def test_configurations_with_other_sensors_share_a_bank(tmp_path: Path, renders: FakeRender):
+    """A sensor that is taken out and comes back is not rendered again, and nobody's phrases go missing meanwhile."""
+    one, other = (Config(range_sensor=(HcSr04(name=name),)) for name in ("rear", "left"))
+    build(one, tmp_path)
+    build(other, tmp_path)
+    renders.texts.clear()
+    assert Bank.open(one, tmp_path).missing() == ()
+    assert build(one, tmp_path).missing() == ()
+    assert build(other, tmp_path).missing() == ()
+    assert renders.texts == []
 
 
 def test_stop_is_fast_and_at_full_level(tmp_path: Path, renders: FakeRender):

@@ -72,7 +72,7 @@ class _Clip:
         self.also: tuple[str, ...] = ()
         """Keys of other clips with the same sound."""
         self.samples = samples
-        self.peak = max(map(abs, self.samples))
+        self.peak = max(max(self.samples), -min(self.samples))
         self.anchor_at, self.anchor = self._anchor()
         self.understood_at = math.ceil(len(self.samples) * UNDERSTOOD_SHARE)
 

@@ -65,10 +65,12 @@ def _build(config: Config, directory: Path, progress: bank.Progress) -> None:
 
     lacking = {clip.file: clip for clip in wanted if clip.file not in good}
     done = sum(clip.file in good for clip in wanted)
-    if not lacking and old is not None and old.clips == _entries(wanted, good, directory):
+    entries = _entries(wanted, good, directory)
+    if not lacking and old is not None and all(entry in old.clips for entry in entries):
         progress(len(wanted), len(wanted), "")
         return
     clips = {(entry.phrase, entry.value): entry for entry in old.clips} if old else {}
+    spare = {key: entry for key, entry in clips.items() if _still_right(entry, config, versions, directory)}
     try:
         if lacking:
             if not versions[1]:
@@ -84,7 +86,7 @@ def _build(config: Config, directory: Path, progress: bank.Progress) -> None:
                         progress(done, len(wanted), clip.words)
                 finally:
                     pool.shutdown(cancel_futures=True)
-        clips = {}
+        clips = spare
     finally:
         # After a failure, what was there before stays beside what is new: an old voice is better than none.
         clips.update({(entry.phrase, entry.value): entry for entry in _entries(wanted, good, directory)})
@@ -113,6 +115,16 @@ def _wanted(config: Config, versions: tuple[str, str]) -> list[_Wanted]:
         file = bank.file_name(words, config.voice.espeak_voice, rate_wpm, volume, *versions)
         wanted.append(_Wanted(phrase, value, words, rate_wpm, volume, file))
     return wanted
+
+
+def _still_right(entry: bank.Entry, config: Config, versions: tuple[str, str], directory: Path) -> bool:
+    """Whether a clip that may not be asked for now would sound the same: a sensor that is unplugged comes back, and
+    two configurations that differ in their sensors can share a bank.
+    """
+    rate_wpm = STOP_RATE_WPM if entry.phrase == "stop" else config.voice.rate_wpm
+    volume = bank.phrase_volume(config, entry.phrase)
+    file = bank.file_name(entry.words, config.voice.espeak_voice, rate_wpm, volume, *versions)
+    return entry.file == file and _hash_of(directory / file) == entry.sha256
 
 
 def _entries(wanted: list[_Wanted], good: dict[str, str], directory: Path) -> list[bank.Entry]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retrowalk.config import Config
+from retrowalk.config import parse
 from retrowalk.core.samples import RangeSample, RangeStatus
 from retrowalk.courier import recording
 from retrowalk.sim.faults import Fault, Faults
@@ -25,10 +25,18 @@ AT_WALL_S = WALK_S + (WALL_M - 1.36) / SPEED_M_S
 Walks = Callable[..., VirtualWalk]
 
 
+@pytest.fixture(scope="module")
+def phrases() -> banks.Bank:
+    """The phrases of this device, all in memory."""
+    bank = banks.build(parse(ONLY_TOF.encode(), "shade"), banks.default_directory())
+    while bank.load_next():
+        pass
+    return bank
+
+
 @pytest.fixture
-def walks() -> Iterator[Walks]:
+def walks(phrases: banks.Bank) -> Iterator[Walks]:
     """Makes a walk towards a wall, in the light and with the faults that the test asks for."""
-    phrases = banks.build(Config(), banks.default_directory())
     made: list[VirtualWalk] = []
 
     def make(

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from retrowalk.control import Control
-from retrowalk.core.samples import ButtonEdge, VoiceHeartbeat
+from retrowalk.core.samples import ButtonEdge, Item, VoiceHeartbeat
 from retrowalk.errors import ConfigError, Finding
 
 SAY_S = 12.0
@@ -108,6 +108,9 @@ class Session:
         self._tell = tell
         self._stopped = threading.Event()
         self._again_s = AGAIN_S
+        self._mute = False
+        """Whether the voice has nothing to play on."""
+        self._frames = -1
 
     def stop(self) -> None:
         """Ends after the label that holds now; may be called from a signal handler."""
@@ -143,33 +146,43 @@ class Session:
         try:
             while not self._stopped.is_set() and control.now() < begin_s + prompt.seconds:
                 control.wait(min(0.2, begin_s + prompt.seconds - control.now()))
-                control.items()
+                self._items()
         finally:
             self.done.append(Labelled(prompt.label, begin_s, control.label(prompt.label, "end", prompt.say), heard))
 
     def _say(self, text: str) -> bool:
+        self._items()
+        if self._mute and not self._again_s:
+            return False
         until = self._control.now() + self._again_s
         while (became := self._control.say(text, SAY_S)) in ("cut", "expired"):
-            if self._control.now() >= until or self._stopped.is_set() or self._mute():
+            self._items()
+            if self._control.now() >= until or self._stopped.is_set() or self._mute:
                 break
             self._control.wait(1.0)  # what was more urgent is to be understood first
         # A voice that cannot be heard keeps nobody waiting again; the terminal shows what is asked.
         self._again_s = AGAIN_S if became == "finished" else 0.0
         return became == "finished"
 
-    def _mute(self) -> bool:
-        """Whether the voice has nothing to play on: then nobody hears it if it is asked again."""
-        beats = [item for item in self._control.items() if isinstance(item, VoiceHeartbeat)]
-        return not beats or beats[-1].fault in ("no_device", "frozen")
+    def _items(self) -> list[Item]:
+        """What the guard was fed since the last call; the voice's latest sign of life is kept."""
+        items = self._control.items()
+        for item in items:
+            if isinstance(item, VoiceHeartbeat):
+                # A stand-in may play though the device of the settings cannot: its pointer tells.
+                advanced = item.frames_played not in (0, self._frames)
+                self._mute = item.fault in ("no_device", "frozen") and not advanced
+                self._frames = item.frames_played
+        return items
 
     def _button(self, prompt: Prompt) -> bool:
         """Waits for a press; returns whether to go on."""
         self._tell(f"   waiting for the button; then: {prompt.say}")
-        self._control.items()
+        self._items()
         self._say(GO_ON)
         until = self._control.now() + BUTTON_S
         while not self._stopped.is_set() and self._control.now() < until:
-            if any(isinstance(item, ButtonEdge) and not item.pressed for item in self._control.items()):
+            if any(isinstance(item, ButtonEdge) and not item.pressed for item in self._items()):
                 return True
             self._control.wait(0.1)
         return False

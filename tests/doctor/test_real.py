@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,11 +40,12 @@ countdown = false
 """
 
 
-def command(*arguments: str) -> subprocess.Popen[str]:
+def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """`retrowalk` with these arguments, in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "retrowalk", *arguments],
         stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -115,3 +118,23 @@ def test_a_labelled_recording_beside_a_real_guard(tmp_path: Path, interrupted: b
     # Second 0 of the guard's session and of the walk are the same moment here.
     heard_s = begins["stand"] - len(pcm) / 2 / 48_000
     assert max(match(sound, pcm, heard_s + shift / 100, 0.03) for shift in range(-30, 6, 3)) > 0.9
+
+
+def test_a_labelled_recording_of_its_own(tmp_path: Path) -> None:
+    """Nothing runs: retrowalk is started for as long as it takes, in directories that are gone afterwards."""
+    settings, file, out = tmp_path / "settings.toml", tmp_path / "script.toml", tmp_path / "mine"
+    settings.write_text('[broker]\nhost = ""\n')
+    file.write_text(SCRIPT.format(seconds=1.0))
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    asked = ("record", "--config", str(settings), "--script", str(file), "--out", str(out), "--run-dir", str(run_dir))
+    with tempfile.TemporaryDirectory(prefix="rw-") as temporary:  # short: sockets lie in it
+        process = command(*asked, TMPDIR=temporary)
+        told, errors = process.communicate(timeout=90.0)
+        assert process.returncode == 0, errors
+        assert os.listdir(temporary) == []
+    assert "Walk on." in told
+    walked = recording.read(sorted(out.glob("*.mcap")))
+    assert walked.complete, walked.problem
+    assert [label.label for label in walked.labels] == ["stand", "stand", "go", "go"]
+    assert replay(walked).identical

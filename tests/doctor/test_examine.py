@@ -491,6 +491,37 @@ def test_pins_that_somebody_else_holds_end_the_visit(tmp_path: Path) -> None:
     assert clinic.bus.transfers == 0
 
 
+class NoPins:
+    """gpiozero where no pin can be had, though nobody holds it."""
+
+    def pin(self, number: int) -> None:
+        raise OSError("unable to locate Pi revision")
+
+
+class NoBus:
+    """A machine without /dev/i2c-1."""
+
+    def transfer(self, address: int, write: bytes, read: int) -> bytes:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    def close(self) -> None:
+        """It was never open."""
+
+
+def test_no_wire_is_blamed_for_pins_and_bus_that_cannot_be_opened(tmp_path: Path) -> None:
+    """Every part says so, and sends to where it can be mended; a signal that nobody could feel is no good signal."""
+    file = settings(tmp_path, FULL)
+    clinic = Clinic(load(file))
+    clinic.ground.platform.pin_factory, clinic.ground.platform.bus = NoPins(), NoBus()
+    report = examine(file, clinic.ground)
+    for check in ("sensors.rear", "sensors.button", "sensors.buzzer", "sensors.vibration"):
+        assert "the pins cannot be opened" in line(report, check).mend
+    for check in ("sensors.lidar", "sensors.drop", "sensors.imu", "sensors.battery"):
+        assert "the bus cannot be used" in line(report, check).mend
+    assert "i2c_arm=on" in line(report, "bus.scan").mend
+    assert line(report, "person.touch").state is State.LOOK
+
+
 def test_every_finding_of_the_settings_has_a_line(tmp_path: Path) -> None:
     """Not only the first mistake."""
     wrong = Wrong("", (), (), settings="[voice]\nvolume = 0\nrate_wpm = 1\n[collision]\nnothing = 1\n")

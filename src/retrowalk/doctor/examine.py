@@ -103,6 +103,9 @@ class Guarded:
 
     def say(self, text: str, pcm: bytes) -> str:
         became = self._control.say(text, SAY_S)
+        beats = [item for item in self.seen.items if isinstance(item, VoiceHeartbeat)]
+        if became != "finished" and beats and beats[-1].fault in ("no_device", "frozen"):
+            return "the voice has nothing to play on"
         return {
             "finished": "",
             "cut": "it was cut off by something more urgent",
@@ -176,8 +179,7 @@ class Alone:
         self._touch.touch(Touch(t_s=self._ground.platform.clock.now(), pattern=PATTERN, buzzer=buzzer))
         self._ground.runner.wait(0.8)
         self._released = False  # a press counts from here on
-        parts = [part for part in ("vibration", "buzzer") if self.seen.of(part) is not None]
-        return f"{' and '.join(parts)} cannot be switched" if parts else ""
+        return ""
 
     def wait_for_press(self, seconds: float) -> bool:
         until = self._ground.platform.clock.now() + seconds
@@ -376,7 +378,8 @@ def _bus(config: Config, found: Scan, healthy: Mapping[int, str]) -> Iterator[Ch
             yield Check("bus.scan", OK, "bus scan", detail)
         else:
             detail = f"Nobody can be asked: {found.problem}."
-            yield Check("bus.scan", LOOK, "bus scan", detail, "See bus and permissions")
+            mend = f"Is I2C on (dtparam=i2c_arm=on in {computer.CONFIG_TXT}), and are you in group i2c?"
+            yield Check("bus.scan", LOOK, "bus scan", detail, mend)
         return
     mine = {address: name for name, address, _, _ in chips}
     lines = []
@@ -485,6 +488,9 @@ def _hands_on(
     with_buzzer = sound
     tell("a signal of vibration and buzzer" if with_buzzer else "a signal of vibration")
     problem = patient.touch(buzzer=with_buzzer)
+    dead = [part for part in ("vibration", "buzzer") if patient.seen.of(part) is not None]
+    if dead:
+        problem = f"{' and '.join(dead)} cannot be switched"
     pins = f"GPIO{config.vibration.pin}" + (f" and GPIO{config.buzzer.pin}" if with_buzzer else "")
     if problem:
         yield Check("person.touch", LOOK, "signal", f"{problem[0].upper()}{problem[1:]}.", "See buzzer and vibration")

@@ -34,6 +34,8 @@ FACTORY = 0x10
 _KIND = {HcSr04: "HC-SR04", TfLuna: "TF-Luna", Vl53l1x: "VL53L1X", A02yyuw: "A02YYUW"}
 _RATE_HZ = {HcSr04: 15.0, TfLuna: 20.0, Vl53l1x: 10.0, A02yyuw: 7.0}
 _AXES = ("forward", "left", "up")
+NO_PINS = "Not its wires: the pins cannot be opened. See permissions, lgpio, levels; who holds them: sudo gpioinfo"
+NO_BUS = "Not its wires: the bus cannot be used. See I2C bus"
 
 
 @dataclass(slots=True)
@@ -96,7 +98,8 @@ def _range(sensor: RangeSensor, key: str, config: Config, seen: Observation, sca
     samples = [item for item in seen.items if isinstance(item, RangeSample) and item.sensor == sensor.name]
     trouble = seen.of(sensor.name)
     if trouble is not None:
-        return Check(check_id, BAD, title, _sentence(trouble), _range_mend(sensor, key, trouble[0], config, scan))
+        mend = NO_PINS if _unopened(trouble) else _range_mend(sensor, key, trouble[0], config, scan)
+        return Check(check_id, BAD, title, _sentence(trouble), mend)
     if not samples:
         detail = f"Nothing came from it in {seen.seconds:.0f} s."
         return Check(check_id, BAD, title, detail, _range_mend(sensor, key, "absent", config, scan))
@@ -242,6 +245,7 @@ def _button(config: Config, seen: Observation) -> Check:
     trouble = seen.of("button")
     if trouble is not None:
         mend = f"Check the wires of the button to {pin} and ground; keep them away from the motor's"
+        mend = NO_PINS if _unopened(trouble) else mend
         return Check("sensors.button", BAD, "button", _sentence(trouble), mend)
     if seen.pressed:
         detail = f"It is held down, or {pin} is short to ground."
@@ -253,8 +257,7 @@ def _touch(config: Config, seen: Observation) -> Iterator[Check]:
     for part, pin in (("buzzer", config.buzzer.pin), ("vibration", config.vibration.pin)):
         trouble = seen.of(part)
         if trouble is not None:
-            mend = f"See permissions; another program may hold GPIO{pin}: sudo gpioinfo, or restart"
-            yield Check(f"sensors.{part}", BAD, part, _sentence(trouble), mend)
+            yield Check(f"sensors.{part}", BAD, f"{part} (GPIO{pin})", _sentence(trouble), NO_PINS)
 
 
 _PI_MEND = {
@@ -271,6 +274,11 @@ def _pi(seen: Observation) -> Iterator[Check]:
 
 
 # ------------------------------------------------------------------------------------------------------- words
+
+
+def _unopened(trouble: tuple[str, str]) -> bool:
+    """Whether a driver on pins did not even get its line."""
+    return "cannot be opened" in trouble[1]
 
 
 def _sentence(trouble: tuple[str, str]) -> str:
@@ -305,6 +313,8 @@ def _chip_mend(
         return f"Another part sits at 0x{address:02X}{what}: exchange it, or set {chip} to what it is"
     if scan is not None and scan.stuck:
         return "The bus is stuck: see there"
+    if fault == "absent" and scan is not None and scan.problem and not scan.answers:
+        return NO_BUS
     if fault == "absent" and scan is not None:
         same = [a for a in scan.answers if a.name == kind and a.address != address and a.address not in mine]
         if same:

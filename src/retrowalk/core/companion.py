@@ -220,15 +220,20 @@ class Companion:
             return
         now = self._now
         if rear is not None:
+            rear.others = self._followed_by_others(rear)
             rear.feed(item, self._walking(now), turning=now < self._turning_until_s)
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
             self._freshness.useless(item.sensor, item.status.value)
-        elif rear is not None and rear.nonsense:
-            if self._freshness.lose(item.sensor):
-                self._lost(now, item.sensor, "garbage")
-            self._freshness.parts[item.sensor].cause = "garbage"
+        elif rear is not None and (rear.nonsense or rear.frozen):
+            self._lie(now, item.sensor, "garbage" if rear.nonsense else "frozen")
         else:
             self._alive(item.sensor, now)
+
+    def _lie(self, now: float, name: str, cause: str) -> None:
+        """Readings come, and cannot be true."""
+        if self._freshness.lose(name):
+            self._lost(now, name, cause)
+        self._freshness.parts[name].cause = cause
 
     def _imu(self, item: sm.ImuSample) -> None:
         now, t = self._now, item.t_measured_s
@@ -353,8 +358,23 @@ class Companion:
             return
         if item.part == "config" and item.fault == "unusable":
             self._config_unusable = item.active
+        if (item.part, item.fault) == ("guard", "paused"):
+            self._paused(now, item)
+            return
         if item.active:
             self._fault(now, item.part, item.fault, item.detail)
+        else:
+            self._fault_over(now, item.part, item.fault)
+
+    def _paused(self, now: float, item: sm.HealthReport) -> None:
+        """The guard itself stood still, and nobody else is to blame for what it did not hear meanwhile.
+
+        The voice has said so; the walker hears when it is over.
+        """
+        if item.active:
+            self._freshness.excuse(now)
+            self._faults.add((item.part, item.fault))
+            self._emit(ev.FaultRaised(t_s=_ms(now), alert=None, part=item.part, fault=item.fault, detail=item.detail))
         else:
             self._fault_over(now, item.part, item.fault)
 
@@ -475,7 +495,8 @@ class Companion:
                 )
             self._emit(ev.SensorLost(t_s=_ms(now), alert=number, sensor=name, cause=cause or "silent"))
             if name in self._rear:
-                self._rear[name].broken()
+                if cause != "frozen":  # what stands still stays where it is, and is not seen anew
+                    self._rear[name].broken()
             elif name == "imu":
                 self._posture.restart()
         elif name == "voice":
@@ -656,6 +677,15 @@ class Companion:
                 best = (behind, name)
         return best
 
+    def _followed_by_others(self, rear: RearHazard) -> list[tuple[float, float]]:
+        """Range and closing speed of what the other rear sensors follow, and know."""
+        parts, found = self._freshness.parts, []
+        for name, other in self._rear.items():
+            speed_m_s = other.tracker.closing_speed_m_s
+            if other is not rear and speed_m_s is not None and other.sure and not parts[name].lost:
+                found.append((other.tracker.range_m(self._now), speed_m_s))
+        return found
+
     def _believed(self, name: str) -> bool:
         """Whether a sensor's readings count: one that talks nonsense is named instead, until it makes sense again."""
         part = self._freshness.parts[name]
@@ -689,10 +719,17 @@ class Companion:
             arbiter.release(now, "touching")
         self._update_unknown(now, standing)
 
+    @property
+    def _fallen(self) -> bool:
+        """Whether the walker is being asked after a fall, or lies there waiting for help."""
+        if self._alarm.counting:
+            return True
+        return Open.FALL in self._alarm.open and self._freshness.seen("imu") and self._lean_deg() > UPRIGHT_DEG
+
     def _update_unknown(self, now: float, standing: bool) -> None:
         path = self._path()
         suppressed = self._state in (GuardState.CHECKING, GuardState.NOT_WORN, GuardState.STOPPING)
-        if path is Path.UNKNOWN and not suppressed:
+        if path is Path.UNKNOWN and not suppressed and not self._fallen:
             if self._unknown_since_s is None:
                 self._unknown_since_s = now
                 self._arbiter.retract("clear")
@@ -704,7 +741,8 @@ class Companion:
             self._unknown_since_s = None
             self._arbiter.release(now, "unknown")
             self._emit(ev.HazardCleared(t_s=_ms(now), hazard="unknown", level="none"))
-            if path is Path.CLEAR and not suppressed:
+            # To somebody who lies there it would only be noise between the numbers.
+            if path is Path.CLEAR and not suppressed and not self._fallen:
                 self._arbiter.announce(now, "clear")
 
     def _hazard(self, now: float, behind: Behind, name: str, level: Level, number: int) -> ev.HazardRaised:
@@ -742,6 +780,10 @@ class Companion:
             self._alarm.upright_steps += 1
             if self._alarm.upright_steps >= self._config.fall.recovered_steps:
                 self._cancel_fall(now, "walked")
+        began_s = self._gait.bout_started_s
+        for name, rear in self._rear.items():
+            if began_s is not None and rear.stepped(self._gait.last_step_s, began_s):
+                self._lie(now, name, "frozen")
         self._due_s = min(self._due_s, now)
 
     def _lean_deg(self) -> float:

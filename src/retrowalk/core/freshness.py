@@ -93,6 +93,12 @@ class Freshness:
         part.back_since_s = None
         return not was_lost
 
+    def excuse(self, now: float) -> None:
+        """Nobody listened up to now: whoever was there before is given the time to speak again."""
+        for part in self.parts.values():
+            if not part.lost and part.last_s is not None:
+                part.last_s = now
+
     def useless(self, name: str, cause: str) -> None:
         """The part answered, and the answer was no reading: while it is lost, the proof begins anew."""
         part = self.parts[name]

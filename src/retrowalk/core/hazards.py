@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from retrowalk.config import Collision, Freshness, RangeSensor, Walker
+from retrowalk.config import A02yyuw, Collision, Freshness, HcSr04, RangeSensor, Walker
 from retrowalk.config import RangeTracker as TrackerKnobs
 from retrowalk.core.events import Level
 from retrowalk.core.samples import RangeSample, RangeStatus
+from retrowalk.core.standstill import Standstill
 from retrowalk.core.tracker import RangeTracker
 
 T_HUMAN_S = {"older": 1.87, "younger": 1.23}
@@ -35,6 +37,8 @@ SURE_AFTER = 6
 UNSURE_MAX_M_S = 1.0
 """Faster than this is believed only of a track with so many updates: three echoes, one of them a second one that came
 by way of another wall, look like a bicycle."""
+SAME_THING_M = 0.3
+"""Two sensors whose ranges differ by less see the same thing."""
 NONSENSE_OF = 8
 NONSENSE_REJECTS = 6
 NONSENSE_WITHIN_S = 1.0
@@ -131,6 +135,11 @@ class RearHazard:
         self._unknown_since_s = -math.inf
         self._slow_since_s: float | None = None
         self._echoes: deque[tuple[float, bool]] = deque(maxlen=NONSENSE_OF)
+        # The drivers of lidars have a tick or a count to go by; their centimetres are too coarse to tell.
+        self._standstill = Standstill() if isinstance(sensor, HcSr04 | A02yyuw) else None
+        self.others: Sequence[tuple[float, float]] = ()
+        """Range and closing speed of what other sensors follow, and are sure of.  One that has just come back does not
+        know yet how fast a thing nears, and would say "Stop" of a wall far off, or of one that is being left."""
         self.hand_seen = False
         """Whether something within arm's length was seen, for the check at the start."""
 
@@ -148,6 +157,8 @@ class RearHazard:
             self.path = Path.STARTING
         if sample.status is RangeStatus.VALID and sample.range_m is not None:
             self._proof_s = now
+            if self._standstill is not None:
+                self._standstill.saw_range(sample.t_measured_s, sample.range_m)
             accepted = self.tracker.update(sample.t_measured_s, sample.range_m, sigma_range_m)
             # One echo that fits nothing is the ground or the wind; two of them within a step may be something.
             if accepted or now - self._stray_s < STRAYS_WITHIN_S:
@@ -165,6 +176,8 @@ class RearHazard:
                 self._doubt_since_s = now  # something answers now and then; it proves neither object nor clear
         elif sample.status is RangeStatus.NO_TARGET:
             self._proof_s = now
+            if self._standstill is not None:
+                self._standstill.saw_nothing()
             if self._no_target_since_s is None:
                 self._no_target_since_s = now
         else:
@@ -180,6 +193,20 @@ class RearHazard:
         if self.tracker.alive:
             self._judge(now, walking)
         self.advance(now, walking)
+
+    @property
+    def sure(self) -> bool:
+        """Whether it has followed something for long enough to know how fast it nears."""
+        return self.tracker.accepted >= SURE_AFTER
+
+    def stepped(self, t_s: float, walking_since_s: float) -> bool:
+        """The wearer has taken a step at `t_s` (measured); returns whether the sensor's ranges stand still."""
+        return self._standstill is not None and self._standstill.stepped(t_s, walking_since_s)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether its ranges have stood still while the wearer stepped."""
+        return self._standstill is not None and self._standstill.frozen
 
     @property
     def nonsense(self) -> bool:
@@ -280,8 +307,9 @@ class RearHazard:
     def _judge(self, now: float, walking: bool | None) -> None:
         range_m = self.tracker.range_m(now)
         closing = self.tracker.closing_speed_m_s
-        if closing is not None and self.tracker.accepted < SURE_AFTER:
-            closing = min(closing, UNSURE_MAX_M_S)
+        if not self.sure:
+            others = [speed_m_s for at_m, speed_m_s in self.others if abs(at_m - range_m) <= SAME_THING_M]
+            closing = max(others, default=None if closing is None else min(closing, UNSURE_MAX_M_S))
         if closing is not None:
             speed = closing
         else:

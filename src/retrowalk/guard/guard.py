@@ -41,6 +41,11 @@ RESEND_S = 2.0
 RECORDS_KEPT = 6000
 """Records kept for a courier that is away: about half a minute."""
 EVENTS_KEPT = 2000
+PAUSED_S = 0.4
+"""Four of its own signs of life missed: the guard has stood still (stopped, starved), and heard nobody meanwhile.  From
+0.44 s on it would call its sensors lost."""
+PAUSED_AGAIN_S = 5.0
+"""Whoever stands still again and again is no excuse for a sensor that is silent."""
 COURIER_GONE_S = 0.9
 """A courier that was there and has taken nothing for so long (two batches of records) is dead, or stuck."""
 GOODBYE_S = 3.0
@@ -125,6 +130,9 @@ class Guard:
         """Session and number of the latest event of high priority: of this session, and of one before it."""
         self._failing: dict[str, str] = {}
         self._decided_s = -math.inf
+        self._ran_s = math.inf
+        """When it was last polled; infinite before the first time."""
+        self._excused_s = -math.inf
 
     # -- starting -------------------------------------------------------------------------------------------
 
@@ -148,6 +156,7 @@ class Guard:
 
     def take(self, items: Sequence[Item], now: float, step: str = "") -> None:
         """Feeds items and routes what follows.  `step` names where they come from."""
+        self._look_for_pause(now)
         if step in self._failing and items:
             fault = self._failing.pop(step)
             self._feed(sm.HealthReport(now, step, fault, active=False))
@@ -160,6 +169,16 @@ class Guard:
             return
         self._failing[step] = error.fault
         self._feed(sm.HealthReport(now, step, error.fault, active=True, detail=error.detail[:200]))
+
+    def _look_for_pause(self, now: float) -> None:
+        """Told before anything else: to those who decide, the next item comes out of a long silence."""
+        stood_s = now - self._ran_s
+        if stood_s < PAUSED_S or now < self._excused_s + PAUSED_AGAIN_S:
+            return
+        self._ran_s = self._excused_s = now
+        detail = f"it stood still for {stood_s:.1f} s"
+        self._feed(sm.HealthReport(now, "guard", "paused", active=True, detail=detail))
+        self._feed(sm.HealthReport(now, "guard", "paused", active=False))
 
     def _feed(self, item: Item) -> None:
         if item.t_received_s < self._now:
@@ -326,6 +345,8 @@ class Guard:
 
     def poll(self, now: float) -> tuple[Sequence[Item], float]:
         """Reads the mailbox, lets time pass, sends signs of life; returns when it wants to be called again."""
+        self._look_for_pause(now)
+        self._ran_s = now
         self._now = max(self._now, now)
         while (message := self._mail.receive()) is not None:
             self._receive(message, now)

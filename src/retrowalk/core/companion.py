@@ -773,7 +773,10 @@ class Companion:
     # -- balance, steps, falls ------------------------------------------------------------------------------
 
     def _walking(self, now: float) -> bool | None:
-        return self._gait.walking(now) if self._freshness.seen("imu") else None
+        imu = self._freshness.parts["imu"]
+        if imu.lost:
+            return None
+        return imu.last_s is not None and self._gait.walking(now)
 
     def _stepped(self, now: float) -> None:
         if self._alarm.counting and abs(self._lean_deg()) < UPRIGHT_DEG:

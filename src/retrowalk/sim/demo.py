@@ -15,10 +15,11 @@ from typing import Any
 
 from retrowalk.config import Config
 from retrowalk.courier import recording
-from retrowalk.errors import RecordingError
+from retrowalk.errors import ConfigError, Finding, RecordingError
 from retrowalk.sim import recorded, report, scenarios
 from retrowalk.sim.evidence import outcome
 from retrowalk.sim.faults import Fault, Faults
+from retrowalk.sim.hardware import parts
 from retrowalk.sim.outcome import Frame, Message, Outcome, Spoken
 from retrowalk.sim.realtime import RealWalk
 from retrowalk.sim.scenarios import Evidence, Scenario
@@ -31,16 +32,21 @@ CHUNK_S = 1.0
 
 
 def run_fast(
-    seed: int, out: Path | None, faults: Sequence[str] = (), progress: Callable[[float, float], None] | None = None
+    seed: int,
+    out: Path | None,
+    faults: Sequence[str] = (),
+    progress: Callable[[float, float], None] | None = None,
+    config: Config | None = None,
 ) -> Outcome:
     """Runs the demo in virtual time and leaves its files in `out` (None: in a new directory, see the outcome).
 
-    `faults` are such as "rear:off@20-30".  `progress(done_s, total_s)` is called along the walk.  Raises
-    `ConfigError` for a fault that does not exist and `BankError` when the phrases have not been rendered.
+    `faults` are such as "rear:off@20-30".  `progress(done_s, total_s)` is called along the walk.  `config` is the
+    device worn on it (`Scenario.worn`).  Raises `ConfigError` for a fault that this device cannot have and
+    `BankError` when the phrases have not been rendered.
     """
-    scenario = scenarios.demo(seed)
+    scenario = scenarios.demo(seed).worn(config or Config())
     with results(out) as out:
-        evidence, _ = _walk(Config(), scenario, seed, out, faults, progress)
+        evidence, _ = _walk(scenario, seed, out, faults, progress)
         return conclude(scenario, evidence, out)
 
 
@@ -51,17 +57,18 @@ def run_recorded(
     trial_id: str,
     faults: Sequence[str] = (),
     progress: Callable[[float, float], None] | None = None,
+    config: Config | None = None,
 ) -> Outcome:
     """Has the clip worn by a recorded person (`recorded.read`), and judges whether a fall was told as one.
 
     In virtual time; `seed` draws the noise of the sensors.  The outcome carries what was said and sent, too.  Leaves
     its files and raises as `run_fast`; raises `RecordingError` and `OSError` for a trial that cannot be read.
     """
-    config = Config()
+    config = config or Config()
     trial = recorded.read(file, trial_id)
-    scenario = recorded.scenario(trial, config.fall.countdown_s)
+    scenario = recorded.scenario(trial, config.fall.countdown_s).worn(config)
     with results(out) as out:
-        evidence, steps = _walk(config, scenario, seed, out, faults, progress)
+        evidence, steps = _walk(scenario, seed, out, faults, progress)
         outcome = conclude(scenario, evidence, out)
         said = report.said(recording.read(out / report.RECORDING_FILE))
     events = [p for p in evidence.published if "/event/" in p.topic]
@@ -87,8 +94,18 @@ def run_recorded(
     )
 
 
+def _broken(texts: Sequence[str], config: Config) -> Faults:
+    """The faults that a person asked for.  Raises `ConfigError` for one that this device cannot have."""
+    found = Faults([Fault.parse(text) for text in texts])
+    there = parts(config)
+    for fault in found.all:
+        if fault.part not in there:
+            rule = f"this device has no {fault.part}; it has {', '.join(there)}"
+            raise ConfigError([Finding("command line", "fault", repr(str(fault)), rule)])
+    return found
+
+
 def _walk(
-    config: Config,
     scenario: Scenario,
     seed: int,
     out: Path,
@@ -96,7 +113,8 @@ def _walk(
     progress: Callable[[float, float], None] | None,
 ) -> tuple[Evidence, int]:
     """One walk in virtual time, with its sound and recording in `out`: what it left behind, and the steps counted."""
-    broken = Faults([Fault.parse(text) for text in faults])
+    config = scenario.config
+    broken = _broken(faults, config)
     phrases = bank.Bank.open(config, bank.default_directory())
     walk = VirtualWalk(config, scenario, seed, phrases, wav=out / report.SOUND_FILE, faults=broken)
     try:
@@ -115,18 +133,21 @@ def _walk(
 
 
 def run_realtime(
-    seed: int, out: Path | None, faults: Sequence[str] = (), on_frame: Callable[[Frame], None] | None = None
+    seed: int,
+    out: Path | None,
+    faults: Sequence[str] = (),
+    on_frame: Callable[[Frame], None] | None = None,
+    config: Config | None = None,
 ) -> Outcome:
     """Runs the demo along real time: three real processes, a real broker; leaves its files in `out`.
 
-    `on_frame` gets a picture of the walk ten times a second.  Raises as `run_fast`, and `LinkError` when there is no
-    broker to start, `SimulationError` when the world cannot be started.
+    `on_frame` gets a picture of the walk ten times a second; `config` is as for `run_fast`.  Raises as
+    `run_fast`, and `LinkError` when there is no broker to start, `SimulationError` when the world cannot be started.
     """
-    for text in faults:
-        Fault.parse(text)
-    bank.Bank.open(Config(), bank.default_directory())
+    _broken(faults, config or Config())
+    bank.Bank.open(config or Config(), bank.default_directory())
     with results(out) as out:
-        with RealWalk(seed, out, faults) as walk:
+        with RealWalk(seed, out, faults, config=config) as walk:
             walk.run_until(walk.scenario.duration_s, on_frame)
             evidence = walk.finish()
             recordings = walk.recordings()

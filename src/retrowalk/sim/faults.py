@@ -28,6 +28,8 @@ _LIDAR = {
     "delayed": "measurements are 0.3 s old when they can be read",
     "sun": "overexposed: the sun shines into it",
     "weak": "no target reflects enough: distance 0",
+    "zero": "distance 0 with a good return",
+    "ffff": "distance 65535 with a good return",
     "reboot": "forgets its settings (a brown-out, at the beginning)",
 }
 
@@ -43,6 +45,7 @@ KINDS: dict[str, dict[str, str]] = {
         "slow": "answers one ping in six; on a serial port: filters, three readings a second",
         "delayed": "edges arrive 0.25 s late, though stamped in time; on a serial port: readings do",
         "intermittent": "a loose wire: silent for a while, back for a while",
+        "bursts": "the kernel loses edges in bursts of 0.15 s",
     },
     "lidar": _LIDAR,
     "drop": _LIDAR,
@@ -53,7 +56,10 @@ KINDS: dict[str, dict[str, str]] = {
         "sun": "so much light that every range is doubtful",
         "weak": "no target reflects enough",
         "wrap": "targets beyond its reach look near (status 7)",
-        "broken": "its laser has failed (status 5)",
+        "phase": "doubts the phase of what it sees (status 5)",
+        "broken": "its laser has failed (status 2)",
+        "underflow": "its arithmetic fails (status 10)",
+        "idle": "tells no update with every sample (status 18)",
         "slow": "makes a quarter of the samples",
         "delayed": "samples are 0.3 s old when they are ready",
         "reboot": "forgets its settings (a brown-out, at the beginning)",
@@ -73,6 +79,7 @@ KINDS: dict[str, dict[str, str]] = {
     "bus": {
         "stuck": "the data line of the I2C bus is held low: nobody gets through",
         "nack": "transfers to every chip are refused in bursts",
+        "noise": "one transfer in fifty reads one wrong bit",
     },
     "battery": {
         **_ON_BUS,
@@ -85,6 +92,7 @@ KINDS: dict[str, dict[str, str]] = {
         "undervoltage": "the firmware's voltage alarm is on",
         "hot": "the processor is at 83 C",
         "off": "the kernel has none of these files (not a Pi)",
+        "garbage": "the files hold no numbers",
     },
     "voice": {
         "off": "the sound device is unplugged",
@@ -94,6 +102,8 @@ KINDS: dict[str, dict[str, str]] = {
     "button": {
         "stuck": "held down",
         "garbage": "the line chatters",
+        "bursts": "the kernel loses its edges; the level is right",
+        "off": "its wire is broken: it never closes",
     },
 }
 """Every fault there is: part, kind, what it does."""
@@ -169,6 +179,16 @@ _BURST_S = 0.030
 def in_burst(now: float) -> bool:
     """Whether a burst of refused transfers is going on at session second `now` (a `nack` fault)."""
     return now % _BURST_CYCLE_S < _BURST_S
+
+
+# Edges are lost for 0.15 s in every 0.7 s.
+_LOST_CYCLE_S = 0.7
+_LOST_S = 0.15
+
+
+def loses_edges(now: float) -> bool:
+    """Whether the kernel loses edges at session second `now` (a `bursts` fault)."""
+    return now % _LOST_CYCLE_S < _LOST_S
 
 
 def has_contact(now: float) -> bool:

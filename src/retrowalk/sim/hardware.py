@@ -16,7 +16,7 @@ from retrowalk.sim.chips.mpu6050 import Mpu6050Twin
 from retrowalk.sim.chips.tfluna import TfLunaTwin
 from retrowalk.sim.chips.vl53l1x import WIRED_AT as VL53L1X_AT
 from retrowalk.sim.chips.vl53l1x import Vl53l1xTwin
-from retrowalk.sim.faults import Faults
+from retrowalk.sim.faults import KINDS, Faults
 from retrowalk.sim.host import SimHost
 from retrowalk.sim.i2c import Chip, SimBus
 from retrowalk.sim.light import DROPOFF_UP_DEG, Beam
@@ -24,6 +24,26 @@ from retrowalk.sim.scheduler import Scheduler
 from retrowalk.sim.serial import SerialTwin, SimSerialPorts
 from retrowalk.sim.tof import sight as tof_sight
 from retrowalk.sim.world import World
+
+
+def parts(config: Config) -> list[str]:
+    """Names of the parts that such a device has, in the order of `faults.KINDS`."""
+    found = {"imu", "bus", "pi", "voice", "button"}
+    if config.battery.chip != "none":
+        found.add("battery")
+    for sensor in config.range_sensor:
+        match sensor:
+            case TfLuna():
+                found.add(_lidar(sensor))
+            case Vl53l1x():
+                found.add("tof")
+            case HcSr04() | A02yyuw():
+                found.add(sensor.name)
+    return [name for name in KINDS if name in found]
+
+
+def _lidar(sensor: TfLuna) -> str:
+    return "drop" if sensor.role == "dropoff" else "lidar"
 
 
 class Hardware:
@@ -70,12 +90,11 @@ class Hardware:
             case A02yyuw():
                 self._ports[sensor.port] = A02yyuwTwin(self._world, name=sensor.name, faults=self._faults)
             case TfLuna():
-                down = sensor.role == "dropoff"
-                beam = Beam(self._world, sensor.name, up_deg=DROPOFF_UP_DEG if down else None)
+                beam = Beam(self._world, sensor.name, up_deg=DROPOFF_UP_DEG if sensor.role == "dropoff" else None)
                 self.chips[sensor.address] = TfLunaTwin(
                     beam.look,
                     self._world.seed,
-                    part="drop" if down else "lidar",
+                    part=_lidar(sensor),
                     at=sensor.address,
                     faults=self._faults,
                 )

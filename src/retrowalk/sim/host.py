@@ -19,7 +19,7 @@ HOT_C = 83.1
 
 
 class SimHost:
-    """The files of a Pi in good health, but for the faults of part `pi`: `undervoltage`, `hot`, `off` (no files)."""
+    """The files of a Pi in good health, but for the faults of part `pi`: `undervoltage`, `hot`, `off`, `garbage`."""
 
     def __init__(self, clock: Clock, faults: Faults | None = None) -> None:
         self._clock = clock
@@ -39,7 +39,7 @@ class SimHost:
         }
         if fault == "off" or path not in files:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
-        return files[path]
+        return "?\n" if fault == "garbage" and not path.endswith("/name") else files[path]
 
     def names(self, directory: str) -> Sequence[str]:
         return ("hwmon0", "hwmon1") if directory == HWMON else ()

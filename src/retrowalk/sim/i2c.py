@@ -8,12 +8,14 @@ from typing import Protocol
 
 from retrowalk.platform import Clock
 from retrowalk.sim.faults import Faults, has_contact, in_burst
+from retrowalk.sim.noise import stream
 
 TRANSFER_S = 25e-6
 """Time that passes with every transfer: one byte at 400 kHz.  Longer ones take no longer here, so that nobody else is
 held up; but who asks again and again for something sees time pass."""
 
 BUS_HZ = 400e3
+NOISE_P = 0.02
 
 
 def transfer_s(write: int, read: int) -> float:
@@ -53,6 +55,7 @@ class SimBus:
         self._clock = clock
         self._chips = dict(chips)
         self._faults = faults or Faults()
+        self._noise = stream(0, "bus.noise")
         self._closed = False
 
     def transfer(self, address: int, write: bytes, read: int) -> bytes:
@@ -82,7 +85,11 @@ class SimBus:
             raise OSError(errno.EREMOTEIO, f"0x{address:02X} does not acknowledge")
         if fault == "garbage":
             return b"\xff" * read
-        return chip.transfer(write, read, now)
+        data = chip.transfer(write, read, now)
+        if bus_fault == "noise" and data and self._noise.random() < NOISE_P:
+            bit = self._noise.randrange(8 * len(data))
+            return (int.from_bytes(data, "big") ^ 1 << bit).to_bytes(len(data), "big")
+        return data
 
     def close(self) -> None:
         self._closed = True

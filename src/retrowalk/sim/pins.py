@@ -16,15 +16,15 @@ from gpiozero.pins.pi import PiPin
 
 from retrowalk.errors import StrictTwinError
 from retrowalk.platform import Clock
-from retrowalk.sim.faults import Faults, has_contact
+from retrowalk.sim.faults import Faults, has_contact, loses_edges
 from retrowalk.sim.noise import EchoModel, speed_of_sound_m_s, stream
 from retrowalk.sim.scheduler import Entry, Scheduler
 from retrowalk.sim.world import World
 
 Watcher = Callable[[float, float], None]
 """Called with (value, session second) when an output changes: 0 or 1, or a duty between them."""
-Listener = Callable[[bool, float], None]
-"""Called with (level, session second of the edge) when an input changes."""
+Listener = Callable[[bool, float, bool], None]
+"""Called with (level, session second of the edge, whether the kernel tells of it) when an input changes."""
 
 
 class Lines(Protocol):
@@ -46,8 +46,8 @@ class Board:
     def __init__(self) -> None:
         self.levels: dict[int, bool] = {}
         self.outputs: dict[int, float] = {}
-        self.on_edge: Callable[[int, bool, float], None] | None = None
-        """Also told of every edge (line, level, session second): the way to another process."""
+        self.on_edge: Callable[[int, bool, float, bool], None] | None = None
+        """Called with every edge (line, level, session second, told): the way to another process."""
         self._watchers: dict[int, list[Watcher]] = {}
         self._listeners: dict[int, Listener] = {}
 
@@ -67,16 +67,16 @@ class Board:
         else:
             self._listeners[line] = listener
 
-    def drive(self, line: int, level: bool, t_s: float) -> None:
-        """A module sets an input; `t_s` is when exactly, not when this is called."""
+    def drive(self, line: int, level: bool, t_s: float, *, told: bool = True) -> None:
+        """A module sets an input; `t_s` is when exactly, not when this is called.  Not `told`: the edge gets lost."""
         if self.levels.get(line) is level:
             return
         self.levels[line] = level
         listener = self._listeners.get(line)
         if listener is not None:
-            listener(level, t_s)
+            listener(level, t_s, told)
         if self.on_edge is not None:
-            self.on_edge(line, level, t_s)
+            self.on_edge(line, level, t_s, told)
 
 
 class SimPin(MockPWMPin):  # type: ignore[misc]  # gpiozero is published without types
@@ -138,11 +138,11 @@ class SimPin(MockPWMPin):  # type: ignore[misc]  # gpiozero is published without
     def _disable_event_detect(self) -> None:
         self._detecting = False
 
-    def _on_line(self, level: bool, t_s: float) -> None:
+    def _on_line(self, level: bool, t_s: float, told: bool) -> None:
         if self._function != "input" or self._state == level:
             return
         self._state = level
-        if self._detecting and self._edges in ("both", "rising" if level else "falling"):
+        if told and self._detecting and self._edges in ("both", "rising" if level else "falling"):
             self._call_when_changed(self._factory.ticks_at(t_s), int(level))
 
     def _call_when_changed(self, ticks: float | None = None, state: Any = None) -> None:
@@ -309,7 +309,8 @@ class HcSr04Twin:
             self._set_echo(level, stamp_s)
 
     def _set_echo(self, level: bool, t_s: float) -> None:
-        self._board.drive(self._echo, level, t_s)
+        lost = self._faults.active(self._name, t_s) == "bursts" and loses_edges(t_s)
+        self._board.drive(self._echo, level, t_s, told=not lost)
 
 
 class ButtonTwin:
@@ -357,8 +358,9 @@ class ButtonTwin:
 
     def _edge(self, t_s: float, closed: bool) -> None:
         self._done_s, self._next = t_s, None
-        if not self._faults.active("button", t_s):
-            self._board.drive(self._line, not closed, t_s)
+        fault = self._faults.active("button", t_s)
+        if fault in ("", "bursts"):
+            self._board.drive(self._line, not closed, t_s, told=not fault)
         self._plan()
 
 

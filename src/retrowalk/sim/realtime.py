@@ -26,10 +26,12 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as mqtt
+from msgspec import structs
 from paho.mqtt.enums import CallbackAPIVersion
 
+from retrowalk import config as configuration
 from retrowalk import wire
-from retrowalk.config import Config
+from retrowalk.config import Config, Voice
 from retrowalk.core import alerts
 from retrowalk.errors import LinkError, SimulationError, SoundError, WireError
 from retrowalk.platform import SocketMailbox
@@ -132,8 +134,8 @@ class Told(NamedTuple):
 class RealWalk:
     """One scripted walk in real time.  A context manager: everything it started ends with it.
 
-    `scenario` is one of `scenarios.SCENARIOS`; `until_s`: how long the world is to stand (the scenario's length and a
-    little more by default).
+    `scenario` is one of `scenarios.SCENARIOS`; `config`: the device worn on it (`Scenario.worn`); `until_s`: how
+    long the world is to stand (the scenario's length and a little more by default).
     """
 
     def __init__(
@@ -143,12 +145,14 @@ class RealWalk:
         faults: Sequence[str] = (),
         *,
         scenario: str = "demo",
+        config: Config | None = None,
         until_s: float | None = None,
         tick_s: float = FRAME_S,
     ) -> None:
         self.seed = seed
         self.out = out
-        self.scenario = scenarios.SCENARIOS[scenario](seed)
+        self.scenario = scenarios.SCENARIOS[scenario](seed).worn(config or Config())
+        self._config = self.scenario.config
         self._faults = tuple(faults)
         self._until_s = (self.scenario.duration_s if until_s is None else until_s) + 30.0
         self._tick_s = tick_s
@@ -169,10 +173,10 @@ class RealWalk:
         self._watch_s = 0.0
         self._heard: list[Spoken] = []
         self._heard_at = 0
-        self._texts = Texts.load(Config().device.language)
+        self._texts = Texts.load(self._config.device.language)
         self._seen = 0
         self._messages: list[Message] = []
-        self.sound = _sound_device()
+        self.sound = _sound_device(self._config.voice)
         """Name of the sound device that works; empty: there is none."""
 
     # -- beginning and end ------------------------------------------------------------------------------------
@@ -195,9 +199,8 @@ class RealWalk:
             directory.mkdir(parents=True, exist_ok=True)
         broker = self._broker = Broker(self._directory)
         settings = self._directory / "retrowalk.toml"
-        settings.write_text(
-            f'[broker]\nhost = "{broker.host}"\nport = {broker.port}\n{self.scenario.settings}', encoding="utf-8"
-        )
+        ours = configuration.Broker(host=broker.host, port=broker.port)
+        settings.write_text(configuration.to_toml(structs.replace(self._config, broker=ours)), encoding="utf-8")
         self.origin_mono_s = time.monotonic() + 1.0  # the world is there before the walk begins
         self._stranger = Stranger(broker, self.origin_mono_s)
         world = str(self._directory / "world")
@@ -207,7 +210,7 @@ class RealWalk:
                 *(sys.executable, "-m", "retrowalk.sim.world_process"),
                 *common,
                 *("--scenario", self.scenario.name, "--seed", str(self.seed)),
-                *("--out", str(self.out), "--until", repr(self._until_s)),
+                *("--config", str(settings), "--out", str(self.out), "--until", repr(self._until_s)),
                 *(argument for fault in self._faults for argument in ("--fault", fault)),
             ],
             stdin=subprocess.DEVNULL,
@@ -415,9 +418,8 @@ def shlex_redirect(log: Path) -> list[str]:
     return ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log)]
 
 
-def _sound_device() -> str:
+def _sound_device(voice: Voice) -> str:
     """The configured sound device if it can be opened, else nothing."""
-    voice = Config().voice
     try:
         AlsaSystem().open(voice.device, voice.buffer_ms).close()
     except SoundError:

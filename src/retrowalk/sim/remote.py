@@ -69,6 +69,7 @@ class Edge(Message, frozen=True, array_like=True, tag=True):
     line: int
     level: bool
     mono_s: float
+    told: bool
 
 
 class Levels(Message, frozen=True, array_like=True, tag=True):
@@ -307,8 +308,8 @@ class WorldServer:
             ports.pop(asked.port).close()
         return b""
 
-    def _edge(self, line: int, level: bool, t_s: float) -> None:
-        edge = Edge(line, level, t_s + self.origin_mono_s)
+    def _edge(self, line: int, level: bool, t_s: float, told: bool) -> None:
+        edge = Edge(line, level, t_s + self.origin_mono_s, told)
         for connection, kind in list(self._kinds.items()):
             if kind == "pins":
                 self._send(connection, edge)
@@ -418,21 +419,21 @@ class _RemoteLines:
     def _take(self, message: Any) -> bool:
         match message:
             case Edge():
-                self._change(message.line, message.level, message.mono_s - self._clock.origin_mono_s)
+                self._change(message.line, message.level, message.mono_s - self._clock.origin_mono_s, message.told)
             case Levels():
                 for line, level in message.levels.items():
-                    self._change(line, level, self._clock.now())
+                    self._change(line, level, self._clock.now(), told=True)
                 self._connected.set()
             case _:
                 return False
         return True
 
-    def _change(self, line: int, level: bool, t_s: float) -> None:
+    def _change(self, line: int, level: bool, t_s: float, told: bool) -> None:
         self.levels[line] = level
         listener = self._listeners.get(line)
         if listener is not None:
             try:
-                listener(level, t_s)
+                listener(level, t_s, told)
             except Exception:
                 log.exception("the handler of GPIO%d failed", line)
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from retrowalk.config import Config, parse
+from msgspec import structs
+
+from retrowalk.config import Broker, Config, Recording, from_table, to_table
 from retrowalk.core.falls import LOOK_UNTIL_S
 from retrowalk.sim.walker import OLDER, Profile
 from retrowalk.sim.world import Action, Fall, HandBehind, Lean, Place, Remove, Stand, Walk
@@ -84,12 +87,22 @@ class Scenario:
     marks: dict[str, float]
     """Instants the expectations speak of."""
     settings: str = ""
-    """What the device is configured with (TOML); empty: the defaults."""
+    """What the walk needs of the device's configuration (TOML), over whatever else it is configured with."""
+    device: Config = field(default_factory=Config)
+    """What it is configured with otherwise."""
 
     @property
     def config(self) -> Config:
-        """The device's configuration."""
-        return parse(self.settings.encode(), self.name) if self.settings else Config()
+        """The device's configuration.  Raises `ConfigError` where the walk's settings and the device's do not agree."""
+        table = to_table(self.device)
+        for name, values in tomllib.loads(self.settings).items():
+            table[name] = {**table[name], **values} if isinstance(values, dict) else values
+        return from_table(table, self.name)
+
+    def worn(self, device: Config) -> Scenario:
+        """The same walk with a device that is configured so, but for its broker and recording: those are the walk's."""
+        device = structs.replace(device, broker=Broker(), recording=Recording())
+        return dataclasses.replace(self, device=device)
 
     def scene(self, now: float) -> str:
         """Title of what is going on."""
@@ -156,7 +169,8 @@ def demo(seed: int) -> Scenario:
         "fall": fall_s,
         "speed": speed,
     }
-    return Scenario("demo", 90.0, script, WALKER, scenes, marks)
+    settings = f"[fall]\ncountdown_s = {DEMO_COUNTDOWN_S}\n"
+    return Scenario("demo", 90.0, script, WALKER, scenes, marks, settings)
 
 
 def fall(seed: int) -> Scenario:
@@ -185,6 +199,8 @@ def fall(seed: int) -> Scenario:
     return Scenario("fall", 30.0, script, WALKER, scenes, marks, settings)
 
 
+DEMO_COUNTDOWN_S = 30.0
+"""What the 90 seconds have room for."""
 FALL_COUNTDOWN_S = 10.0
 """The shortest that a configuration may ask for."""
 

@@ -16,8 +16,8 @@ from retrowalk import wire
 from retrowalk.config import Config
 from retrowalk.core import alerts
 from retrowalk.core.samples import Item
+from retrowalk.courier.courier import Courier
 from retrowalk.courier.outbox import Outbox
-from retrowalk.courier.process import Courier
 from retrowalk.courier.recording import Recorder
 from retrowalk.errors import SensorError
 from retrowalk.guard.guard import Guard

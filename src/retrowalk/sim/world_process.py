@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+from retrowalk.config import load
 from retrowalk.sim import scenarios
 from retrowalk.sim.ear import Ear, Heard
 from retrowalk.sim.evidence import save
@@ -35,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--world", type=Path, required=True, help="the socket to serve")
     parser.add_argument("--origin", type=float, required=True, help="CLOCK_MONOTONIC at second 0 of the walk")
     parser.add_argument("--scenario", choices=tuple(scenarios.SCENARIOS), default="demo")
+    parser.add_argument("--config", type=Path, required=True, help="settings of the device whose parts stand here")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--until", type=float, required=True, help="second of the walk at which the world ends at last")
@@ -46,7 +48,7 @@ def main() -> int:
     """Serves until SIGTERM or the end of time; returns the exit status."""
     options = arguments()
     scenario = scenarios.SCENARIOS[options.scenario](options.seed)
-    config = scenario.config
+    config = load(options.config)
     faults = Faults([Fault.parse(text) for text in options.fault])
     scheduler = Scheduler(VirtualClock(origin_mono_s=options.origin))
     world = World(options.seed, profile=scenario.profile)

@@ -342,6 +342,8 @@ class TfLunaTwin:
         else:
             sigma = light.sigma_m(strength) * math.sqrt(0.010 / period_s)
             range_m = true_m + light.unit_error_m(self.unit_error, true_m) + noise.gauss(0.0, sigma)
+        if fault in ("zero", "ffff"):
+            return (0 if fault == "zero" else 0xFFFF, int(strength), temperature, tick, 0)
         low, high = self._word(self._effective, MIN_DIST), self._word(self._effective, MAX_DIST)
         return (min(max(round(range_m * 100.0), low, 1), high), int(strength), temperature, tick, 0)
 

@@ -111,6 +111,7 @@ INTER_MEASUREMENT_FACTOR = 1.065
 CLOCK_MAX = 0.06
 REMEMBERED_S = 4.0
 """The world can be looked back at for 5 s; a measurement that has waited longer is of this time ago."""
+STATUS_OF = {"phase": tof.PHASE, "underflow": 10, "idle": 18}
 DELAY_S = 0.3
 BLINDING_KCPS = 4000.0
 
@@ -398,6 +399,8 @@ class Vl53l1xTwin:
             shot = replace(shot, status=tof.SIGMA, sigma_m=0.15)
         elif fault == "broken":
             shot = replace(shot, status=tof.VCSEL, signal_kcps=0.0, range_m=0.0)
+        elif fault in STATUS_OF:
+            shot = replace(shot, status=STATUS_OF[fault])
         elif fault == "wrap":
             shot = replace(shot, status=tof.WRAP, range_m=0.2 + shot.range_m % 0.8)
         self._count = 128 if self._count == 255 else self._count + 1

@@ -1,0 +1,310 @@
+"""Every fault of every part, on the whole device in virtual time: what is heard, within how long; the others go on.
+
+One walk for all: the device is checked by hand, a wall is approached, warned of and left.  Meanwhile a part breaks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import pytest
+
+from retrowalk.config import A02yyuw, Battery, Config, HcSr04, Imu, TfLuna, Vl53l1x
+from retrowalk.courier import recording
+from retrowalk.sim import world
+from retrowalk.sim.faults import KINDS, Fault, Faults
+from retrowalk.sim.scenarios import WALKER, Scenario
+from retrowalk.sim.virtual import VirtualWalk
+from retrowalk.sim.world import Action, HandBehind, Place, Stand, Walk
+from retrowalk.voice import bank as banks
+
+LIDAR, DROP = TfLuna(), TfLuna(name="drop", role="dropoff", address=0x11)
+
+DEVICES = {
+    "default": Config(),
+    "sealed": Config(range_sensor=(A02yyuw(), LIDAR, DROP)),
+    "tof": Config(range_sensor=(HcSr04(), Vl53l1x(), DROP)),
+    "mpu6050": Config(imu=Imu(chip="mpu6050")),
+    "ina219": Config(battery=Battery(chip="ina219")),
+}
+"""The default device, and those that have something else in one place."""
+
+HAND_S, WALK_S, SPEED_M_S, WALL_M, LEAVE_S, END_S = 3.2, 9.0, 0.45, 3.4, 15.0, 17.5
+SCRIPT: tuple[tuple[float, Action], ...] = (
+    (HAND_S, HandBehind(for_s=1.0)),
+    (WALK_S, Place("wall", WALL_M)),
+    (WALK_S, Walk(SPEED_M_S)),
+    (LEAVE_S, Walk(-0.6)),
+)
+WARNED_FROM_S, WARNED_BY_S = 12.9, 14.4
+""""Stop" for the wall: not while it is still over 1.8 m away, and with 1.1 m left at the latest."""
+
+ORDINARY = (
+    *("checking", "good", "guarding", "tick", "clear"),
+    *("chime", "caution", "object:", "warning", "stop", "touching"),
+)
+"""What is heard on a good walk."""
+
+FALL_SCRIPT: tuple[tuple[float, Action], ...] = (
+    (HAND_S, HandBehind(for_s=1.0)),
+    (WALK_S, Walk(SPEED_M_S)),
+    (12.0, Stand()),
+    (13.0, world.Fall()),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What must be heard of a fault.  Times in seconds from its beginning."""
+
+    fault: str
+    heard: str = ""
+    """Key of the words that name it; empty: nothing is said, it is ridden out."""
+    sound_s: float = 1.0
+    """The first frame of its sound is heard within this; its words begin 0.36 s later."""
+    device: str = "default"
+    back_s: float = 3.2
+    """So long after the fault is over it is heard that the part is back (there is other news to be said first)."""
+    back: str = ""
+    """Key of those words, if not the usual ones."""
+    also: tuple[str, ...] = ()
+    """Keys that may be heard as well."""
+    fall: bool = False
+    """Whether the fall is tried in the quick tests, too."""
+    slow: bool = False
+    """Whether it is left out of the quick tests: the same driver has its row elsewhere."""
+
+    @property
+    def begins_s(self) -> float:
+        return Fault.parse(self.fault).start_s
+
+    @property
+    def ends_s(self) -> float:
+        return Fault.parse(self.fault).end_s
+
+    @property
+    def until_s(self) -> float:
+        """So long is walked."""
+        over_s = self.ends_s + self.back_s + 0.6
+        return max(END_S, over_s) if self.heard and over_s < math.inf else END_S
+
+    def __str__(self) -> str:
+        return f"{self.device} {self.fault}" if self.device != "default" else self.fault
+
+
+def lost(part: str, kinds: str, sound_s: float = 1.0, *, fall: str = "", **more: object) -> Iterator[Row]:
+    """Rows of a sensor that is named: `kinds` break it for six seconds in the middle of the walk."""
+    name = "rear" if part == "rear" else part
+    for kind in kinds.split():
+        yield Row(f"{part}:{kind}@10-16", f"sensor_lost:{name}", sound_s, fall=kind == fall, **more)  # type: ignore[arg-type]
+
+
+def absent(part: str, kinds: str, sound_s: float = 1.0, **more: object) -> Iterator[Row]:
+    """Rows of a sensor that is not there from the start, or is another."""
+    for kind in kinds.split():
+        yield Row(f"{part}:{kind}", f"sensor_lost:{part}", sound_s, **more)  # type: ignore[arg-type]
+
+
+def ridden_out(part: str, kinds: str, **more: object) -> Iterator[Row]:
+    """Rows of what the walker need not know."""
+    for kind in kinds.split():
+        yield Row(f"{part}:{kind}@10-16", **more)  # type: ignore[arg-type]
+
+
+PROOF_S = 5.2
+"""A part that talked nonsense must make sense for two seconds before it is believed, and that it is back comes after
+"Guarding"."""
+CALLED = ("sos_hold", "sos_raised", "fall_confirmed", "caregiver_told", "countdown")
+"""A call for help; its words are the same as those of a confirmed fall."""
+NO_CLIP = ("warning", "stop")
+"""Without the clip nobody knows that the walker stands: the hand held behind for the check is a hazard, too."""
+
+TABLE: tuple[Row, ...] = (
+    # HC-SR04.  A module that always says 1.00 m is known by that: nothing stands still behind one who steps.
+    *absent("rear", "off stuck"),
+    *lost("rear", "off stuck delayed intermittent", fall="off"),
+    *lost("rear", "garbage", back_s=PROOF_S),
+    *lost("rear", "slow", 2.0),
+    *lost("rear", "wrong", 3.0),
+    *ridden_out("rear", "bursts"),
+    # TF-Luna, as rear and as drop-off sensor.
+    *absent("lidar", "off wrong garbage sun"),
+    *lost("lidar", "off intermittent garbage wrong stuck delayed sun reboot", fall="garbage"),
+    *lost("lidar", "zero ffff", back_s=PROOF_S),
+    *lost("lidar", "slow", 2.0),
+    *ridden_out("lidar", "nack torn weak"),
+    *absent("drop", "off"),
+    *absent("drop", "wrong garbage sun", slow=True),
+    *lost("drop", "off stuck sun", fall="off"),
+    *lost("drop", "intermittent garbage wrong delayed zero ffff reboot", slow=True),
+    *lost("drop", "slow", 2.0, slow=True),
+    *ridden_out("drop", "nack torn weak", slow=True),
+    # VL53L1X, with every group of statuses.
+    *absent("tof", "off wrong garbage", device="tof"),
+    *lost("tof", "off intermittent garbage wrong stuck", device="tof", fall="stuck"),
+    *lost("tof", "sun wrap phase broken idle", device="tof"),
+    *lost("tof", "underflow", device="tof", back_s=PROOF_S),
+    *lost("tof", "slow delayed", 2.0, device="tof"),
+    *ridden_out("tof", "nack weak reboot", device="tof"),
+    # A02YYUW on a serial port.
+    *absent("rear", "off unplugged", device="sealed"),
+    *lost("rear", "off unplugged intermittent", device="sealed", fall="unplugged"),
+    *lost("rear", "garbage", device="sealed", back_s=PROOF_S),
+    *lost("rear", "slow", 2.0, device="sealed"),
+    *lost("rear", "framing", 2.0, device="sealed", back_s=PROOF_S),
+    *lost("rear", "stuck wrong", 3.0, device="sealed"),
+    *ridden_out("rear", "checksum delayed", device="sealed"),
+    # The clip.
+    *absent("imu", "off wrong garbage", also=NO_CLIP),
+    *lost("imu", "off garbage wrong intermittent"),
+    *lost("imu", "slow", 2.0),
+    *lost("imu", "delayed", 2.0, back_s=PROOF_S),
+    *lost("imu", "stuck", 3.0),
+    *ridden_out("imu", "nack fast overflow"),
+    *absent("imu", "off wrong garbage", device="mpu6050", also=NO_CLIP, slow=True),
+    *lost("imu", "off garbage", device="mpu6050"),
+    *lost("imu", "wrong intermittent", device="mpu6050", slow=True),
+    *lost("imu", "slow", 2.0, device="mpu6050"),
+    *lost("imu", "delayed", 2.0, device="mpu6050", back_s=PROOF_S),
+    *lost("imu", "stuck", 3.0, device="mpu6050"),
+    *ridden_out("imu", "nack fast overflow", device="mpu6050"),
+    # The battery's chip is read every five seconds, and asked three times.
+    Row("battery:off", "fault:battery", 3.0),
+    Row("battery:wrong", "fault:battery", 1.0),
+    Row("battery:garbage", "fault:battery", 1.0),
+    Row("battery:off@4-12", "fault:battery", 8.0, back="fault_over:battery", back_s=6.0, fall=True),
+    Row("battery:nack"),
+    Row("battery:reboot@10"),
+    Row("battery:off", "fault:battery", 3.0, device="ina219"),
+    Row("battery:wrong", "fault:battery", 1.0, device="ina219"),
+    Row("battery:garbage", "fault:battery", 1.0, device="ina219"),
+    Row("battery:off@4-12", "fault:battery", 8.0, device="ina219", back="fault_over:battery", back_s=6.0, slow=True),
+    Row("battery:nack", device="ina219", slow=True),
+    Row("battery:reboot@10", device="ina219"),
+    # The Pi itself.
+    Row("pi:undervoltage@3-5", "fault:power", 2.5, fall=True, back_s=math.inf),
+    Row("pi:hot@2", "fault:heat", 9.0),
+    Row("pi:garbage", slow=True),
+    Row("pi:off"),
+    # The button.  One that hangs looks like a call for help until it has hung for ten seconds.
+    Row("button:garbage@10-16", "fault:button", 2.0, back="fault_over:button", fall=True),
+    Row("button:stuck@1-16", "fault:button", 10.5, back="fault_over:button", also=CALLED),
+    Row("button:bursts"),
+    Row("button:off", slow=True),
+    # The bus.
+    *ridden_out("bus", "nack noise", fall=True),
+)
+"""The table.  Not in it, because nobody can know: a lidar whose returns are too weak looks at nothing, and is believed
+(the hand at the start shows it); a serial sensor that is late by a constant time is late by it; a button whose wire
+is broken is never pressed; a battery's charge that stands still does so on every good walk."""
+
+
+class Walked:
+    """A finished walk."""
+
+    def __init__(self, walk: VirtualWalk) -> None:
+        self.heard = [(h.start_s, h.key) for h in walk.ear.heard]
+        self.contacts = list(walk.world.contacts)
+        self.impact_s = walk.world.walker.impact_s
+        self.step_times_s = list(walk.world.walker.step_times_s)
+        self.published = [(p.t, p.topic.rsplit("/", 1)[-1]) for p in walk.link.published if "/event/" in p.topic]
+        self.steps = walk.guard.companion.snapshot().steps
+        self.items: list[object] = []
+
+    def times(self, *starts: str, from_s: float = 0.0) -> list[float]:
+        """When clips whose key begins so were heard."""
+        return [t for t, key in self.heard if key.startswith(starts) and t >= from_s]
+
+
+@cache
+def _bank(device: str) -> banks.Bank:
+    return banks.build(DEVICES[device], banks.default_directory())
+
+
+def walked(
+    faults: Sequence[str],
+    script: Sequence[tuple[float, Action]] = SCRIPT,
+    until_s: float = END_S,
+    device: str = "default",
+    *,
+    recorded: bool = False,
+) -> Walked:
+    """Walks with these faults.  `recorded`: with the items of the recording."""
+    scenario = Scenario("faults", until_s, tuple(script), WALKER, (), {})
+    broken = Faults(map(Fault.parse, faults))
+    walk = VirtualWalk(DEVICES[device], scenario, 1, _bank(device), faults=broken)
+    try:
+        walk.run_until(until_s)
+        done = Walked(walk)
+        if recorded:
+            walk.recorder.close()
+            done.items = [entry.value for path in walk.recordings() for entry in recording.read([path]).entries]
+        return done
+    finally:
+        walk.close()
+
+
+def wrong_with(row: Row, walk: Walked) -> Iterator[str]:
+    """What a walk shows that the row does not want."""
+    if row.heard:
+        tones = walk.times("fault", from_s=row.begins_s)
+        named = walk.times(row.heard, from_s=row.begins_s)
+        if not tones or tones[0] > row.begins_s + row.sound_s:
+            yield f"its sound is heard at {tones[:1]}"
+        if not named or named[0] > row.begins_s + row.sound_s + 0.5:
+            yield f"it is named at {named[:1]}"
+    back = row.back or row.heard.replace("sensor_lost", "sensor_back")
+    if row.heard and row.ends_s + row.back_s < math.inf and back != row.heard:
+        again = walk.times(back, from_s=row.ends_s)
+        if not again or again[0] > row.ends_s + row.back_s:
+            yield f"that it is back is heard at {again[:1]}"
+    expected = (*ORDINARY, *row.also, *(("fault", row.heard, back) if row.heard else ()))
+    for t_s, key in walk.heard:
+        known = key in expected or any(key.startswith(start) for start in expected if start.endswith(":"))
+        if not known or (key == "fault" and not row.heard):
+            yield f"{key} is heard at {t_s:.2f}"
+    stops = [t for t in walk.times("stop", "warning", "touching") if row.also != NO_CLIP or t > WALK_S]
+    if stops and stops[0] < WARNED_FROM_S:
+        yield f"out of nothing: stop at {stops[0]:.2f}"
+    if not stops or stops[0] > WARNED_BY_S or walk.contacts:
+        yield f"of the wall: warned at {stops[:1]}, touched {walk.contacts}"
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=str(row), marks=pytest.mark.slow if row.slow else ()) for row in TABLE]
+)
+def test_a_fault_is_named_and_the_others_go_on(row: Row) -> None:
+    """It is heard in time, by its name and no other; "Stop" comes for the wall only, and in time; it comes back."""
+    walk = walked([row.fault], until_s=row.until_s, device=row.device)
+    assert list(wrong_with(row, walk)) == [], walk.heard
+
+
+def _fall_rows() -> Iterator[object]:
+    for row in TABLE:
+        if not row.fault.startswith("imu"):
+            yield pytest.param(row, id=str(row), marks=() if row.fall else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("row", list(_fall_rows()))
+def test_a_fall_is_asked_about_whatever_else_is_broken(row: Row) -> None:
+    """Within 5 s of the impact the walker is asked, and the caregiver's side knows."""
+    fault = Fault.parse(row.fault)
+    for_good = str(dataclasses.replace(fault, end_s=float("inf")))
+    walk = walked([for_good], FALL_SCRIPT, 20.5, row.device)
+    assert walk.impact_s is not None
+    asked = walk.times("fall_question", from_s=walk.impact_s)
+    assert asked, walk.heard
+    assert asked[0] <= walk.impact_s + 5.0
+    assert [t for t, kind in walk.published if kind == "fall.suspected" and t <= walk.impact_s + 5.0]
+
+
+def test_the_table_has_every_fault_there_is() -> None:
+    """Whatever the twins can break has a row; the voice's faults are in the walks' own tests."""
+    has = {row.fault.split("@")[0] for row in TABLE}
+    there = {f"{part}:{kind}" for part, kinds in KINDS.items() if part != "voice" for kind in kinds}
+    elsewhere = {"bus:stuck", "battery:low", "battery:empty", "battery:intermittent"}
+    assert there - has - elsewhere == set()

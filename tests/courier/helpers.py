@@ -13,8 +13,8 @@ import msgspec
 from retrowalk import wire
 from retrowalk.config import Broker, Config
 from retrowalk.core.samples import ImuSample, RangeSample, RangeStatus
+from retrowalk.courier.courier import Courier
 from retrowalk.courier.outbox import Outbox, Stamp
-from retrowalk.courier.process import Courier
 from retrowalk.courier.recording import Recorder
 from retrowalk.platform import Platform
 from retrowalk.sim.broker import Published, ScriptedLink

@@ -16,8 +16,8 @@ from tests.courier.helpers import ROOT, Street, event, numbers, records, session
 from retrowalk import wire
 from retrowalk.config import Broker
 from retrowalk.courier import recording
+from retrowalk.courier.courier import timestamp
 from retrowalk.courier.outbox import Outbox
-from retrowalk.courier.process import timestamp
 from retrowalk.sim.broker import Incoming, Outage
 from retrowalk.sim.scheduler import VirtualClock
 

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from retrowalk import cli, wire
+from retrowalk.config import A02yyuw, Config
 from retrowalk.platform import SocketMailbox
 from retrowalk.sim import demo as demonstration
 from retrowalk.sim.outcome import Expectation, Message, Outcome, Spoken
@@ -119,7 +120,7 @@ def test_demo_ends_with_its_verdict(retrowalk, monkeypatch, tmp_path, met, statu
     """The table of expectations, where the files are, and an exit status that a script can use"""
     (tmp_path / "walk.wav").touch()
     monkeypatch.setattr(cli, "_build_bank", lambda *args, **kwargs: None)
-    monkeypatch.setattr(demonstration, "run_fast", lambda seed, out, faults, progress: outcome(out, *met))
+    monkeypatch.setattr(demonstration, "run_fast", lambda seed, out, *_: outcome(out, *met))
     shown = retrowalk("demo", "--fast", "--out", tmp_path)
     assert shown.exit_code == status, shown.output
     assert words in shown.output
@@ -128,21 +129,22 @@ def test_demo_ends_with_its_verdict(retrowalk, monkeypatch, tmp_path, met, statu
 
 
 def test_demo_passes_on_what_it_was_asked_for(retrowalk, monkeypatch, tmp_path):
-    """Seed, faults and directory reach the walk, and its progress is shown"""
+    """Seed, faults, directory and settings reach the walk, and its progress is shown"""
     asked = []
 
-    def run_fast(seed, out, faults, progress):
-        asked.append((seed, out, list(faults)))
+    def run_fast(seed, out, faults, progress, config):
+        asked.append((seed, out, list(faults), config))
         progress(45.0, 90.0)
         return outcome(out, True)
 
     monkeypatch.setattr(cli, "_build_bank", lambda *args, **kwargs: None)
     monkeypatch.setattr(demonstration, "run_fast", run_fast)
     out = tmp_path / "new"
-    shown = retrowalk(
-        "demo", "--fast", "--seed", 7, "--out", out, "--fault", "rear:off@20-30", "--fault", "voice:muted"
-    )
-    assert asked == [(7, out, ["rear:off@20-30", "voice:muted"])]
+    settings = tmp_path / "sealed.toml"
+    settings.write_text('[[range_sensor]]\nchip = "a02yyuw"\n')
+    faults = ("--fault", "rear:off@20-30", "--fault", "voice:muted")
+    shown = retrowalk("demo", "--fast", "--seed", 7, "--out", out, "--config", settings, *faults)
+    assert asked == [(7, out, ["rear:off@20-30", "voice:muted"], Config(range_sensor=(A02yyuw(),)))]
     assert out.is_dir()
     assert "walking: 50 %" in shown.stderr
 
@@ -154,6 +156,23 @@ def test_demo_names_a_fault_that_does_not_exist(retrowalk, monkeypatch):
     assert shown.exit_code == 1
     assert "engine" in shown.stderr
     assert "Traceback" not in shown.output
+
+
+def test_demo_names_a_fault_of_a_part_that_this_device_lacks(retrowalk, monkeypatch):
+    """Nothing that was asked for passes unnoticed, as if the device had borne it"""
+    monkeypatch.setattr(cli, "_build_bank", lambda *args, **kwargs: None)
+    shown = retrowalk("demo", "--fast", "--fault", "tof:off")
+    assert shown.exit_code == 1
+    assert "this device has no tof; it has rear, lidar, drop, imu, bus, battery, pi, voice, button" in shown.stderr
+
+
+def test_demo_with_settings_that_are_wrong_names_the_mistake(retrowalk, tmp_path):
+    """The mistake is one plain line, before any phrase is made"""
+    settings = tmp_path / "wrong.toml"
+    settings.write_text("[fall]\ncountdown_s = 5\n")
+    shown = retrowalk("demo", "--fast", "--config", settings)
+    assert shown.exit_code == 1
+    assert shown.stderr == f"Error: {settings}: fall.countdown_s = 5: must be 10 to 120 (s)\n"
 
 
 def test_demo_on_a_full_disk_says_so(retrowalk, monkeypatch, tmp_path):
@@ -214,7 +233,7 @@ def test_demo_of_a_recording_tells_what_was_said_and_sent(retrowalk, monkeypatch
     """What was asked for reaches the walk; what was said and sent is shown; the label decides the exit status"""
     asked = []
 
-    def run_recorded(seed, out, file, trial, faults, progress):
+    def run_recorded(seed, out, file, trial, faults, progress, config):
         asked.append((seed, out, file, trial, list(faults)))
         told = outcome(recording_file.parent, met)
         return dataclasses.replace(

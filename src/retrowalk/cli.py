@@ -131,6 +131,7 @@ def run(config_file: Path | None, run_dir: Path | None, state_dir: Path | None) 
         "demo",
         "demo --fast --out my-walk",
         "demo --fault rear:off@20-30",
+        "demo --config my-settings.toml",
         "demo --fast --imu-recording sisfall/SA01.npz --trial F02_SA01_R01",
     ),
 )
@@ -144,10 +145,17 @@ def run(config_file: Path | None, run_dir: Path | None, state_dir: Path | None) 
     metavar="PART:KIND@FROM-TO",
     help="Break a part for some seconds, such as rear:off@20-30.  May be given several times.",
 )
+@click.option("--config", "config_file", type=_file, metavar="FILE", help="Settings of another device to try.")
 @click.option("--imu-recording", "recorded", type=_file, metavar="FILE.npz", help="A recorded person wears the clip.")
 @click.option("--trial", metavar="ID", help="Which trial of that recording, by the trial_id of its trials.csv.")
 def demo(
-    fast: bool, seed: int, out: Path | None, faults: tuple[str, ...], recorded: Path | None, trial: str | None
+    fast: bool,
+    seed: int,
+    out: Path | None,
+    faults: tuple[str, ...],
+    config_file: Path | None,
+    recorded: Path | None,
+    trial: str | None,
 ) -> None:
     """Show a simulated walk of 90 seconds; needs no hardware.
 
@@ -155,33 +163,39 @@ def demo(
     somebody steps behind, the walker leans back too far, falls, and a helper is called.  At the end it says whether
     everything was heard that had to be heard, and nothing else.
 
+    With --config a device of other sensors and settings is worn, and judged as the default one is.  Only broker,
+    recording and the time to call off the scripted fall stay the demo's own.
+
     With --imu-recording the clip is worn by a person of a movement data set instead, with nothing behind and nobody at
     the button: it says what was heard and sent, and whether a fall was told as one, and nothing else was.
     """
-    from retrowalk.config import Config
+    from retrowalk.config import Config, load
 
     if recorded is not None or trial is not None:
         recorded, trial = _recorded_trial(fast, recorded, trial)
+    config = load(config_file) if config_file is not None else Config()
     console = _console()
-    _build_bank(Config(), None, _console(stderr=True), only_if_needed=True)
+    _build_bank(config, None, _console(stderr=True), only_if_needed=True)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     if recorded is not None and trial is not None:
         from retrowalk.sim.demo import run_recorded
 
         with _bar(_console(stderr=True), "walking") as advance:
-            outcome = run_recorded(seed, out, recorded, trial, list(faults), lambda t_s, end_s: advance(t_s, end_s, ""))
+            outcome = run_recorded(
+                seed, out, recorded, trial, list(faults), lambda t_s, end_s: advance(t_s, end_s, ""), config
+            )
     elif fast:
         from retrowalk.sim.demo import run_fast
 
         with _bar(_console(stderr=True), "walking") as advance:
-            outcome = run_fast(seed, out, list(faults), lambda t_s, end_s: advance(t_s, end_s, ""))
+            outcome = run_fast(seed, out, list(faults), lambda t_s, end_s: advance(t_s, end_s, ""), config)
     else:
         from retrowalk.sim.demo import run_realtime
         from retrowalk.sim.view import show
 
-        with show(console) as on_frame:
-            outcome = run_realtime(seed, out, list(faults), on_frame)
+        with show(console, config) as on_frame:
+            outcome = run_realtime(seed, out, list(faults), on_frame, config)
     from retrowalk.sim.report import print_outcome
 
     print_outcome(console, outcome)

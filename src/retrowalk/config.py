@@ -487,6 +487,18 @@ def to_table(config: Config) -> dict[str, Any]:
     return table
 
 
+def to_toml(config: Config) -> str:
+    """The configuration as a settings file without comments; `parse` reads it back."""
+    lines = []
+    for name, value in to_table(config).items():
+        many = not isinstance(value, dict)
+        for table in value if many else [value]:
+            lines.append(f"[[{name}]]" if many else f"[{name}]")
+            # A text, number, truth value or list of them in JSON is TOML, too.
+            lines += [f"{key} = {msgspec.json.encode(item).decode()}" for key, item in table.items()]
+    return "\n".join(lines) + "\n"
+
+
 def sections(config_type: type[Struct] = Config) -> Iterator[tuple[str, Any]]:
     """Name and type of each table, in the order of the file; of `range_sensor` every kind there is."""
     for field in msgspec.structs.fields(config_type):

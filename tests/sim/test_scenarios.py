@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retrowalk.config import Config
+from retrowalk.config import A02yyuw, Broker, Config, Fall, Recording
 from retrowalk.sim import scenarios
 from retrowalk.sim.faults import Fault, Faults
 from retrowalk.sim.scenarios import Evidence
@@ -37,6 +37,22 @@ def test_a_fall_that_nobody_notices_is_judged_so():
     scenario, evidence = walked("fall", 1, "imu:off")
     missed = {met.text for met in scenarios.judge(scenario, evidence) if not met.met}
     assert "fall.confirmed after the countdown" in missed
+
+
+@pytest.mark.parametrize("name", scenarios.SCENARIOS)
+def test_a_device_of_other_settings_is_worn_on_the_same_walk(name):
+    """What the walk itself needs holds: its countdown, a recording, no stranger's broker; all else is the device's"""
+    usual = scenarios.SCENARIOS[name](1)
+    device = Config(
+        range_sensor=(A02yyuw(),),
+        fall=Fall(countdown_s=77.0, impact_g=3.0),
+        broker=Broker(host="", tls=True),
+        recording=Recording(enabled=False),
+    )
+    worn = usual.worn(device)
+    own = usual.config.fall.countdown_s
+    assert worn.config == Config(range_sensor=(A02yyuw(),), fall=Fall(countdown_s=own, impact_g=3.0))
+    assert worn.script == usual.script
 
 
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import pytest
+from tests.system.walks import walk as real_walk
 
-from retrowalk.config import A02yyuw, Battery, Config
+from retrowalk.config import A02yyuw, Battery, Config, Imu, Vl53l1x, from_table
+from retrowalk.courier import recording
 from retrowalk.sim import scenarios
+from retrowalk.sim.demo import run_fast
 from retrowalk.sim.faults import Fault, Faults
 from retrowalk.sim.virtual import VirtualWalk
 from retrowalk.voice import bank as banks
@@ -59,6 +63,32 @@ def test_a_sealed_sensor_alone_passes_the_check_and_stays_well(sealed: VirtualWa
     """The hand is seen, the open path is clear though the module answers 0: guarding, no sensor named lost."""
     assert heard(sealed, "guarding")[0] <= sealed.scenario.marks["walk"]
     assert heard(sealed, "sensor_lost", "not_protecting") == []
+
+
+OTHERS = {
+    "mpu6050": Config(imu=Imu(chip="mpu6050")),
+    "ina219": Config(battery=Battery(chip="ina219")),
+    "no battery": Config(battery=Battery(chip="none")),
+    "vl53l1x beside": Config(range_sensor=(*Config().range_sensor, Vl53l1x())),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_demo_goes_as_it_should_with_other_parts(phrases: banks.Bank, tmp_path: Path, name: str) -> None:
+    """Another clip, another battery, one more sensor: every expectation of the default device is met, too."""
+    outcome = run_fast(1, tmp_path, config=OTHERS[name])
+    assert [e for e in outcome.expectations if not e.met] == []
+    assert from_table(recording.read(tmp_path / "walk.mcap").session.config) == OTHERS[name]
+
+
+@pytest.mark.process
+def test_other_parts_are_worn_in_real_time(phrases: banks.Bank, tmp_path: Path) -> None:
+    """Sealed sensor, MPU-6050 and INA219 under real processes: they stay well, and a fall reaches the caregiver."""
+    config = Config(range_sensor=(A02yyuw(),), imu=Imu(chip="mpu6050"), battery=Battery(chip="ina219"))
+    finished = real_walk(tmp_path, 1, config=config)
+    assert [met for met in scenarios.judge(finished.scenario, finished.evidence) if not met.met] == []
+    assert [told for told in finished.told if told.what not in ("started", "ended")] == []
+    assert [s["chip"] for s in finished.recordings[0].session.config["range_sensor"]] == ["a02yyuw"]
 
 
 @pytest.mark.parametrize(

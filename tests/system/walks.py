@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.courier import recording
 from retrowalk.courier.outbox import event_id
@@ -92,13 +93,15 @@ def walk(
     happens: Callable[[RealWalk], None] | None = None,
     *,
     scenario: str = "fall",
+    config: Config | None = None,
     beyond_s: float = 0.0,
 ) -> Finished:
     """Walks a scenario to its end; `happens` may let it go on up to there and do something to it.
 
-    `beyond_s`: so long after its end, for what is said only when nothing more urgent is left to say.
+    `config`: of the device, if not the default one.  `beyond_s`: so long after its end, for what is said only when
+    nothing more urgent is left to say.
     """
-    with RealWalk(seed, directory, scenario=scenario) as real:
+    with RealWalk(seed, directory, scenario=scenario, config=config) as real:
         if happens is not None:
             happens(real)
         real.run_until(real.scenario.duration_s + beyond_s)

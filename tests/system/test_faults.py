@@ -6,6 +6,7 @@ One walk for all: the device is checked by hand, a wall is approached, warned of
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from functools import cache
 import pytest
 
 from retrowalk.config import A02yyuw, Battery, Config, HcSr04, Imu, TfLuna, Vl53l1x
+from retrowalk.core.samples import ImuSample
 from retrowalk.courier import recording
 from retrowalk.sim import world
 from retrowalk.sim.faults import KINDS, Fault, Faults
 from retrowalk.sim.scenarios import WALKER, Scenario
 from retrowalk.sim.virtual import VirtualWalk
-from retrowalk.sim.world import Action, HandBehind, Place, Stand, Walk
+from retrowalk.sim.world import Action, HandBehind, Place, Press, Stand, Walk
 from retrowalk.voice import bank as banks
 
 LIDAR, DROP = TfLuna(), TfLuna(name="drop", role="dropoff", address=0x11)
@@ -308,3 +310,131 @@ def test_the_table_has_every_fault_there_is() -> None:
     there = {f"{part}:{kind}" for part, kinds in KINDS.items() if part != "voice" for kind in kinds}
     elsewhere = {"bus:stuck", "battery:low", "battery:empty", "battery:intermittent"}
     assert there - has - elsewhere == set()
+
+
+# ------------------------------------------------------------------------------------- several parts at once
+
+NEWS_S = 2.6
+"""A fault's tone and words and the pause after them: the next one is named so much later."""
+
+
+def test_a_stuck_bus_is_named_part_by_part_and_the_rest_goes_on() -> None:
+    """Everything on the bus is named within 8 s; ultrasonic and button go on, and a press tells what is left."""
+    script = [*SCRIPT[:1], (WALK_S, Walk(SPEED_M_S)), (25.0, Press()), (27.0, Place("wall", 3.0)), (33.0, Walk(-0.6))]
+    walk = walked(["bus:stuck@10-34"], script, 44.0)
+    parts = ("sensor_lost:drop", "sensor_lost:imu", "sensor_lost:lidar", "fault:battery")
+    named = [walk.times(part, from_s=10.0)[0] for part in parts]
+    assert walk.times("fault", from_s=10.0)[0] <= 11.0
+    assert sorted(named)[0] <= 11.5
+    assert max(named) <= 18.0
+    assert walk.times("limited", from_s=25.0)[0] <= 27.0
+    assert walk.times("stop", from_s=27.0)[0] <= 31.0
+    assert walk.contacts == []
+    assert not walk.times("sensor_lost:rear", "not_protecting", "fault:button")
+    back = {key for t, key in walk.heard if t > 34.0 and key.startswith("sensor_back")}
+    assert back == {"sensor_back:drop", "sensor_back:imu", "sensor_back:lidar"}
+
+
+@pytest.mark.parametrize(
+    ("faults", "first", "second"),
+    [
+        pytest.param(("rear:off@10", "lidar:off@10"), "not_protecting:rear", "sensor_lost:", id="both rear sensors"),
+        pytest.param(("rear:off@10", "imu:off@10"), "sensor_lost:rear", "sensor_lost:imu", id="rear and clip"),
+        pytest.param(("drop:stuck@10", "lidar:sun@10"), "sensor_lost:drop", "sensor_lost:lidar", id="two lidars"),
+        pytest.param(("imu:off@10", "battery:wrong@9"), "sensor_lost:imu", "fault:battery", id="clip and battery"),
+    ],
+)
+def test_two_faults_at_once_are_both_named(faults: Sequence[str], first: str, second: str) -> None:
+    """The first within a second, the other as soon as its words are said; if none looks back, that comes first."""
+    walk = walked(faults, [SCRIPT[0], (WALK_S, Walk(SPEED_M_S))], 17.0)
+    assert walk.times("fault", from_s=10.0)[0] <= 11.0
+    assert walk.times(first, from_s=10.0)[0] <= 11.5
+    named = walk.times(second, from_s=10.0)
+    assert named, walk.heard
+    assert named[0] <= 11.5 + NEWS_S
+
+
+def test_a_guard_that_stood_still_blames_nobody() -> None:
+    """Stopped for three seconds: the voice says so at once; when it goes on no sensor is called lost."""
+    scenario = Scenario("pause", 20.0, SCRIPT[:1], WALKER, (), {})
+    walk = VirtualWalk(DEVICES["default"], scenario, 1, _bank("default"))
+    try:
+        walk.run_until(10.0)
+        stopped = (walk.guard, *walk.steps())
+        for step in stopped:
+            walk.scheduler.remove(step)
+        walk.run_until(13.0)
+        for step in walk.steps():
+            walk.scheduler.add(step, walk._sink(step))
+        walk.scheduler.add(walk.guard)
+        walk.run_until(20.0)
+        heard = [(h.start_s, h.key) for h in walk.ear.heard if h.start_s > 10.0]
+        assert heard[0][1] == "fault"
+        assert heard[0][0] <= 11.0
+        assert "guard_silent" in [key for _, key in heard]
+        assert [key for _, key in heard if key.startswith(("sensor_lost", "not_protecting", "fault:"))] == []
+        assert "fault_over:guard" in [key for _, key in heard]
+        assert walk.guard.companion.snapshot().guard_state == "guarding"
+    finally:
+        walk.close()
+
+
+def test_a_sensor_that_breaks_while_the_guard_stands_still_is_named() -> None:
+    """A pause excuses nobody for longer than half a second."""
+    scenario = Scenario("pause", 20.0, SCRIPT[:1], WALKER, (), {})
+    walk = VirtualWalk(DEVICES["default"], scenario, 1, _bank("default"), faults=Faults([Fault.parse("lidar:off@11")]))
+    try:
+        walk.run_until(10.0)
+        walk.scheduler.remove(walk.guard)
+        for step in walk.steps():
+            walk.scheduler.remove(step)
+        walk.run_until(13.0)
+        for step in walk.steps():
+            walk.scheduler.add(step, walk._sink(step))
+        walk.scheduler.add(walk.guard)
+        walk.run_until(20.0)
+        named = [h.start_s for h in walk.ear.heard if h.key == "sensor_lost:lidar"]
+        assert named
+        assert named[0] <= 17.0, "after what the voice says of the guard itself"
+    finally:
+        walk.close()
+
+
+# ------------------------------------------------------------------------------------------ time of the clip
+
+
+def _telling_time(t_s: float) -> tuple[float, float, float, float, float, float]:
+    """Whoever stands on a turntable that tells the time by how fast it turns, anew every four seconds."""
+    return 0.0, 0.0, 9.80665, 0.0, 0.0, 1.5 * (t_s % 4.0 - 2.0)
+
+
+@pytest.mark.parametrize("device", ["default", "mpu6050"])
+@pytest.mark.parametrize("fault", ["overflow", "fast", "nack"])
+def test_a_gap_is_a_gap_and_time_is_never_stretched(device: str, fault: str) -> None:
+    """Whatever the FIFO loses and however its clock runs: each sample has the time at which it was felt."""
+    walk = walked([f"imu:{fault}@4-11"], [(0.0, world.Wear(_telling_time))], 13.0, device, recorded=True)
+    samples = [item for item in walk.items if isinstance(item, ImuSample)]
+    assert len(samples) > 1000
+    times = [sample.t_measured_s for sample in samples]
+    assert times == sorted(times)
+    late = [
+        (sample.t_measured_s - (sample.gyro_rad_s[2] / 1.5 + 2.0) + 2.0) % 4.0 - 2.0
+        for sample in samples
+        if abs(sample.gyro_rad_s[2]) < 2.9
+    ]
+    usual = sorted(late)[len(late) // 2]  # the gyroscope's bias, as time
+    assert max(abs(one - usual) for one in late) < 0.015
+    gaps = [b.t_measured_s - a.t_measured_s for a, b in itertools.pairwise(samples) if b.gap]
+    holes = [b.t_measured_s - a.t_measured_s for a, b in itertools.pairwise(samples) if not b.gap]
+    assert max(holes) < 0.021, "what is missing is told"
+    assert bool(gaps) == (fault == "overflow")
+
+
+@pytest.mark.parametrize("device", ["default", "mpu6050"])
+def test_steps_are_right_with_a_clock_three_percent_off(device: str) -> None:
+    """Steps and the time they take are those of the walker, and no fault is said."""
+    script = [(3.0, Walk(0.5)), (18.0, Stand())]
+    right, fast = (walked(faults, script, 21.0, device) for faults in ((), ("imu:fast",)))
+    assert abs(fast.steps - right.steps) <= 1
+    assert abs(fast.steps - len(fast.step_times_s)) <= 2
+    assert not fast.times("fault", "sensor_lost")

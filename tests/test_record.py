@@ -143,6 +143,7 @@ def test_the_replay_knows_nothing_of_labels(recorded: Start) -> None:
     assert {entry.channel for entry in walked.entries}.isdisjoint({"/label"})
 
 
+@pytest.mark.slow
 def test_one_label_can_hold_for_everything(recorded: Start) -> None:
     """--label names the whole recording: it begins before the first and ends after the last."""
     device = recorded()
@@ -192,6 +193,7 @@ def test_a_warning_cuts_a_prompt_which_is_said_again(recorded: Start) -> None:
     assert device.session.done[0].heard
 
 
+@pytest.mark.slow
 def test_a_voice_that_is_gone_does_not_stop_a_recording(recorded: Start) -> None:
     """Nobody can hear the prompts: the labels hold all the same, and whoever watches is told."""
     device = recorded()
@@ -202,6 +204,7 @@ def test_a_voice_that_is_gone_does_not_stop_a_recording(recorded: Start) -> None
     assert any("could not be said" in line for line in device.told)
 
 
+@pytest.mark.slow
 def test_each_part_can_wait_for_the_button(recorded: Start) -> None:
     """--by-button: the next prompt comes after a press."""
     device = recorded()
@@ -219,6 +222,7 @@ def test_each_part_can_wait_for_the_button(recorded: Start) -> None:
     assert found[0][2] < pressed_s[0]
 
 
+@pytest.mark.slow
 def test_ended_early_every_label_is_closed(recorded: Start) -> None:
     """Ctrl-C in the middle: what holds then ends there, nothing is left open, and no further prompt is said."""
     device = recorded()
@@ -235,6 +239,7 @@ def test_ended_early_every_label_is_closed(recorded: Start) -> None:
     assert found[1][2] - found[1][1] < 3.0
 
 
+@pytest.mark.slow
 def test_a_running_recording_can_be_taken_away_whole(recorded: Start, tmp_path: Path) -> None:
     """The file is finished, copied complete, and the recording goes on in the next part."""
     device = recorded()

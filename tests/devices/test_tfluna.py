@@ -341,6 +341,7 @@ def test_torn_reads_do_lie_without_the_second_look():
     assert bench.named() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock_error", [-0.03, 0.0, 0.03])
 def test_delay_is_noticed_after_an_hour_with_a_clock_that_is_off(clock_error):
     """3 % off either way names nothing for an hour; a delay of 0.3 s after it is named, and its end, too"""

@@ -136,6 +136,7 @@ def test_what_is_wrong_is_named_through_the_guard(
     assert mend in told.mend
 
 
+@pytest.mark.slow
 def test_a_dead_voice_is_named(guarded: Start) -> None:
     """No sign of life for seconds."""
     device = guarded()
@@ -144,6 +145,7 @@ def test_a_dead_voice_is_named(guarded: Start) -> None:
     assert line(device.visit(7.0, hands_on=False), "sound.voice").state is State.BAD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -174,6 +176,7 @@ def test_the_guard_itself_refuses_a_signal_in_an_alarm(guarded: Start) -> None:
     assert device.control.touch("caution", buzzer=True) == "alarm"
 
 
+@pytest.mark.slow
 def test_a_visit_leaves_no_trace_in_what_is_replayed(guarded: Start, tmp_path: Path) -> None:
     """Words and signal of the doctor are nobody's decision: the recording replays identically."""
     device = guarded()
@@ -211,6 +214,7 @@ def test_a_warning_is_as_soon_with_a_doctor_as_without(guarded: Start, tmp_path:
     assert max(later_s) <= 0.1, later_s
 
 
+@pytest.mark.slow
 def test_a_warning_cuts_the_doctors_words(guarded: Start) -> None:
     """Something is there while the doctor speaks: "Stop" is heard at once, and the doctor is told that it was cut."""
     device = guarded([*WELL, (8.0, Walk(0.5)), (10.4, Place("wall", 1.2))])

@@ -362,9 +362,9 @@ def test_the_clip_is_worn_by_the_recorded_person(tmp_path, phrases, chip):
     ("rows", "labelled", "met"),
     [
         pytest.param(fall(), True, True, id="fall, told"),
-        pytest.param(still(UPRIGHT, 5.0), False, True, id="standing, left alone"),
+        pytest.param(still(UPRIGHT, 5.0), False, True, id="standing, left alone", marks=pytest.mark.slow),
         pytest.param(still(UPRIGHT, 5.0), True, False, id="fall, missed"),
-        pytest.param(fall(), False, False, id="false alarm"),
+        pytest.param(fall(), False, False, id="false alarm", marks=pytest.mark.slow),
     ],
 )
 def test_the_label_is_the_verdict(tmp_path, phrases, rows, labelled, met):
@@ -379,6 +379,7 @@ def test_the_label_is_the_verdict(tmp_path, phrases, rows, labelled, met):
     assert {p.name for p in outcome.out.iterdir()} == {"walk.wav", "walk.mcap", "events.jsonl", "transcript.txt"}
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result(tmp_path, phrases):
     """Two runs of a trial with one seed leave the same events; another seed draws other noise"""
     file = sisfall(tmp_path, {"A": fall()}, falls=("A",))
@@ -392,7 +393,14 @@ def test_one_seed_gives_one_result(tmp_path, phrases):
 # --------------------------------------------------------------------------------------------- recorded people
 
 
-@pytest.mark.parametrize("trial", ["F02_SA01_R01", "F05_SA11_R01", "F09_SA19_R02", "D01_SA01_R01", "D04_SA05_R01"])
+@pytest.mark.parametrize(
+    "trial",
+    [
+        "F02_SA01_R01",
+        "D01_SA01_R01",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("F05_SA11_R01", "F09_SA19_R02", "D04_SA05_R01")),
+    ],
+)
 def test_real_people(recorded_data, phrases, tmp_path, trial):
     """A backward slip, a trip while jogging, a fall from a chair are told; walking and jogging are not"""
     outcome = run_recorded(1, tmp_path, recorded_data / "sisfall" / f"{trial[4:8]}.npz", trial)
@@ -401,6 +409,7 @@ def test_real_people(recorded_data, phrases, tmp_path, trial):
     assert ("fall.suspected" in kinds) is (trial[0] == "F")
 
 
+@pytest.mark.slow
 def test_steps_of_a_real_walk(recorded_data, phrases, tmp_path):
     """Ten metres, a turn and ten metres: 39 labelled steps, counted to within three through the whole device"""
     outcome = run_recorded(1, tmp_path, recorded_data / "gait_l5" / "gait_l5.npz", "P13_T01")

@@ -111,6 +111,7 @@ def test_the_clip_leaves_the_bus_to_others(walked: dict[str, Walked], chip: str)
     assert walked[chip].gaps == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chip", "fault"),
     [

@@ -45,9 +45,7 @@ def heard(walk: VirtualWalk, *starts: str, from_s: float = 0.0) -> list[float]:
 
 
 @pytest.mark.parametrize("text", [pytest.param(ALONE, id="alone"), pytest.param(BESIDE, id="beside ultrasonic")])
-@pytest.mark.parametrize(
-    "seed", [1, 2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
 def test_the_walk_goes_as_it_should(tmp_path: Path, text: str, seed: int) -> None:
     """With a file that has a lidar, alone or with an HC-SR04, every expectation of the demo is met."""
     with walk(config(tmp_path, text), 90.0, seed=seed) as made:
@@ -65,6 +63,7 @@ def test_the_lidar_warns_of_the_wall_when_the_ultrasonic_sensor_cannot(tmp_path:
         assert made.world.contacts == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "limit_s"),
     [

@@ -37,7 +37,7 @@ def heard(walk: VirtualWalk, *starts: str, from_s: float = 0.0) -> list[float]:
     return [h.start_s for h in walk.ear.heard if h.key.startswith(starts) and h.start_s >= from_s]
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
 def sealed(request: pytest.FixtureRequest, phrases: banks.Bank) -> VirtualWalk:
     """The demo's walk up to the person who steps behind, with the sealed sensor alone."""
     return walk(SEALED, phrases, 46.0, seed=request.param)
@@ -73,6 +73,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_demo_goes_as_it_should_with_other_parts(phrases: banks.Bank, tmp_path: Path, name: str) -> None:
     """Another clip, another battery, one more sensor: every expectation of the default device is met, too."""

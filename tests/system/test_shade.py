@@ -94,6 +94,7 @@ def test_in_the_sun_it_is_never_clear(walks: Walks, tmp_path: Path) -> None:
     assert {sample.status for sample in samples} <= {RangeStatus.UNTRUSTED, RangeStatus.VALID}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["off", "stuck", "garbage", "wrong", "broken", "slow", "delayed", "sun"])
 def test_a_fault_is_heard(walks: Walks, fault: str) -> None:
     """Whatever happens to the sensor, within two seconds the walker hears that nothing guards the path behind."""

@@ -7,6 +7,7 @@ comes from `voice.alsa`, the real broker link from `courier.mqtt`; the simulated
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import socket
 import stat
@@ -19,6 +20,8 @@ from typing import Any, Protocol
 
 from retrowalk.core.samples import Item
 from retrowalk.errors import DeviceError
+
+log = logging.getLogger("retrowalk.platform")
 
 # ------------------------------------------------------------------------------------------------- clock
 
@@ -211,15 +214,32 @@ def real_pin_factory() -> Any:
 
     lgpio opens a FIFO in the working directory when it is imported: an unwritable one fails here, loudly, instead of
     letting gpiozero fall back to a factory whose edges are stamped by a sleepy thread.
+
+    One thread of lgpio's tells everybody of edges, and an exception in anybody's handler ends it for all.  So the
+    factory has an `edge_thread()`: the one that lines opened from now on are told by, a new one if it has died.
     """
     try:
+        import lgpio
         from gpiozero.pins.lgpio import LGPIOFactory
 
-        return LGPIOFactory()
+        class Pins(LGPIOFactory):  # type: ignore[misc]  # gpiozero is published without types
+            def edge_thread(self) -> threading.Thread:
+                if not lgpio._notify_thread.is_alive():
+                    log.warning("lgpio's thread has died of an exception in a handler; another one takes its place")
+                    lgpio._notify_thread = lgpio._callback_thread()
+                thread: threading.Thread = lgpio._notify_thread
+                return thread
+
+        return Pins()
     except Exception as error:
-        raise DeviceError(
-            f"GPIO pins cannot be opened (is the working directory writable, are you in group gpio?): {error}"
-        ) from error
+        raise DeviceError(f"GPIO pins cannot be opened: {_pins_hint()}: {error}") from error
+
+
+def _pins_hint() -> str:
+    directory = os.environ.get("LG_WD") or "."
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"lgpio cannot write to {directory}: set LG_WD to a directory that this user can write to"
+    return "are you in group gpio, and does no other program hold them?"
 
 
 class LazyBus:
@@ -265,6 +285,11 @@ class LazyPins:
 
     def pin(self, name: Any) -> Any:
         return self._opened().pin(name)
+
+    def edge_thread(self) -> threading.Thread | None:
+        """The thread that tells of edges of lines opened from now on; None: nobody knows of one."""
+        thread = getattr(self._opened(), "edge_thread", None)
+        return thread() if thread is not None else None
 
     def ticks(self) -> Any:
         return self._opened().ticks()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,3 +237,20 @@ def test_button_on_lgpio_pins_is_told(lgpio_factory):
     assert isinstance(edge, ButtonEdge)
     assert edge.pressed
     assert edge.t_measured_s == pytest.approx(now + 0.010, abs=0.01)
+
+
+@pytest.mark.process
+def test_a_dead_thread_of_lgpio_is_named_and_replaced(tmp_path):
+    """An exception in one handler silences no other line; if lgpio's thread dies of somebody's, each line says so"""
+    pytest.importorskip("lgpio")
+    script = Path(__file__).with_name("edges_by_lgpio.py")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={key: value for key, value in os.environ.items() if key != "LG_WD"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == "told\n", done.stderr

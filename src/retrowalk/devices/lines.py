@@ -6,7 +6,8 @@ They stand on gpiozero *pins*, not on its devices.  What matters of those pins:
 - The handler gets `(ticks, state)`.  On lgpio the ticks are the kernel's time stamp of the edge in seconds of
   CLOCK_MONOTONIC, and `factory.ticks()` is `time.monotonic()`: one clock, but compared through `ticks_diff` only.
 - lgpio calls every handler of the process from one thread, and an exception in any handler ends that thread and
-  silences all lines for ever.  So the handler here catches everything and does next to nothing.
+  silences all lines for ever.  So the handler here catches everything and does next to nothing; and a line whose
+  thread has died all the same says so when its level is read, and is told by a new one when it is opened again.
 - Setting `function` on lgpio drops the edge detection without forgetting the handler; a handler set after that would
   never be called.  So the handler is taken off first, and put on last.
 """
@@ -43,7 +44,9 @@ class InputLine:
         """How often the handler failed; it goes on all the same."""
         self._gpio = gpio
         self._on_edge = on_edge
+        edge_thread = getattr(factory, "edge_thread", None)
         try:
+            self._told_by = edge_thread() if edge_thread is not None else None
             self._pin = factory.pin(gpio)
             self._pin.when_changed = None
             self._pin.input_with_pull(pull)
@@ -55,7 +58,9 @@ class InputLine:
             raise pin_error(gpio, "opened as an input", error) from error
 
     def level(self) -> bool:
-        """Whether the line is high now."""
+        """Whether the line is high now.  Raises `DeviceError` also when nobody tells of its edges any more."""
+        if self._told_by is not None and not self._told_by.is_alive():
+            raise DeviceError(f"GPIO{self._gpio}: its edges are not told any more, the thread that did has died")
         try:
             return bool(self._pin.state)
         except RetrowalkError:

@@ -163,12 +163,13 @@ class Guard:
         for item in items:
             self._feed(item)
 
-    def step_failed(self, step: str, error: SensorError, now: float) -> None:
-        """A step raised: told to the Companion once per cause."""
+    def step_failed(self, step: str, error: SensorError, now: float) -> bool:
+        """A step raised: told to the Companion once per cause; returns whether this was news."""
         if self._failing.get(step) == error.fault:
-            return
+            return False
         self._failing[step] = error.fault
         self._feed(sm.HealthReport(now, step, error.fault, active=True, detail=error.detail[:200]))
+        return True
 
     def _look_for_pause(self, now: float) -> None:
         """Told before anything else: to those who decide, the next item comes out of a long silence."""

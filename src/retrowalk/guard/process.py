@@ -214,7 +214,11 @@ def _took(step: str, items: Sequence[Item]) -> Callable[[Guard], None]:
 
 
 def _failed(step: str, error: SensorError, now: float) -> Callable[[Guard], None]:
-    return lambda guard: guard.step_failed(step, error, now)
+    def failed(guard: Guard) -> None:
+        if guard.step_failed(step, error, now):
+            log.warning("%s", error)
+
+    return failed
 
 
 def _crash(error: BaseException) -> Callable[[Guard], None]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
 
+from retrowalk.config import Battery, Imu, TfLuna
 from retrowalk.core.samples import Item, Tick
+from retrowalk.devices.lsm6dsox import Lsm6dsox
+from retrowalk.devices.max17048 import Max17048Driver
+from retrowalk.devices.tfluna import TfLunaDriver
 from retrowalk.errors import SensorError
-from retrowalk.guard.process import Inbox, StepThread, threads_of
-from retrowalk.platform import no_wake
+from retrowalk.guard.process import STEP_LATE_S, Inbox, StepThread, threads_of
+from retrowalk.platform import I2C_TIMEOUT_10_MS, Step, no_wake
 
 
 class Clock:
@@ -93,11 +98,12 @@ class Heard:
     def take(self, items: Any, now: float, step: str) -> None:
         self.took.append(step)
 
-    def step_failed(self, step: str, error: SensorError, now: float) -> None:
+    def step_failed(self, step: str, error: SensorError, now: float) -> bool:
         self.failed.append(step)
+        return False
 
 
-def run(clock: Clock, *steps: Chip, until_s: float = 10.0, wakes: dict[int, Chip] | None = None) -> tuple[News, Heard]:
+def run(clock: Clock, *steps: Step, until_s: float = 10.0, wakes: dict[int, Chip] | None = None) -> tuple[News, Heard]:
     """Runs the one thread of these steps, and gives how often it waited and what the guard was told."""
     inbox = Inbox()
     (thread,) = threads_of(steps, clock, inbox)
@@ -153,3 +159,54 @@ def test_a_step_that_is_woken_is_polled_at_once():
     echo = Chip("rear", clock, every_s=0.9, shares="")
     run(clock, echo, until_s=0.5, wakes={1: echo})
     assert echo.polls[:2] == [0.0, echo.takes_s]
+
+
+class StuckBus:
+    """A bus whose data line is held low: the kernel gives up on each transfer after its timeout."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.transfers: list[float] = []
+        self._clock = clock
+
+    def transfer(self, address: int, write: bytes, read: int) -> bytes:
+        self.transfers.append(self._clock.now_s)
+        self._clock.pause(I2C_TIMEOUT_10_MS * 0.010)
+        raise OSError(errno.ETIMEDOUT, "timed out")
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class Timed:
+    """A step, and how long its polls take."""
+
+    def __init__(self, step: Step, clock: Clock) -> None:
+        self.name, self.retry_s, self.shares, self.wake = step.name, step.retry_s, step.shares, no_wake
+        self.longest_s = 0.0
+        self._step, self._clock = step, clock
+
+    def poll(self, now: float) -> tuple[Any, float]:
+        try:
+            return self._step.poll(now)
+        finally:
+            self.longest_s = max(self.longest_s, self._clock.now_s - now)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def test_a_stuck_bus_does_not_stop_the_watchdog():
+    """Each transfer times out after 30 ms: no poll takes long, every chip is told of, and half of the time is left."""
+    clock = Clock()
+    bus = StuckBus(clock)
+    drop = TfLuna(name="drop", role="dropoff", address=0x11)
+    drivers: tuple[Step, ...] = (
+        *(TfLunaDriver(lidar, bus, clock) for lidar in (TfLuna(), drop)),
+        Lsm6dsox(Imu(), bus, clock),
+        Max17048Driver(Battery(), bus, clock),
+    )
+    steps = [Timed(driver, clock) for driver in drivers]
+    _, heard = run(clock, *steps)
+    assert max(step.longest_s for step in steps) <= 0.1 < STEP_LATE_S
+    assert set(heard.failed) == {"lidar", "drop", "imu", "battery"}
+    assert len(bus.transfers) * 0.030 <= 5.5

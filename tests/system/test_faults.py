@@ -8,9 +8,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -439,3 +444,49 @@ def test_steps_are_right_with_a_clock_three_percent_off(device: str) -> None:
     assert abs(fast.steps - right.steps) <= 1
     assert abs(fast.steps - len(fast.step_times_s)) <= 2
     assert not fast.times("fault", "sensor_lost")
+
+
+# --------------------------------------------------------------------------------------------- a real guard
+
+
+@pytest.mark.process
+def test_a_guard_without_a_place_for_lgpios_fifo_says_what_to_do(tmp_path: Path) -> None:
+    """It goes on without its pins, and names the directory that must be writable and how to choose another."""
+    for name in ("run", "state"):
+        (tmp_path / name).mkdir()
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    guard = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "retrowalk",
+            "guard",
+            "--run-dir",
+            "run",
+            "--state-dir",
+            "state",
+            "--config",
+            "none.toml",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "LG_WD": str(nowhere / "here")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert guard.stderr is not None
+    limit = threading.Timer(20.0, guard.kill)
+    limit.start()
+    line = ""
+    try:
+        for line in guard.stderr:
+            if "lgpio" in line and "rear" in line:
+                break
+        assert f"cannot write to {nowhere}/here" in line
+        assert "set LG_WD" in line
+        assert guard.poll() is None
+    finally:
+        limit.cancel()
+        guard.terminate()
+        guard.wait(10.0)
+        guard.stderr.close()

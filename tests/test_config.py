@@ -26,7 +26,7 @@ from retrowalk import config, lastgood
 from retrowalk.config import Config
 from retrowalk.core.alerts import FAULT_PARTS
 from retrowalk.core.freshness import Freshness
-from retrowalk.courier import process as courier_process
+from retrowalk.courier import hand_over
 from retrowalk.errors import ConfigError, Finding
 from retrowalk.voice import process as voice_process
 
@@ -177,7 +177,7 @@ def test_every_knob_is_used(kind, field):
     ("knob", "beat_s"),
     [
         pytest.param("voice_lost_after_s", voice_process.BEAT_S, id="voice"),
-        pytest.param("courier_lost_after_s", courier_process.BEAT_S, id="courier"),
+        pytest.param("courier_lost_after_s", hand_over.BEAT_S, id="courier"),
     ],
 )
 def test_no_setting_loses_a_part_that_is_well(knob, beat_s):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -73,7 +73,9 @@ class Street:
         broker: Broker | None = None,
         outbox: Outbox | None = None,
         link: ScriptedLink | None = None,
+        linked: bool = True,
         clock: VirtualClock | None = None,
+        quality: Callable[[float], str] = lambda _: "ntp",
         boot: str = "boot-1",
         **script: Any,
     ) -> None:
@@ -91,10 +93,10 @@ class Street:
             self.config,
             self.outbox,
             self.recorder,
-            self.link,
+            self.link if linked else None,
             platform,
             directory / "guard.state",
-            quality=lambda _: "ntp",
+            quality=quality,
             rng=random.Random(2),
             boot=boot,
         )

@@ -16,8 +16,8 @@ from tests.courier.helpers import ROOT, Street, event, numbers, records, session
 from retrowalk import wire
 from retrowalk.config import Broker
 from retrowalk.courier import recording
-from retrowalk.courier.courier import timestamp
 from retrowalk.courier.outbox import Outbox
+from retrowalk.courier.times import timestamp
 from retrowalk.sim.broker import Incoming, Outage
 from retrowalk.sim.scheduler import VirtualClock
 
@@ -232,8 +232,7 @@ def test_beat_comes_each_second_and_on_change(tmp_path):
 
 def test_no_broker_configured_is_said(tmp_path):
     """Without a broker events are kept on disk and the device says that no messages go out."""
-    street = Street(tmp_path)
-    street.courier._link = None
+    street = Street(tmp_path, linked=False)
     street.send(event(1))
     street.run_until(2.0)
     assert street.faults() == "broker"
@@ -327,8 +326,7 @@ def test_a_clock_that_is_set_later_mends_the_time(tmp_path):
     """An event of before the clock was set gets its right time when it is sent after."""
     quality = ["unset"]
     clock = VirtualClock(wall_origin_s=1000.0)
-    street = Street(tmp_path, clock=clock, link=None, outages=[Outage(0.0, 50.0)])
-    street.courier._quality = lambda _: quality[0]
+    street = Street(tmp_path, clock=clock, quality=lambda _: quality[0], outages=[Outage(0.0, 50.0)])
     street.send(event(1, t_s=0.0))
     street.run_until(20.0)
     clock._wall_origin_s = 1_800_000_000.0

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 
 from retrowalk.config import Config
-from retrowalk.courier.courier import BEAT_S as BEAT_S
 from retrowalk.courier.courier import Courier
 from retrowalk.courier.outbox import Outbox
 from retrowalk.courier.recording import Recorder

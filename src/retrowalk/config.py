@@ -149,11 +149,11 @@ class A02yyuw(Section, frozen=True, kw_only=True, tag_field="chip", tag="a02yyuw
     """A sealed ultrasonic sensor of the A02YYUW class on a serial port: rain and dust do not harm it."""
 
     name: Name = "rear"
-    """Name of the sensor, as spoken and recorded (a to z, 0 to 9, hyphen)."""
+    """Name of the sensor, as spoken and recorded (a to z, 0 to 9, hyphen).  Beside an HC-SR04 give it another one."""
     role: Literal["rear"] = "rear"
     """What it watches: rear, the path behind."""
     port: PortName = "/dev/serial0"
-    """Serial port that its TX line leads to; /dev/serial0 is the Pi's own on GPIO14 and GPIO15."""
+    """Serial port that its TX line leads to; /dev/serial0 is the Pi's own (TX to GPIO15).  Its RX line: to ground."""
     range_max_m: Annotated[float, Meta(ge=0.5, le=4.5)] = 4.5
     """Longest range believed (0.5 to 4.5 m); a longer one counts as no target."""
     clear_range_m: Annotated[float, Meta(ge=0.5, le=4.5)] = 2.0

@@ -1,7 +1,8 @@
 """MAX17048 fuel gauge: the charge of one lithium cell, from the chip's own model of it.
 
 Wiring: CELL and VDD to the battery's plus (most boards do that themselves), GND to its minus, SDA to GPIO2, SCL to
-GPIO3; address 0x36, which cannot be changed.  It lives on the cell itself: without a battery it does not answer.
+GPIO3; address 0x36, which cannot be changed.  It lives on the cell itself: without a battery it does not answer.  A
+board's pull-ups must end at 3.3 V (its pin VIN or 3V3), not at the cell, whose 4.2 V the Pi's pins do not bear.
 
 Registers have 16 bits, the high byte first.  VCELL 78.125 uV a count, SOC 1/256 % a count and sometimes above 100 %.
 The model is started by the chip itself when a cell is connected; a quick start, which libraries like to give, would

@@ -274,7 +274,7 @@ def say(text: str, config_file: Path | None, run_dir: Path | None, bank_dir: Pat
             continue  # not ours to talk to
         try:
             if mailbox.send("guard", encode(SayMessage(text))):
-                click.echo("retrowalk is running and says it.")
+                click.echo("retrowalk is running, and is asked to say it.")
                 return
         finally:
             mailbox.close()
@@ -334,7 +334,11 @@ def doctor(config_file: Path | None, run_dir: Path | None, quick: bool, no_sound
 @click.option("--out", type=_path, metavar="DIR", required=True, help="Where the recording is put.")
 @click.option("--label", default="", metavar="TEXT", help="A name that holds for the whole recording.")
 @click.option(
-    "--script", "script_file", default="default", metavar="FILE", help="What is asked for.  [default: default]"
+    "--script",
+    "script_file",
+    default="default",
+    metavar="FILE",
+    help="What is asked for.  [default: a minute of standing, walking, stopping and turning]",
 )
 @click.option("--by-button", is_flag=True, help="Each part begins when the walker presses the button.")
 @click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {CONFIG_FILE}]")

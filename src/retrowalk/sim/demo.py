@@ -177,7 +177,7 @@ def conclude(scenario: Scenario, evidence: Evidence, out: Path) -> Outcome:
     recorded = recording.read(out / report.RECORDING_FILE)
     report.write_outputs(recorded, out)
     summary: dict[str, Any] = {
-        "seconds of the walk": scenario.duration_s,
+        "seconds of the walk": round(scenario.duration_s, 1),
         "items recorded": len(recorded.entries),
         "things heard": len(evidence.heard),
         "messages at the broker": len(evidence.published),

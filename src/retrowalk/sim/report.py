@@ -114,7 +114,8 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         console.print(f"{name}: {value}", highlight=False, markup=False, soft_wrap=True)
     missed = sum(not met for _, met, _ in outcome.expectations)
     count = len(outcome.expectations)
-    verdict = f"all {count} expectations met" if outcome.ok else f"{missed} of {count} expectations not met"
+    well = "the expectation is met" if count == 1 else f"all {count} expectations met"
+    verdict = well if outcome.ok else f"{missed} of {count} expectations not met"
     console.print(verdict, style="bold green" if outcome.ok else "bold red", highlight=False)
     files = ", ".join(
         name for name in (SOUND_FILE, RECORDING_FILE, EVENTS_FILE, TRANSCRIPT_FILE) if (outcome.out / name).exists()

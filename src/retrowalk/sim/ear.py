@@ -14,6 +14,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 RATE_HZ = 48_000
 FRAME_BYTES = 4
@@ -59,36 +60,47 @@ class Heard:
     """Other keys with the very same sound: the ear cannot know which was meant."""
 
 
+@lru_cache(maxsize=1024)
+def _shape(pcm: bytes) -> tuple[array[int], int, int, bytes]:
+    """Samples of a clip from its first to its last that is not zero, their peak, where its anchor is, and its signs.
+
+    Remembered: a bank of phrases is listened for in every walk.  Raises `ValueError` for no sound, or no anchor.
+    """
+    lead = len(pcm) - len(pcm.lstrip(b"\0"))
+    body = pcm[lead - lead % 2 :].rstrip(b"\0")
+    samples = array("h", body + bytes(len(body) % 2))
+    if not samples:
+        raise ValueError("is silent")
+    return (samples, max(max(samples), -min(samples)), *_anchor(samples))
+
+
+def _anchor(samples: array[int]) -> tuple[int, bytes]:
+    signs = samples.tobytes()[1::2].translate(_SIGNS)
+    for length in ANCHOR_LENGTHS:
+        # Behind the stretch over which the fading rest of another clip may lie.
+        begin = first = min(FADED, len(samples) // 4)
+        for at, sample in enumerate(samples[first:], first):
+            if -ANCHOR_LEVEL < sample < ANCHOR_LEVEL:
+                begin = at + 1
+            elif at + 1 - begin >= length:
+                found = signs[at + 1 - length : at + 1]
+                if found.count(b"\0\1") + found.count(b"\1\0") >= ANCHOR_CROSSINGS:
+                    return at + 1 - length, found
+    raise ValueError("has no stretch that could be recognised at another volume")
+
+
 class _Clip:
     """A known clip: samples from its first to its last that is not zero, its anchor, when it is understood."""
 
     def __init__(self, key: str, pcm: bytes) -> None:
-        lead = len(pcm) - len(pcm.lstrip(b"\0"))
-        body = pcm[lead - lead % 2 :].rstrip(b"\0")
-        samples = array("h", body + bytes(len(body) % 2))
-        if not samples:
-            raise ValueError(f"clip {key!r}: is silent")
         self.key = key
         self.also: tuple[str, ...] = ()
         """Keys of other clips with the same sound."""
-        self.samples = samples
-        self.peak = max(max(self.samples), -min(self.samples))
-        self.anchor_at, self.anchor = self._anchor()
+        try:
+            self.samples, self.peak, self.anchor_at, self.anchor = _shape(pcm)
+        except ValueError as error:
+            raise ValueError(f"clip {key!r}: {error}") from None
         self.understood_at = math.ceil(len(self.samples) * UNDERSTOOD_SHARE)
-
-    def _anchor(self) -> tuple[int, bytes]:
-        signs = self.samples.tobytes()[1::2].translate(_SIGNS)
-        for length in ANCHOR_LENGTHS:
-            # Behind the stretch over which the fading rest of another clip may lie.
-            begin = first = min(FADED, len(self.samples) // 4)
-            for at, sample in enumerate(self.samples[first:], first):
-                if -ANCHOR_LEVEL < sample < ANCHOR_LEVEL:
-                    begin = at + 1
-                elif at + 1 - begin >= length:
-                    found = signs[at + 1 - length : at + 1]
-                    if found.count(b"\0\1") + found.count(b"\1\0") >= ANCHOR_CROSSINGS:
-                        return at + 1 - length, found
-        raise ValueError(f"clip {self.key!r}: has no stretch that could be recognised at another volume")
 
     def same_until(self, other: _Clip) -> int:
         """How many samples both have in common from the start."""

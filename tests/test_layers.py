@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "retrowalk"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("sim", "replay", "doctor", "record"),
+    ("sim", "replay", "doctor", "record", "foreground"),
     ("guard", "voice", "courier", "hub"),
     ("devices",),
     ("supervise", "control"),

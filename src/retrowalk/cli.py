@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from retrowalk.config import Config
-    from retrowalk.wire import Status
 
 CONFIG_FILE = Path("/etc/retrowalk/retrowalk.toml")
 RUN_DIR = Path("/run/retrowalk")
@@ -33,11 +32,8 @@ LAST_GOOD = "last-good.toml"
 OK, DIFFERENT, UNUSABLE = 0, 1, 2
 """Exit statuses; click uses 2 for a wrong command line, too."""
 
-WATCH_AGAIN_S = 2.0
 TRIALS_NAMED = 8
 """So many of a recording's trials are named to somebody who named none."""
-SUPERVISE_S = 0.05
-START_LIMIT_S = 15.0
 
 
 class _Commands(click.Group):
@@ -122,7 +118,9 @@ def run(config_file: Path | None, run_dir: Path | None, state_dir: Path | None) 
         click.echo(problem, err=True)
         going_on = "retrowalk protects nobody until this is mended" if unusable else "going on with the last good ones"
         click.echo(f"The settings in {config_file} cannot be used: {going_on}, and says so aloud.", err=True)
-    sys.exit(_run(config_file.absolute(), config, run_dir, state_dir))
+    from retrowalk import foreground
+
+    sys.exit(foreground.run(config_file.absolute(), config, run_dir, state_dir, click.echo))
 
 
 @cli.command(
@@ -375,13 +373,12 @@ def record(
     try:
         if line is not None:
             session = recording.Session(line, click.echo)
-            _stop_on_signals(session.stop)
+            recording.stop_on_signals(session.stop)
             session.run(prompts, by_button=by_button, label=label)
             kept = recording.collect(line, out)
         else:
-            kept = _record_alone(
-                (config_file or CONFIG_FILE).absolute(), prompts, out, by_button=by_button, label=label
-            )
+            file = (config_file or CONFIG_FILE).absolute()
+            kept = recording.alone(file, prompts, out, click.echo, by_button=by_button, label=label)
     finally:
         if line is not None:
             line.close()
@@ -541,12 +538,6 @@ def courier(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     process.run(config, platform, state_dir)
 
 
-def process_command(name: str, config_file: Path, run_dir: Path, state_dir: Path) -> list[str]:
-    """Argument list that starts one of the three processes with this Python."""
-    where = ["--config", str(config_file), "--run-dir", str(run_dir), "--state-dir", str(state_dir)]
-    return [sys.executable, "-m", "retrowalk", name, *where]
-
-
 # ---------------------------------------------------------------------------------------------------------- helpers
 
 
@@ -565,182 +556,12 @@ def _recorded_trial(fast: bool, recorded: Path | None, trial: str | None) -> tup
     return recorded, trial
 
 
-def _run(config_file: Path, config: Config, run_dir: Path, state_dir: Path) -> int:
-    """Supervises the three processes and tells what the guard does; returns the exit status."""
-    import select
-    import signal
-    import time
-
-    from retrowalk.platform import SocketMailbox
-    from retrowalk.supervise import Supervisor
-    from retrowalk.wire import Watch, encode
-
-    names = ("guard", "voice", "courier")
-    tell = _Teller(time.monotonic())
-    supervisor = Supervisor(
-        {name: process_command(name, config_file, run_dir, state_dir) for name in names},
-        env={**os.environ, "LG_WD": str(run_dir)},
-        on_event=tell.line,
-    )
-    asked = 0
-
-    def stop(_number: int, _frame: object) -> None:
-        nonlocal asked
-        asked += 1
-        supervisor.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    bank = _bank_in_background(config, config_file, tell.line)
-    mailbox = SocketMailbox(run_dir, f"run-{os.getpid()}")
-    watch = encode(Watch(mailbox.name))
-    watch_s = 0.0
-    try:
-        while not supervisor.finished:
-            now = time.monotonic()
-            supervisor.poll(now)
-            if asked > 1:
-                supervisor.kill()
-            if now >= watch_s:
-                watch_s = now + WATCH_AGAIN_S if mailbox.send("guard", watch) else now + 0.2
-            select.select([mailbox.fileno()], [], [], SUPERVISE_S)
-            while (message := mailbox.receive()) is not None:
-                tell.message(message)
-    finally:
-        supervisor.kill()
-        mailbox.close()
-        if bank is not None:
-            bank.terminate()
-            bank.wait()
-    return supervisor.status
-
-
-def _stop_on_signals(stop: Callable[[], None]) -> None:
-    """Ctrl-C once: ends in good order.  Twice: at once."""
-    import signal
-
-    def handler(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
-
-
-def _record_alone(config_file: Path, prompts: Any, out: Path, *, by_button: bool, label: str) -> list[Path]:
-    """Starts retrowalk as `run` does, in directories of its own, for as long as the recording takes."""
-    import select
-    import tempfile
-    import time
-
-    from retrowalk import record as recording
-    from retrowalk.control import Control
-    from retrowalk.platform import MonotonicClock, SocketMailbox
-    from retrowalk.supervise import Supervisor
-
-    with tempfile.TemporaryDirectory(prefix="retrowalk-") as place:
-        run_dir, state_dir = (_own_directory(Path(place) / name, 0o700) for name in ("run", "state"))
-        supervisor = Supervisor(
-            {name: process_command(name, config_file, run_dir, state_dir) for name in ("guard", "voice", "courier")},
-            env={**os.environ, "LG_WD": str(run_dir)},
-        )
-        mailbox = SocketMailbox(run_dir, "record")
-
-        def wait(seconds: float) -> None:
-            supervisor.poll(time.monotonic())
-            select.select([mailbox.fileno()], [], [], min(SUPERVISE_S, max(0.0, seconds)))
-
-        control = Control(mailbox, MonotonicClock(), wait)
-        session = recording.Session(control, click.echo)
-        _stop_on_signals(session.stop)
-        try:
-            until = time.monotonic() + START_LIMIT_S
-            while control.examined is None and time.monotonic() < until:
-                control.wait(0.1)
-            if control.examined is None:
-                raise click.ClickException("the guard did not start: retrowalk doctor says what is wrong")
-            control.wait(1.0)  # the voice opens its device
-            session.run(prompts, by_button=by_button, label=label)
-            control.wait(recording.FLUSH_S)
-            supervisor.stop()
-            while not supervisor.finished:
-                wait(SUPERVISE_S)
-        finally:
-            supervisor.kill()
-            mailbox.close()
-        return recording.keep(sorted((state_dir / "recordings").glob("*.mcap")), out)
-
-
-class _Teller:
-    """Prints a line whenever something changes."""
-
-    def __init__(self, began_s: float) -> None:
-        self._began_s = began_s
-        self._state = ""
-        self._saying = ""
-
-    def line(self, name: str, what: str) -> None:
-        import time
-
-        click.echo(f"{time.monotonic() - self._began_s:8.1f} s  {name:8} {what}")
-
-    def message(self, data: bytes) -> None:
-        from retrowalk.errors import WireError
-        from retrowalk.wire import Status, decode_local
-
-        try:
-            status = decode_local(data)
-        except WireError:
-            return
-        if isinstance(status, Status):
-            self._status(status)
-
-    def _status(self, status: Status) -> None:
-        state = status.guard_state.replace("_", " ")
-        if status.reasons:
-            state += f" ({', '.join(status.reasons)})"
-        if state != self._state:
-            self._state = state
-            self.line("state", state)
-        if status.saying and status.saying != self._saying and status.saying != "tick":
-            self.line("says", status.saying)
-        self._saying = status.saying
-
-
-def _bank_in_background(config: Config, config_file: Path, tell: Callable[[str, str], None]) -> Any:
-    """Makes the phrases while the device already guards with its few built-in words; None when they are there."""
-    import subprocess
-
-    from retrowalk.errors import BankError
-    from retrowalk.supervise import end_with_parent
-    from retrowalk.voice.bank import Bank, default_directory
-
-    try:
-        if not Bank.open(config, default_directory()).missing():
-            return None
-    except (BankError, OSError):
-        pass
-    tell("voices", "some phrases are still to be made; until then only a few words are said")
-    return subprocess.Popen(
-        [sys.executable, "-m", "retrowalk", "voices", "build", "--config", str(config_file)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        process_group=0,
-        preexec_fn=end_with_parent(os.getpid()),
-    )
-
-
 def _build_bank(config: Config, directory: Path | None, console: Console, *, only_if_needed: bool = False) -> None:
-    from retrowalk.errors import BankError
-    from retrowalk.voice.bank import Bank, build, default_directory
+    from retrowalk.voice.bank import build, complete, default_directory
 
     directory = directory or default_directory()
-    if only_if_needed:
-        try:
-            if not Bank.open(config, directory).missing():
-                return
-        except (BankError, OSError):
-            pass
+    if only_if_needed and complete(config, directory):
+        return
     made = 0
     with _bar(console, "spoken phrases") as advance:
 

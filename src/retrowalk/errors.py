@@ -81,6 +81,10 @@ class OutboxError(RetrowalkError, OSError):
     """The outbox cannot commit an event (disk full, read-only, damaged)."""
 
 
+class StartError(RetrowalkError, RuntimeError):
+    """The processes that a command started for itself did not come up."""
+
+
 class SimulationError(RetrowalkError, RuntimeError):
     """The simulated world, or a part of it, could not be started or ended by itself."""
 

@@ -7,8 +7,12 @@ over.  The guard records as always; nothing of this takes part in any decision, 
 
 from __future__ import annotations
 
+import select
 import shutil
+import signal
+import tempfile
 import threading
+import time
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +22,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from retrowalk import supervise
 from retrowalk.control import Control
 from retrowalk.core.samples import ButtonEdge, Item, VoiceHeartbeat
-from retrowalk.errors import ConfigError, Finding
+from retrowalk.errors import ConfigError, Finding, StartError
+from retrowalk.platform import MonotonicClock, SocketMailbox
 
 SAY_S = 12.0
 """A prompt is waited for so long: the voice may have something more urgent to say."""
@@ -30,6 +36,9 @@ FLUSH_S = 1.0
 """The guard hands its records over every half second."""
 BUTTON_S = 300.0
 """For the button is waited so long."""
+START_LIMIT_S = 15.0
+"""A guard that was started for the recording is there by then, or is not coming."""
+TURN_S = 0.05
 
 COUNTDOWN = "In three, two, one."
 GO_ON = "Press the button when you are ready."
@@ -202,3 +211,59 @@ def keep(files: Sequence[Path], out: Path) -> list[Path]:
     """Copies recordings into a directory."""
     out.mkdir(parents=True, exist_ok=True)
     return [Path(shutil.copyfile(file, out / file.name)) for file in files]
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Ctrl-C once: ends in good order.  Twice: at once."""
+
+    def handler(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def alone(
+    config_file: Path,
+    prompts: Sequence[Prompt],
+    out: Path,
+    tell: Callable[[str], None],
+    *,
+    by_button: bool,
+    label: str,
+) -> list[Path]:
+    """Starts retrowalk in directories of its own for as long as a session takes; returns what is kept in `out`.
+
+    Takes Ctrl-C for the session's end.  Raises `StartError` when the guard does not come up.
+    """
+    with tempfile.TemporaryDirectory(prefix="retrowalk-") as place:
+        run_dir, state_dir = Path(place) / "run", Path(place) / "state"
+        for directory in (run_dir, state_dir):
+            directory.mkdir(mode=0o700)
+        supervisor = supervise.device(config_file, run_dir, state_dir)
+        mailbox = SocketMailbox(run_dir, "record")
+
+        def wait(seconds: float) -> None:
+            supervisor.poll(time.monotonic())
+            select.select([mailbox.fileno()], [], [], min(TURN_S, max(0.0, seconds)))
+
+        control = Control(mailbox, MonotonicClock(), wait)
+        session = Session(control, tell)
+        stop_on_signals(session.stop)
+        try:
+            until = time.monotonic() + START_LIMIT_S
+            while control.examined is None and time.monotonic() < until:
+                control.wait(0.1)
+            if control.examined is None:
+                raise StartError("the guard did not start: retrowalk doctor says what is wrong")
+            control.wait(1.0)  # the voice opens its device
+            session.run(prompts, by_button=by_button, label=label)
+            control.wait(FLUSH_S)
+            supervisor.stop()
+            while not supervisor.finished:
+                wait(TURN_S)
+        finally:
+            supervisor.kill()
+            mailbox.close()
+        return keep(sorted((state_dir / "recordings").glob("*.mcap")), out)

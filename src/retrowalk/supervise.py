@@ -10,9 +10,11 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 RESTART_S = 1.0
 """A process that died is started again after this long ..."""
@@ -212,3 +214,15 @@ class Supervisor:
         child.process.wait()
         child.process = None
         self._on_event(child.name, f"did not end within {after_s:g} s and was killed" if after_s else "was killed")
+
+
+def device(
+    config_file: Path, run_dir: Path, state_dir: Path, on_event: Callable[[str, str], None] = lambda name, what: None
+) -> Supervisor:
+    """A supervisor of the three processes, with this Python and these settings and directories."""
+    where = ["--config", str(config_file), "--run-dir", str(run_dir), "--state-dir", str(state_dir)]
+    return Supervisor(
+        {name: [sys.executable, "-m", "retrowalk", name, *where] for name in ("guard", "voice", "courier")},
+        env={**os.environ, "LG_WD": str(run_dir)},  # lgpio leaves a FIFO there
+        on_event=on_event,
+    )

@@ -78,6 +78,14 @@ def build(config: Config, directory: str | Path, progress: Progress | None = Non
     return Bank.open(config, directory)
 
 
+def complete(config: Config, directory: str | Path) -> bool:
+    """Whether every phrase of a configuration is there, in a bank that can be used."""
+    try:
+        return not Bank.open(config, directory).missing()
+    except (BankError, OSError):
+        return False
+
+
 def phrase_volume(config: Config, phrase: str) -> float:
     """Level of a phrase (0 to 1): the whole configured volume for what cannot wait, a little lower for the rest."""
     ranks = [row.rank for row in alerts.ALERTS.values() if row.phrase == phrase]

@@ -11,7 +11,7 @@ import pytest
 from retrowalk.config import Config, HcSr04, TfLuna
 from retrowalk.core.hazards import RearHazard
 from retrowalk.core.samples import RangeSample, RangeStatus
-from retrowalk.core.standstill import WINDOW_S, Standstill
+from retrowalk.core.standstill import SAME_ECHO_M, WINDOW_S, Standstill
 
 PING_S, STEP_S = 0.065, 0.6
 NOISE = random.Random(5)
@@ -19,7 +19,7 @@ NOISE = random.Random(5)
 
 def steps(range_m: Callable[[float], float | None], until_s: float = 6.0, walks_s: float = 0.0) -> list[float]:
     """Times of the steps at which the sensor is found to stand still; None is "no target"."""
-    watch = Standstill()
+    watch = Standstill(SAME_ECHO_M)
     found = []
     NOISE.seed(5)
     step_s = walks_s + STEP_S
@@ -89,7 +89,7 @@ def test_who_stands_before_a_wall_keeps_his_distance():
 
 def test_it_is_over_when_the_ranges_move():
     """A second of other ranges, and the sensor is believed again"""
-    watch = Standstill()
+    watch = Standstill(SAME_ECHO_M)
     for ping in range(80):
         t = ping * PING_S
         watch.saw_range(t, 1.0 if t < 3.0 else 1.0 + 0.3 * (t - 3.0))

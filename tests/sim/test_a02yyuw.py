@@ -203,8 +203,8 @@ def test_a_fault_of_the_module_is_named_in_time(kind, fault, within_s, goes_on):
 
 
 def test_every_fault_of_a_serial_module_has_a_row():
-    """The table above knows all kinds of part `rear`."""
-    assert {row.values[0] for row in FAULTS} == set(KINDS["rear"])
+    """The table above knows all kinds of part `rear`, but for those of edges."""
+    assert {row.values[0] for row in FAULTS} == set(KINDS["rear"]) - {"bursts"}
 
 
 def test_an_unplugged_adapter_raises_at_once_and_comes_back():

@@ -330,6 +330,26 @@ def test_the_table_has_every_fault_there_is() -> None:
     assert there - has - elsewhere == set()
 
 
+@pytest.mark.parametrize(
+    ("fault", "device"),
+    [("lidar:weak", "default"), ("tof:weak", "tof"), ("rear:wrong", "default"), ("rear:stuck", "sealed")],
+)
+def test_a_sensor_that_cannot_see_the_hand_passes_no_check(fault: str, device: str) -> None:
+    """What nothing else shows, the hand held behind at the start does: no "Guarding", and after 30 s it is said."""
+    walk = walked([fault], SCRIPT[:1], 34.0, device)
+    assert not walk.times("guarding")
+    assert [t for t in walk.times("limited:unchecked", "sensor_lost:") if t <= 33.0]
+
+
+def test_a_press_whose_edges_are_lost_is_answered() -> None:
+    """The level tells what the edges do not: within half a second and the time that tells one press from two."""
+    script: list[tuple[float, Action]] = [SCRIPT[0], (12.0, Press(hold_s=0.5))]
+    usual, deaf = (walked(faults, script, 15.0).times("guarding", from_s=12.0) for faults in ((), ("button:bursts",)))
+    assert usual
+    assert deaf
+    assert deaf[0] <= usual[0] + 0.5
+
+
 # ------------------------------------------------------------------------------------- several parts at once
 
 NEWS_S = 2.6

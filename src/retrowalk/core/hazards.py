@@ -18,7 +18,7 @@ from retrowalk.config import A02yyuw, Collision, Freshness, HcSr04, RangeSensor,
 from retrowalk.config import RangeTracker as TrackerKnobs
 from retrowalk.core.events import Level
 from retrowalk.core.samples import RangeSample, RangeStatus
-from retrowalk.core.standstill import Standstill
+from retrowalk.core.standstill import SAME_ECHO_M, SAME_M, Standstill
 from retrowalk.core.tracker import RangeTracker
 
 T_HUMAN_S = {"older": 1.87, "younger": 1.23}
@@ -136,7 +136,9 @@ class RearHazard:
         self._slow_since_s: float | None = None
         self._echoes: deque[tuple[float, bool]] = deque(maxlen=NONSENSE_OF)
         # The drivers of lidars have a tick or a count to go by; their centimetres are too coarse to tell.
-        self._standstill = Standstill() if isinstance(sensor, HcSr04 | A02yyuw) else None
+        self._standstill: Standstill | None = None
+        if isinstance(sensor, HcSr04 | A02yyuw):
+            self._standstill = Standstill(SAME_ECHO_M if isinstance(sensor, HcSr04) else SAME_M)
         self.others: Sequence[tuple[float, float]] = ()
         """Range and closing speed of what other sensors follow, and are sure of.  One that has just come back does not
         know yet how fast a thing nears, and would say "Stop" of a wall far off, or of one that is being left."""

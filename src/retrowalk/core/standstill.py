@@ -13,8 +13,10 @@ from collections import deque
 WINDOW_S = 2.0
 """With the step that ends it and the fault's sound, a sensor is named within 3 s of stepping."""
 RANGES_MIN = 13
-SAME_M = 0.007
-"""Eight in ten of a window's ranges lie within this: it stands still.  Kernel time stamps jitter by 30 us, 5 mm."""
+SAME_M = 0.001
+"""Eight in ten of a window's ranges lie within this: it stands still."""
+SAME_ECHO_M = 0.008
+"""The same for a range that is worked out from two edges, whose kernel time stamps jitter by 30 us, 5 mm, each."""
 MOVED_M = 0.025
 """As many of the latest second spread over this: it moves again."""
 MOVED_S = 1.0
@@ -24,9 +26,13 @@ LATE_S = 0.3
 
 
 class Standstill:
-    """Follows one sensor's ranges.  Times are measured times in session seconds, ranges metres."""
+    """Follows one sensor's ranges, which are the same within `same_m`.
 
-    def __init__(self) -> None:
+    Times are measured times in session seconds, ranges metres.
+    """
+
+    def __init__(self, same_m: float = SAME_M) -> None:
+        self._same_m = same_m
         self._ranges: deque[tuple[float, float]] = deque()
         self.frozen = False
         """Whether its ranges stood still while the wearer stepped, and have not moved since."""
@@ -53,7 +59,7 @@ class Standstill:
         if not self.frozen and walking_since_s <= since_s:
             ranges = [range_m for at_s, range_m in self._ranges if since_s <= at_s <= t_s]
             whole = bool(ranges) and self._ranges[0][0] <= since_s + LATE_S
-            self.frozen = whole and len(ranges) >= RANGES_MIN and _spread_m(ranges) <= SAME_M
+            self.frozen = whole and len(ranges) >= RANGES_MIN and _spread_m(ranges) <= self._same_m
         return self.frozen
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retrowalk.devices.i2c import Registers
+from retrowalk.devices.i2c import Patience, Registers
 from retrowalk.platform import I2CBus
 
 NAME = "battery"
@@ -16,6 +16,11 @@ JUMP_READINGS = 3
 """A charge that has been there for so many readings in a row (10 s) is believed, however it came there."""
 NOT_READY_S = 6.0
 """A model that has not begun after this never will."""
+
+
+def patience() -> Patience:
+    """How long a battery chip is waited for."""
+    return Patience(0.0, NACK_TRIES, TRY_AGAIN_S)
 
 
 class Words:

@@ -1,11 +1,13 @@
-"""What drivers of chips on the I2C bus share: registers, a little patience, and what an error number means."""
+"""What drivers of chips on the I2C bus share: registers, patience with transfers that fail, and what errors mean."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
+from retrowalk.core.samples import Item
 from retrowalk.errors import SensorError
 from retrowalk.platform import I2CBus
 
@@ -30,20 +32,68 @@ def absent(where: str, error: OSError) -> SensorError:
 
 
 class Patience:
-    """For how long a chip has not answered."""
+    """How a chip has not answered: given up once that was for `limit_s`, and `tries` times in a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_s: float = NACK_LIMIT_S, tries: int = 1, retry_s: float = NACK_RETRY_S) -> None:
+        self.retry_s = retry_s
+        self._limit_s = limit_s
+        self._tries = tries
         self._since_s: float | None = None
+        self._failed = 0
 
     def answered(self) -> None:
         """A poll went well."""
         self._since_s = None
+        self._failed = 0
 
     def left(self, now: float) -> bool:
-        """A transfer has failed at `now`: whether to try again after `NACK_RETRY_S`."""
+        """A transfer has failed at `now`: whether to try again after `retry_s`."""
         if self._since_s is None:
             self._since_s = now
-        return now - self._since_s < NACK_LIMIT_S
+        self._failed += 1
+        return self._failed < self._tries or now - self._since_s < self._limit_s
+
+
+class Attempts:
+    """Polls a driver's steps; what the bus refuses is counted as `nack` and tried again, with patience.
+
+    `forget` is called whenever the chip is lost.  A chip that is not `known` yet is not waited for.  `where` is its
+    name and address.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        counts: Counter[str],
+        forget: Callable[[], None],
+        known: Callable[[], bool] = lambda: True,
+        patience: Patience | None = None,
+    ) -> None:
+        self._where = where
+        self._counts = counts
+        self._forget = forget
+        self._known = known
+        self._patience = patience or Patience()
+        self._failing = False
+
+    def poll(self, step: Callable[[float], tuple[Sequence[Item], float]], now: float) -> tuple[Sequence[Item], float]:
+        """What `step(now)` gives, or nothing and when to try again.  Raises `SensorError`: `absent`, or the step's."""
+        try:
+            answer = step(now)
+        except SensorError:
+            self._forget()
+            raise
+        except OSError as error:
+            self._counts["nack"] += 1
+            self._failing = True
+            if self._patience.left(now) and self._known():
+                return (), now + self._patience.retry_s
+            self._forget()
+            raise absent(self._where, error) from error
+        if self._failing:
+            self._failing = False
+            self._patience.answered()
+        return answer
 
 
 class Registers:

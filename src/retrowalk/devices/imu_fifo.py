@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from retrowalk.config import Imu, axis_matrix
 from retrowalk.core.samples import ImuSample, Item
 from retrowalk.devices.faults import FaultState
-from retrowalk.devices.i2c import NACK_RETRY_S, Patience, absent
+from retrowalk.devices.i2c import Attempts
 from retrowalk.devices.sample_clock import SampleClock
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, no_wake
@@ -211,7 +211,7 @@ class ImuFifo:
         self._step = self._identify
         self._reset_s = 0.0
         self._check_s = 0.0
-        self._patience = Patience()
+        self._attempts = Attempts(chip.where, chip.counts, self.close, self._known)
         self._nothing_since_s = 0.0
         self._look_s = 0.0
         self._left = 0
@@ -240,29 +240,14 @@ class ImuFifo:
     # ------------------------------------------------------------------------------------------- as a step
 
     def poll(self, now: float) -> tuple[Sequence[Item], float]:
-        try:
-            items, due_s = self._step(now)
-        except SensorError:
-            self._begin_again()
-            raise
-        except OSError as error:
-            return self._not_answered(now, error)
-        self._patience.answered()
-        return items, due_s
+        return self._attempts.poll(self._step, now)
 
     def close(self) -> None:
         """Leaves the chip as it is; the bus is not the driver's to close."""
-        self._begin_again()
-
-    def _begin_again(self) -> None:
         self._step = self._identify
 
-    def _not_answered(self, now: float, error: OSError) -> tuple[Sequence[Item], float]:
-        self.counts["nack"] += 1
-        if self._patience.left(now) and self._step != self._identify:
-            return (), now + NACK_RETRY_S
-        self._begin_again()
-        raise absent(self._chip.where, error) from error
+    def _known(self) -> bool:
+        return self._step != self._identify
 
     # -------------------------------------------------------------------------------------------- set-up
 

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 
 from retrowalk.config import Battery
 from retrowalk.core.samples import BatterySample, Item
-from retrowalk.devices.battery import NACK_TRIES, NAME, POLL_S, TRY_AGAIN_S, Jumps, Words
+from retrowalk.devices.battery import NAME, POLL_S, TRY_AGAIN_S, Jumps, Words, patience
 from retrowalk.devices.faults import FaultState
-from retrowalk.devices.i2c import absent
+from retrowalk.devices.i2c import Attempts
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus, no_wake
 
@@ -102,31 +102,18 @@ class Ina219Driver:
         self._shunt_ohm = config.shunt_ohm
         self._setting = SETTING_32V if config.cells > 3 else SETTING_16V
         self._words = Words(bus, config.bus_address, self._where)
-        self._nacks = 0
         self._written = False
         self._resets = 0
         self._fault = FaultState(self.name)
         self._jumps = Jumps(JUMP_PERCENT)
+        self._attempts = Attempts(self._where, self.counts, self.close, patience=patience())
         self._charge: tuple[float, float] | None = None
         """When the charge was estimated last, and what it was."""
 
     # ------------------------------------------------------------------------------------------- as a step
 
     def poll(self, now: float) -> tuple[Sequence[Item], float]:
-        try:
-            answer = self._read(now)
-        except SensorError:
-            self._written = False
-            raise
-        except OSError as error:
-            self.counts["nack"] += 1
-            self._nacks += 1
-            if self._nacks < NACK_TRIES:
-                return (), now + TRY_AGAIN_S
-            self._written = False
-            raise absent(self._where, error) from error
-        self._nacks = 0
-        return answer
+        return self._attempts.poll(self._read, now)
 
     def close(self) -> None:
         """Leaves the chip as it is; the bus is not the driver's to close."""

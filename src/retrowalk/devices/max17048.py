@@ -18,9 +18,9 @@ from collections.abc import Sequence
 
 from retrowalk.config import Battery
 from retrowalk.core.samples import BatterySample, Item
-from retrowalk.devices.battery import NACK_TRIES, NAME, POLL_S, TRY_AGAIN_S, Jumps, Words
+from retrowalk.devices.battery import NAME, POLL_S, Jumps, Words, patience
 from retrowalk.devices.faults import FaultState
-from retrowalk.devices.i2c import absent
+from retrowalk.devices.i2c import Attempts
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus, no_wake
 
@@ -62,27 +62,14 @@ class Max17048Driver:
         self._where = f"MAX17048 at 0x{config.bus_address:02X}"
         self._words = Words(bus, config.bus_address, self._where)
         self._known = False
-        self._nacks = 0
         self._fault = FaultState(self.name)
         self._jumps = Jumps(JUMP_PERCENT)
+        self._attempts = Attempts(self._where, self.counts, self.close, patience=patience())
 
     # ------------------------------------------------------------------------------------------- as a step
 
     def poll(self, now: float) -> tuple[Sequence[Item], float]:
-        try:
-            answer = self._read(now)
-        except SensorError:
-            self._known = False
-            raise
-        except OSError as error:
-            self.counts["nack"] += 1
-            self._nacks += 1
-            if self._nacks < NACK_TRIES:
-                return (), now + TRY_AGAIN_S
-            self._known = False
-            raise absent(self._where, error) from error
-        self._nacks = 0
-        return answer
+        return self._attempts.poll(self._read, now)
 
     def close(self) -> None:
         """Leaves the chip as it is; the bus is not the driver's to close."""

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from retrowalk.config import TfLuna
 from retrowalk.core.samples import Item, RangeSample, RangeStatus
 from retrowalk.devices.faults import FaultState
-from retrowalk.devices.i2c import NACK_RETRY_S, Patience, Registers, absent
+from retrowalk.devices.i2c import Attempts, Registers
 from retrowalk.errors import SensorError
 from retrowalk.platform import Clock, I2CBus, no_wake
 
@@ -257,7 +257,8 @@ class TfLunaDriver:
         self._ready_s = 0.0
         self._tries = 0
         self._check_s = 0.0
-        self._patience = Patience()
+        where = f"{self._where} (pin 5 at ground?)"
+        self._attempts = Attempts(where, self.counts, self._forget, self._known)
         self._nothing_since_s: float | None = None
         self._last: tuple[_Reading, float] | None = None
         """The latest reading that is believed, and when it was read."""
@@ -281,15 +282,7 @@ class TfLunaDriver:
     # ------------------------------------------------------------------------------------------- as a step
 
     def poll(self, now: float) -> tuple[Sequence[Item], float]:
-        try:
-            items, due_s = self._step(now)
-        except SensorError:
-            self._forget()
-            raise
-        except OSError as error:
-            return self._not_answered(now, error)
-        self._patience.answered()
-        return items, due_s
+        return self._attempts.poll(self._step, now)
 
     def close(self) -> None:
         """Leaves the module as it is; the bus is not the driver's to close."""
@@ -302,12 +295,8 @@ class TfLunaDriver:
         self._late, self._late_s = 0, 0.0
         self._times.restart()
 
-    def _not_answered(self, now: float, error: OSError) -> tuple[Sequence[Item], float]:
-        self.counts["nack"] += 1
-        if self._patience.left(now) and self._step != self._identify:
-            return (), now + NACK_RETRY_S
-        self._forget()
-        raise absent(f"{self._where} (pin 5 at ground?)", error) from error
+    def _known(self) -> bool:
+        return self._step != self._identify
 
     # -------------------------------------------------------------------------------------------- set-up
 

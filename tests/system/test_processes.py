@@ -127,7 +127,8 @@ def test_a_warning_is_heard_soon_after_the_echo(
         raised = entry.value
         if not isinstance(raised, ev.HazardRaised) or raised.level != "warning" or raised.needed_m is None:
             continue
-        zone = [s for s in samples if s.t_received_s <= raised.t_s + 0.001 and s.t_received_s > raised.t_s - 2.0]
+        before = [s for s in samples if s.sensor == raised.sensor and s.t_received_s <= raised.t_s + 0.001]
+        zone = [s for s in before if s.t_received_s > raised.t_s - 2.0]
         first = None
         for sample in reversed(zone):  # back to where it was last seen outside the zone
             if sample.range_m is not None and sample.range_m > raised.needed_m:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 from retrowalk.config import axis_matrix
-from retrowalk.errors import StrictTwinError
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.noise import stream
 
@@ -14,10 +13,6 @@ Measure = Callable[[float], tuple[float, float, float, float, float, float]]
 """Specific force (m/s2) and angular rate (rad/s) in body axes at a session second: `World.imu`."""
 
 Counts = tuple[int, int, int]
-
-R, W, RW = "r", "w", "rw"
-Registers = dict[int, tuple[str, str, int]]
-"""By address: name, access, value after reset."""
 
 G_M_S2 = 9.80665
 ACCEL_NOISE_M_S2 = 0.03
@@ -103,23 +98,6 @@ class Ticker:
         times = [self._begun_s + number * step_s for number in range(self._count + 1 + left_out, due + 1)]
         self._count = max(due, self._count)
         return left_out, times
-
-
-def known(chip: str, registers: Registers, register: int) -> tuple[str, str, int]:
-    """The register's entry.  Raises `StrictTwinError` for one that the chip does not have."""
-    entry = registers.get(register)
-    if entry is None:
-        raise StrictTwinError(f"{chip}: there is no register 0x{register:02X}")
-    return entry
-
-
-def split(chip: str, write: bytes, read: int) -> tuple[int, bytes]:
-    """The register a transfer begins with, and what is written to it.  Raises `StrictTwinError`."""
-    if not write:
-        raise StrictTwinError(f"{chip}: a read needs the register's address in the same transfer")
-    if len(write) > 1 and read:
-        raise StrictTwinError(f"{chip}: register 0x{write[0]:02X} is written and read in one transfer")
-    return write[0], write[1:]
 
 
 def _counts(value: float, scale: float) -> int:

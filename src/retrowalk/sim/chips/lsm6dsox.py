@@ -13,10 +13,11 @@ from collections import deque
 
 from retrowalk.errors import StrictTwinError
 from retrowalk.sim.chips import inertial
-from retrowalk.sim.chips.inertial import DELAYED_S, G_M_S2, PACE, RW, TEMPERATURE_C, Counts, Measure, R, Ticker, W
+from retrowalk.sim.chips.inertial import DELAYED_S, G_M_S2, PACE, TEMPERATURE_C, Counts, Measure, Ticker
+from retrowalk.sim.chips.registers import RW, R, Registers, readable, split, writable
 from retrowalk.sim.faults import Faults
 
-REGISTERS: inertial.Registers = {
+REGISTERS: Registers = {
     0x01: ("FUNC_CFG_ACCESS", RW, 0x00),
     0x02: ("PIN_CTRL", RW, 0x3F),
     0x07: ("FIFO_CTRL1", RW, 0x00),
@@ -114,7 +115,7 @@ class Lsm6dsoxTwin:
     def transfer(self, write: bytes, read: int, now: float) -> bytes:
         if not write and not read:
             return b""  # somebody asks whether anybody is there
-        register, values = inertial.split("LSM6DSOX", write, read)
+        register, values = split("LSM6DSOX", write, read)
         for value in values:
             self._write(register, value, now)
             register = self._after(register)
@@ -134,9 +135,7 @@ class Lsm6dsoxTwin:
         return FIFO_TAG if register == FIFO_LAST else register + 1
 
     def _write(self, register: int, value: int, now: float) -> None:
-        name, access, _ = inertial.known("LSM6DSOX", REGISTERS, register)
-        if access == R:
-            raise StrictTwinError(f"{name} (0x{register:02X}) is read-only; 0x{value:02X} was written")
+        name, _, _ = writable("LSM6DSOX", REGISTERS, register, value)
         if now < self._busy_until_s:
             raise StrictTwinError(f"{name} (0x{register:02X}) was written before the reset was over (CTRL3_C bit 0)")
         self._run(now)
@@ -175,9 +174,7 @@ class Lsm6dsoxTwin:
             raise StrictTwinError(f"{where}: the embedded and the sensor-hub bank are not simulated")
 
     def _read(self, register: int, now: float) -> int:
-        name, access, _ = inertial.known("LSM6DSOX", REGISTERS, register)
-        if access == W:
-            raise StrictTwinError(f"{name} (0x{register:02X}) is write-only")
+        name, _, _ = readable("LSM6DSOX", REGISTERS, register)
         if register == CTRL3_C and now >= self._busy_until_s:
             self._registers[CTRL3_C] &= ~0x81
         if self._faults.active(self.part, now) == "wrong":

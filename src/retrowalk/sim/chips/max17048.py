@@ -11,14 +11,14 @@ import errno
 
 from retrowalk.errors import StrictTwinError
 from retrowalk.sim.battery import SimBattery
+from retrowalk.sim.chips.registers import RW, R, Registers, W, readable, writable
 from retrowalk.sim.faults import Faults
 
 VCELL, SOC, MODE, VERSION, HIBRT, CONFIG, VALRT, CRATE, VRESET, STATUS, COMMAND = (
     *(0x02, 0x04, 0x06, 0x08, 0x0A, 0x0C, 0x14, 0x16, 0x18, 0x1A),
     0xFE,
 )
-R, RW, W = "r", "rw", "w"
-REGISTERS: dict[int, tuple[str, str, int]] = {
+REGISTERS: Registers = {
     VCELL: ("VCELL", R, 0x0000),
     SOC: ("SOC", R, 0x0000),
     MODE: ("MODE", RW, 0x0000),
@@ -31,7 +31,6 @@ REGISTERS: dict[int, tuple[str, str, int]] = {
     STATUS: ("STATUS", RW, 0x0100),
     COMMAND: ("CMD", W, 0xFFFF),
 }
-"""Name, access and reset value."""
 READY_S = 1.0
 QUICK_START = 0x4000
 RESET = 0x5400
@@ -85,9 +84,7 @@ class Max17048Twin:
         self._rebooted = rebooting
 
     def _write(self, register: int, value: int, now: float) -> None:
-        name, access, _ = _known(register)
-        if access == R:
-            raise StrictTwinError(f"{name} (0x{register:02X}) is read-only; 0x{value:04X} was written")
+        writable("MAX17048", REGISTERS, register, value, digits=4)
         if register == MODE and value & QUICK_START:
             raise StrictTwinError("MODE (0x06): a quick start throws away what the model has learnt")
         if register == COMMAND:
@@ -100,9 +97,7 @@ class Max17048Twin:
         self._registers[register] = value
 
     def _read(self, register: int, now: float) -> int:
-        name, access, _ = _known(register)
-        if access == W:
-            raise StrictTwinError(f"{name} (0x{register:02X}) is write-only")
+        readable("MAX17048", REGISTERS, register)
         wrong = self._faults.active(self.part, now) == "wrong"
         if wrong:
             return OTHER_CHIP if register == VERSION else 0x0000
@@ -116,10 +111,3 @@ class Max17048Twin:
         if register == CRATE:
             return round(-100.0 * self.battery.load_a / self.battery.capacity_ah / 0.208) & 0xFFFF
         return self._registers[register]
-
-
-def _known(register: int) -> tuple[str, str, int]:
-    entry = REGISTERS.get(register)
-    if entry is None:
-        raise StrictTwinError(f"MAX17048: there is no register 0x{register:02X}")
-    return entry

@@ -13,13 +13,14 @@ import struct
 
 from retrowalk.errors import StrictTwinError
 from retrowalk.sim.chips import inertial
-from retrowalk.sim.chips.inertial import DELAYED_S, G_M_S2, PACE, RW, TEMPERATURE_C, Counts, Measure, R, Ticker
+from retrowalk.sim.chips.inertial import DELAYED_S, G_M_S2, PACE, TEMPERATURE_C, Counts, Measure, Ticker
+from retrowalk.sim.chips.registers import RW, R, Registers, known, split
 from retrowalk.sim.faults import Faults
 
 CHIP_ID = 0x68
 """Of a true MPU-6050.  Any other number makes the twin one of its relatives (0x70: MPU-6500)."""
 
-REGISTERS: inertial.Registers = {
+REGISTERS: Registers = {
     **{0x0D + i: (f"SELF_TEST_{'XYZA'[i]}", RW, 0x00) for i in range(4)},
     0x19: ("SMPLRT_DIV", RW, 0x00),
     0x1A: ("CONFIG", RW, 0x00),
@@ -51,7 +52,7 @@ REGISTERS: inertial.Registers = {
 }
 
 # An MPU-6500 wakes awake, has a second filter register, and nothing of free fall and zero motion.
-RELATIVES_REGISTERS: inertial.Registers = {
+RELATIVES_REGISTERS: Registers = {
     **{register: entry for register, entry in REGISTERS.items() if register not in range(0x1D, 0x23)},
     0x1D: ("ACCEL_CONFIG2", RW, 0x00),
     0x1E: ("LP_ACCEL_ODR", RW, 0x00),
@@ -142,7 +143,7 @@ class Mpu6050Twin:
     def transfer(self, write: bytes, read: int, now: float) -> bytes:
         if not write and not read:
             return b""  # somebody asks whether anybody is there
-        register, values = inertial.split(self._name, write, read)
+        register, values = split(self._name, write, read)
         for value in values:
             self._write(register, value, now)
             register += register != FIFO_R_W
@@ -160,7 +161,7 @@ class Mpu6050Twin:
         return bytes(data)
 
     def _write(self, register: int, value: int, now: float) -> None:
-        name, access, _ = inertial.known(self._name, self._map, register)
+        name, access, _ = known(self._name, self._map, register)
         where = f"{name} (0x{register:02X}) = 0x{value:02X}"
         if access == R or register == FIFO_R_W:
             raise StrictTwinError(f"{name} (0x{register:02X}) is read-only; 0x{value:02X} was written")
@@ -197,7 +198,7 @@ class Mpu6050Twin:
             raise StrictTwinError(f"{where}: the FIFO is reset only while it is off (bit 6 = 0)")
 
     def _read(self, register: int, now: float) -> int:
-        name, _, _ = inertial.known(self._name, self._map, register)
+        name, _, _ = known(self._name, self._map, register)
         if self._faults.active(self.part, now) == "wrong":
             return 0x69 if register == WHO_AM_I else 0x00
         if register == WHO_AM_I:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from retrowalk.errors import StrictTwinError
 from retrowalk.sim import light
+from retrowalk.sim.chips.registers import RW, R, Registers, W, readable, writable
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.light import Spot
 from retrowalk.sim.noise import stream
@@ -26,9 +27,7 @@ from retrowalk.sim.noise import stream
 Look = Callable[[float], Spot]
 """What its beam meets at a session second: `light.Beam.look`."""
 
-R, W, RW = "r", "w", "rw"
-
-REGISTERS: dict[int, tuple[str, str, int]] = {
+REGISTERS: Registers = {
     # address: name, access, factory value
     0x00: ("DIST_LOW", R, 0x00),
     0x01: ("DIST_HIGH", R, 0x00),
@@ -182,9 +181,7 @@ class TfLunaTwin:
         data = bytearray()
         measured = b""
         for at in range(register, register + count):
-            name, access, value = _known(at)
-            if access == W:
-                raise StrictTwinError(f"{name} (0x{at:02X}) is write-only")
+            name, access, value = readable("TF-Luna", REGISTERS, at)
             if at <= 0x09:
                 measured = measured or self._measured(now)
                 value = measured[at]
@@ -202,10 +199,8 @@ class TfLunaTwin:
     def _write(self, register: int, values: bytes, now: float) -> None:
         changed: set[int] = set()
         for at, value in enumerate(values, register):
-            name, access, _ = _known(at)
+            name, access, _ = writable("TF-Luna", REGISTERS, at, value)
             where = f"{name} (0x{at:02X}) = 0x{value:02X}"
-            if access == R:
-                raise StrictTwinError(f"{name} (0x{at:02X}) is read-only; 0x{value:02X} was written")
             if access == RW:
                 self._check(at, where, value)
                 self._settings[at] = value
@@ -355,10 +350,3 @@ def _only(where: str, value: int, allowed: int) -> None:
 
 def _name(register: int) -> str:
     return f"{REGISTERS[register][0] if register in REGISTERS else 'unknown register'} (0x{register:02X})"
-
-
-def _known(register: int) -> tuple[str, str, int]:
-    entry = REGISTERS.get(register)
-    if entry is None:
-        raise StrictTwinError(f"TF-Luna: there is no register 0x{register:02X}")
-    return entry

@@ -114,6 +114,25 @@ def test_shows_what_matters():
         assert words in text, words
 
 
+FULL = ("rear", "lidar", "drop", "tof", "imu", "voice", "courier")
+
+
+@pytest.mark.parametrize(
+    ("failed", "shown"),
+    [
+        pytest.param((), FULL, id="all well"),
+        *(pytest.param((name,), FULL, id=f"{name} lost") for name in FULL),
+        pytest.param(("lidar", "drop", "tof", "imu"), FULL[:6], id="bus held"),
+        pytest.param(FULL[1:], FULL[1:5], id="nearly all"),
+    ],
+)
+def test_the_health_of_every_part_has_room(failed, shown):
+    """On the smallest terminal each part of a full set can be read; where not all have room, those that fail come"""
+    health = dict.fromkeys(FULL, "ok") | dict.fromkeys(failed, "lost")
+    text = "".join(drawn(frame(status(health=health)), 80, 24))
+    assert [name for name in shown if f"{name} {health[name]}" not in text] == []
+
+
 @pytest.mark.parametrize("path", ["starting", "object", "clear", "unknown", "broken"])
 def test_path_is_spelt_out(path):
     """Without a range the bar ends in what is known of the path, whole, in the smallest terminal too"""

@@ -127,7 +127,7 @@ def render(frame: Frame, config: Config, size: ConsoleDimensions) -> RenderableT
     middle = Table.grid(expand=True)
     middle.add_column(ratio=1)
     middle.add_column(ratio=1)
-    middle.add_row(_walker(frame.status), _guard(frame.status))
+    middle.add_row(_walker(frame.status), _guard(frame.status, width // 2 - 4))
     pieces += [middle, _saying(frame, width)]
     lists = Table.grid(expand=True)
     lists.add_column(ratio=1)
@@ -197,7 +197,7 @@ def _walker(status: wire.Status | None) -> RenderableType:
     return _panel("walker", table)
 
 
-def _guard(status: wire.Status | None) -> RenderableType:
+def _guard(status: wire.Status | None, width: int) -> RenderableType:
     if status is None:
         return _panel("guard", Text("no answer\n\n", style="bold red3"))
     state = Text(no_wrap=True, overflow="ellipsis")
@@ -206,19 +206,26 @@ def _guard(status: wire.Status | None) -> RenderableType:
         state.append(f"  because of {', '.join(status.reasons)}")
     if status.countdown_s is not None:
         state = Text.assemble(("fall? ", "bold red1"), (f"calling for help in {status.countdown_s:.0f} s", "bold red1"))
-    return _panel("guard", Group(state, *_health(status.health)))
+    return _panel("guard", Group(state, *_health(status.health, width)))
 
 
-def _health(health: Mapping[str, str]) -> list[RenderableType]:
-    """Two lines, so that a long list of parts does not push the rest about."""
+def _health(health: Mapping[str, str], width: int) -> list[RenderableType]:
+    """Two lines, so that a long list of parts does not push the rest about; the second begins when the first is full.
+
+    What all the same has no room is last, and well: the parts that fail come first then.
+    """
+    parts = list(health.items())
+    if sum(len(f"{name} {state}  ") for name, state in parts) > 2 * width:
+        parts.sort(key=lambda part: part[1] == "ok")
     lines = [Text(no_wrap=True, overflow="ellipsis"), Text(no_wrap=True, overflow="ellipsis")]
-    half = (len(health) + 1) // 2
-    for index, (name, state) in enumerate(health.items()):
-        line = lines[index >= half]
-        line.append(f"{name} ", style="default")
-        line.append(f"{state}   " if state == "ok" else f"{state}", style=HEALTH_STYLE.get(state, "bold"))
-        if state != "ok":
-            line.append("   ")
+    half = (len(parts) + 1) // 2
+    on = 0
+    for index, (name, state) in enumerate(parts):
+        gap = "  " if lines[on] else ""
+        if on == 0 and (index == half or lines[0].cell_len + len(f"{gap}{name} {state}") > width):
+            on, gap = 1, ""
+        lines[on].append(f"{gap}{name} ", style="default")
+        lines[on].append(state, style=HEALTH_STYLE.get(state, "bold"))
     return list(lines)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
+import termios
 
 import pytest
 
 from retrowalk.errors import DeviceError
-from retrowalk.platform import LazyBus, LazyPins, notify
+from retrowalk.platform import LazyBus, LazyPins, PySerialPorts, SmBus, notify
 
 
 class Bus:
@@ -90,6 +93,48 @@ def test_closing_what_was_never_open_is_nothing():
     """A guard that ends before it had pins or bus ends cleanly"""
     LazyBus(Opening(Bus(), OSError())).close()
     LazyPins(Opening(Factory(), OSError())).close()
+
+
+def test_a_bus_that_cannot_be_set_up_keeps_no_file_open(tmp_path):
+    """What refuses the bus's settings is tried again for ever, and each time closed again."""
+    import smbus2
+
+    no_bus = tmp_path / "i2c"
+    no_bus.touch()
+
+    class Elsewhere(smbus2.SMBus):
+        def open(self, bus):
+            super().open(str(no_bus))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(smbus2, "SMBus", Elsewhere)
+        bus = LazyBus(SmBus)
+        before = set(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            with pytest.raises(OSError, match="ioctl"):
+                bus.transfer(0x10, b"\x00", 1)
+        assert len(os.listdir("/proc/self/fd")) <= len(before)
+
+
+@pytest.mark.parametrize("call", ["tcsetattr", "tcflush"])
+def test_a_serial_adapter_unplugged_while_it_is_opened_is_an_os_error(monkeypatch, call):
+    """termios has an error of its own, which would end the guard; the driver knows what to do with an `OSError`."""
+    master, slave = os.openpty()
+    name = os.ttyname(slave)
+
+    def unplugged(*args):
+        raise termios.error(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(termios, call, unplugged)
+    before = set(os.listdir("/proc/self/fd"))
+    try:
+        with pytest.raises(OSError, match="Input/output") as caught:
+            PySerialPorts().open(name, 9600)
+        assert caught.value.errno == errno.EIO
+        assert len(os.listdir("/proc/self/fd")) <= len(before)
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_sign_of_life_waits_for_nobody(monkeypatch, tmp_path):

@@ -122,10 +122,15 @@ class SmBus:
         import smbus2  # here, because a machine without a bus need not have the module loaded
 
         self._message = smbus2.i2c_msg
-        self._bus = smbus2.SMBus(number)
-        # The kernel waits a second for a bus whose data line is held low; nobody else could be read meanwhile.
-        assert self._bus.fd is not None  # opened in the line before
-        fcntl.ioctl(self._bus.fd, I2C_TIMEOUT, I2C_TIMEOUT_10_MS)
+        self._bus = smbus2.SMBus()
+        try:
+            self._bus.open(number)
+            # The kernel waits a second for a bus whose data line is held low; nobody else could be read meanwhile.
+            assert self._bus.fd is not None  # opened in the line before
+            fcntl.ioctl(self._bus.fd, I2C_TIMEOUT, I2C_TIMEOUT_10_MS)
+        except OSError:
+            self._bus.close()  # it is tried again for ever, and files that stay open are used up within minutes
+            raise
 
     def transfer(self, address: int, write: bytes, read: int) -> bytes:
         messages = []
@@ -171,10 +176,19 @@ class PySerialPorts:
 
 class _PySerialPort:
     def __init__(self, port: str, baud: int) -> None:
+        import termios
+
         import serial  # here, because few devices have a sensor on a serial port
 
-        self._port = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
-        self._port.reset_input_buffer()  # what came before is older than anybody can say
+        self._port = serial.Serial(None, baud, timeout=0, write_timeout=0, exclusive=True)
+        self._port.port = port
+        try:
+            self._port.open()
+            self._port.reset_input_buffer()  # what came before is older than anybody can say
+        except termios.error as error:
+            # Unplugged while it is being set up: pyserial lets through what is no `OSError`.
+            self._port.close()
+            raise OSError(*error.args) from error
 
     def read(self) -> bytes:
         return bytes(self._port.read(4096))

@@ -286,6 +286,30 @@ def test_garbage_in_the_mailbox_is_ignored() -> None:
     assert bench.messages(bench.voice, wire.KeepAlive)
 
 
+def test_who_talks_without_end_silences_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many messages wait, signs of life go out and what sensors bring is decided between them."""
+    bench = Bench()
+    watch = wire.encode(wire.Watch("display"))
+    monkeypatch.setattr(bench.guard._mail, "receive", lambda: watch)
+    bench.run(0.5)
+    bench.guard.take([sm.HealthReport(0.5, "battery", "absent", active=True)], 0.5)
+    bench.run(1.0)
+    assert bench.messages(bench.voice, wire.KeepAlive)
+    assert bench.guard._faults  # taken in although the mailbox is never empty
+
+
+@pytest.mark.parametrize("mono_s", [1e300, 1e15, -1e300])
+def test_a_label_is_of_this_session_whatever_its_time(mono_s: float) -> None:
+    """A sender with a clock of its own cannot end the guard, nor write a time that no recording can hold."""
+    bench = Bench()
+    bench.run(1.0)
+    bench.mail.deliver("guard", wire.encode(wire.LabelMessage("fall", "begin", mono_s)))
+    bench.run(2.0)
+    records = [r for m in bench.messages(bench.courier, wire.RecordsMessage) for r in m.records]
+    (label,) = (record for record in records if record.channel == wire.LABEL_CHANNEL)
+    assert 0 <= label.publish_ns <= label.log_ns <= 2e9
+
+
 def test_whoever_watches_gets_the_status() -> None:
     """A display asks and is served five times a second, for five seconds."""
     bench = Bench()

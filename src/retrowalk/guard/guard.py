@@ -33,6 +33,8 @@ FLUSH_S = 0.5
 """Records wait at most this long for the courier: each time it wakes costs more than what it writes."""
 FLUSH_BYTES = 32 * 1024
 STATUS_S = 0.2
+MESSAGES_A_POLL = 64
+"""So many messages are taken before sensors are listened to again: nobody who talks without end may silence them."""
 WATCH_S = 5.0
 EXAMINED_S = 0.25
 """Whoever examines gets the entries this often."""
@@ -349,8 +351,7 @@ class Guard:
         self._look_for_pause(now)
         self._ran_s = now
         self._now = max(self._now, now)
-        while (message := self._mail.receive()) is not None:
-            self._receive(message, now)
+        waiting = self._read_mail(now)
         deadline = self.companion.deadline()
         if deadline is not None and deadline <= now and now > self._decided_s:
             self._decided_s = now
@@ -386,11 +387,21 @@ class Guard:
             self._status_due_s,
             self._copies_due_s,
             self._stop_due_s if not self.finished else math.inf,
+            now if waiting else math.inf,
         )
-        return (), max(due, now + 0.001) if deadline is not None and deadline <= now else due
+        return (), max(due, now + 0.001) if waiting or (deadline is not None and deadline <= now) else due
 
     def close(self) -> None:
         """Nothing of its own to release."""
+
+    def _read_mail(self, now: float) -> bool:
+        """Takes what has come, or as much of it as goes; returns whether more may be waiting."""
+        for _ in range(MESSAGES_A_POLL):
+            message = self._mail.receive()
+            if message is None:
+                return False
+            self._receive(message, now)
+        return True
 
     def _to_courier(self, message: bytes) -> bool:
         took = self._mail.send("courier", message)
@@ -539,7 +550,8 @@ class Guard:
         self._mail.send(message.reply_to, wire.encode(wire.TouchTested(refused)))
 
     def _label(self, message: wire.LabelMessage, now: float) -> None:
-        t_s = round(max(0.0, message.mono_s - self._clock.origin_mono_s), 3)
+        # A moment of this session, whatever the sender's clock says: the recording's times have to fit into integers.
+        t_s = round(min(max(0.0, message.mono_s - self._clock.origin_mono_s), now), 3)
         record = wire.LabelRecord(t_s=t_s, label=message.label, phase=message.phase, words=message.words)
         self._append(0, wire.LABEL_CHANNEL, wire.encode(record), self._now, t_s)
 

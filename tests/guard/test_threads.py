@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -136,11 +137,21 @@ def test_chips_of_one_rhythm_are_read_in_one_waking_up():
 
 
 def test_a_slow_rhythm_is_not_hurried():
-    """A gauge that is read every five seconds is not read with every sample of the clip."""
+    """A gauge that is read every five seconds is read as often beside the clip, and alone, as in virtual time."""
+    for others in (["imu"], []):
+        clock = Clock()
+        gauge = Chip("battery", clock, every_s=5.0)
+        run(clock, *(Chip(name, clock) for name in others), gauge, until_s=11.0)
+        assert len(gauge.polls) == 3
+
+
+def test_a_step_that_only_wants_to_be_woken_waits():
+    """Motor and buzzer are due when somebody asks; until then their thread sleeps."""
     clock = Clock()
-    gauge = Chip("battery", clock, every_s=5.0)
-    run(clock, Chip("imu", clock), gauge, until_s=11.0)
-    assert len(gauge.polls) <= 12  # a thread looks at each of its steps at least once a second
+    touch = Chip("touch", clock, every_s=math.inf, shares="")
+    news, _ = run(clock, touch, until_s=300.0)
+    assert len(touch.polls) == 1
+    assert news.waits <= 6
 
 
 def test_a_chip_that_fails_leaves_the_others_alone():

@@ -37,6 +37,8 @@ log = logging.getLogger("retrowalk.guard")
 
 STEP_LATE_S = 2.0
 """A step that has not come back for so long is stuck: the watchdog is not fed any more."""
+WAIT_MAX_S = 60.0
+"""A step that only wants to be woken is due at infinity, for which no thread can wait."""
 WATCHDOG_EVERY_S = 0.5
 MAIN_WAIT_S = 0.1
 SLACK_S = 0.008
@@ -187,13 +189,13 @@ class StepThread(threading.Thread):
                 else:
                     if items:
                         outcomes.append(_took(step.name, items))
-                due[index] = min(wanted, now + 1.0)
+                due[index] = wanted
             if outcomes:
                 inbox.put(*outcomes)
             self.due_s = min(due)
             wait = self.due_s - clock.now()
             if wait > 0.0:
-                self._news.wait(wait)
+                self._news.wait(min(wait, WAIT_MAX_S))
 
     def stop(self) -> None:
         """Ends the thread after its poll."""

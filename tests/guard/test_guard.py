@@ -286,6 +286,25 @@ def test_garbage_in_the_mailbox_is_ignored() -> None:
     assert bench.messages(bench.voice, wire.KeepAlive)
 
 
+def test_a_part_that_failed_in_two_ways_is_well_when_it_is_well() -> None:
+    """Gone, then nonsense, then readings: nothing is left of either fault, and it is not called well in between."""
+    bench = Bench()
+    bench.run(1.0)
+    bench.guard.step_failed("battery", SensorError("absent", "no acknowledge"), 1.0)
+    bench.run(3.0)
+    bench.guard.step_failed("battery", SensorError("garbage", "every bit reads 1"), 3.0)
+    bench.run(8.0)
+    assert not [m for m in bench.messages(bench.voice, wire.SpeakMessage) if m.phrase == "fault_over"]
+    bench.guard.take([sm.BatterySample(8.0, 8.0, 80.0, 3.9)], 8.0, "battery")
+    events = [(m.type, m.data.get("fault")) for m in bench.guard._events.values() if m.data.get("part") == "battery"]
+    assert sorted(events) == [
+        ("fault.cleared", "absent"),
+        ("fault.cleared", "garbage"),
+        ("fault.raised", "absent"),
+        ("fault.raised", "garbage"),
+    ]
+
+
 def test_who_talks_without_end_silences_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many messages wait, signs of life go out and what sensors bring is decided between them."""
     bench = Bench()

@@ -353,7 +353,7 @@ class Companion:
                 # Readings that come too seldom or mean nothing protect nobody, though they come.
                 if item.fault in USELESS and self._freshness.lose(item.part):
                     self._lost(now, item.part, item.fault)
-            elif not part.lost:
+            elif not part.lost and part.cause == item.fault:
                 part.cause = ""
             return
         if item.part == "config" and item.fault == "unusable":

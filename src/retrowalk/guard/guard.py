@@ -167,10 +167,14 @@ class Guard:
 
     def step_failed(self, step: str, error: SensorError, now: float) -> bool:
         """A step raised: told to the Companion once per cause; returns whether this was news."""
-        if self._failing.get(step) == error.fault:
+        before = self._failing.get(step)
+        if before == error.fault:
             return False
         self._failing[step] = error.fault
         self._feed(sm.HealthReport(now, step, error.fault, active=True, detail=error.detail[:200]))
+        if before is not None:
+            # After the new one: in between the part would be called well.
+            self._feed(sm.HealthReport(now, step, before, active=False))
         return True
 
     def _look_for_pause(self, now: float) -> None:

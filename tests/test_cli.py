@@ -46,6 +46,14 @@ def test_help_shows_what_people_use(retrowalk):
     assert "not a certified safety device" in " ".join(shown.split())
 
 
+def test_settings_that_are_not_there_are_a_mistyped_name(retrowalk, tmp_path):
+    """A person who starts it with a file that is not there is told so, and nothing is started with other settings"""
+    ran = retrowalk("run", "--config", tmp_path / "nope.toml", "--run-dir", tmp_path / "run", "--state-dir", tmp_path)
+    assert ran.exit_code == 2
+    assert "nope.toml is not there" in ran.output
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "command", [pytest.param((*name.split(),), id=name) for name in (*PEOPLES[:-1], "voices build")]
 )

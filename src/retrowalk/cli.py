@@ -111,6 +111,9 @@ def run(config_file: Path | None, run_dir: Path | None, state_dir: Path | None) 
                 "systemd/retrowalk.toml of the project is a documented file to begin with."
             )
         config_file = CONFIG_FILE
+    elif not config_file.exists():
+        # A device goes on with its last good settings; a person at the keyboard has mistyped a name.
+        raise click.UsageError(f"{config_file} is not there: check the name after --config.")
     run_dir = _own_directory(run_dir or _person_run_dir(), 0o700)
     state_dir = _own_directory(state_dir or _person_state_dir(), 0o755)
     config, problem, unusable = _resolved(config_file, state_dir)

@@ -302,7 +302,15 @@ def _judge_alarm(scenario: Scenario, evidence: Evidence, found: _Findings, count
     found.must_be_published("fall.confirmed after the countdown", "fall.confirmed", from_s, by_s)
     found.must_hear('"Your helper has been told"', {"caregiver_told"}, from_s, scenario.duration_s)
     found.must_not_hear(
-        "no sensor or part is called broken", ("sensor_lost:", "fault:", "guard_silent"), 0.0, scenario.duration_s
+        "no sensor or part is called broken",
+        ("sensor_lost:", "fault:", "not_protecting:", "guard_silent"),
+        0.0,
+        scenario.duration_s,
+    )
+    # Words that were cut off are not recognised; the caregiver's side hears of it all the same.
+    found.must_not_be_published(
+        "no sensor or part is reported broken",
+        lambda payload: payload.get("eventtype") in ("sensor.lost", "fault.raised"),
     )
     if evidence.waiting is not None:
         found.add("no event is left waiting", evidence.waiting == 0, f"{evidence.waiting} waiting")

@@ -96,6 +96,27 @@ WRONG = {
     "sensor without power": Wrong(
         "sensors.rear", ("o echo pulse on GPIO24",), ("5 V", "GPIO23", "GPIO24"), device={"faults": ["rear:off"]}
     ),
+    "sealed sensor without power": Wrong(
+        "sensors.rear",
+        ("o byte on /dev/serial0",),
+        ("3.3 V", "GPIO15"),
+        device={"faults": ["rear:off"]},
+        settings='[[range_sensor]]\nchip = "a02yyuw"\n[battery]\nchip = "none"\n',
+    ),
+    "sealed sensor at an adapter": Wrong(
+        "sensors.rear",
+        ("o byte on /dev/ttyUSB0",),
+        ("3.3 V", "adapter"),
+        device={"faults": ["rear:off"]},
+        settings='[[range_sensor]]\nchip = "a02yyuw"\nport = "/dev/ttyUSB0"\n[battery]\nchip = "none"\n',
+    ),
+    "sealed sensor that filters": Wrong(
+        "sensors.rear",
+        ("RX is not wired to ground",),
+        ("RX", "ground"),
+        device={"faults": ["rear:slow"]},
+        settings='[[range_sensor]]\nchip = "a02yyuw"\n[battery]\nchip = "none"\n',
+    ),
     "echo wire held high": Wrong(
         "sensors.rear", ("GPIO24 stays high",), ("power away", "GPIO24"), device={"faults": ["rear:stuck"]}
     ),

@@ -146,9 +146,16 @@ def _range_mend(sensor: RangeSensor, key: str, fault: str, config: Config, scan:
                 fault, f"Check 5 V, ground, the wire from Trig to {trigger}, and from Echo over its divider to {echo}"
             )
         case A02yyuw():
+            if fault == "slow":
+                return "Its RX must be at ground: left open, it filters"
+            # Never 5 V: its TX may then carry as much, which the Pi's pins do not bear.
+            if "USB" in sensor.port:
+                return (
+                    f"Check its 3.3 V, ground, the wire from its TX to the adapter's RX, and the plug of {sensor.port}"
+                )
             return (
-                f"Check 5 V, ground, and the wire from its TX to RXD (GPIO15) of {sensor.port}; sudo raspi-config, "
-                "Interface, Serial Port: no login shell, port on"
+                f"Check its 3.3 V, ground, and the wire from its TX to RXD (GPIO15) of {sensor.port}; "
+                "sudo raspi-config, Interface, Serial Port: no login shell, port on"
             )
         case TfLuna():
             new = f". A new one answers at 0x{FACTORY:02X}: connect it alone and give it 0x{sensor.address:02X}"

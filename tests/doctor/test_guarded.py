@@ -48,21 +48,26 @@ class Guarded:
     """A walk in virtual time with a doctor beside it."""
 
     def __init__(
-        self, phrases: banks.Bank, directory: Path, script: Sequence[tuple[float, Action]], faults: Sequence[str] = ()
+        self,
+        phrases: banks.Bank,
+        directory: Path,
+        script: Sequence[tuple[float, Action]],
+        faults: Sequence[str] = (),
+        text: str = STARTER,
     ) -> None:
-        scenario = Scenario("doctor", 60.0, tuple(script), WALKER, (), {}, STARTER)
+        scenario = Scenario("doctor", 60.0, tuple(script), WALKER, (), {}, text)
         broken = Faults(Broken.parse(text) for text in faults)
         self.walk = VirtualWalk(scenario.config, scenario, 1, phrases, faults=broken)
-        self.file = settings(directory)
+        self.file = settings(directory, text)
         mailbox = self.walk.mail.open("doctor-1")
         self.control = Control(mailbox, self.walk.clock, lambda s: self.walk.run_until(self.walk.clock.now() + s))
         self.clinic = Clinic(load(self.file), control=self.control)
         self.clinic.ground.platform.bus = self.walk.hardware.bus
         self.notes: list[tuple[float, str]] = []
 
-    def visit(self, at_s: float, *, hands_on: bool = True) -> Report:
+    def visit(self, at_s: float, *, hands_on: bool = True, answer_s: float = 0.5) -> Report:
         self.walk.run_until(at_s)
-        self.control.wait(0.5)
+        self.control.wait(answer_s)
         assert self.control.examined is not None
         return examine(self.file, self.clinic.ground, hands_on=hands_on, tell=self._note)
 
@@ -88,8 +93,10 @@ Start = Callable[..., Guarded]
 def guarded(phrases: banks.Bank, tmp_path: Path) -> Iterator[Start]:
     made: list[Guarded] = []
 
-    def start(script: Sequence[tuple[float, Action]] = WELL, faults: Sequence[str] = ()) -> Guarded:
-        made.append(Guarded(phrases, tmp_path, script, faults))
+    def start(
+        script: Sequence[tuple[float, Action]] = WELL, faults: Sequence[str] = (), text: str = STARTER
+    ) -> Guarded:
+        made.append(Guarded(phrases, tmp_path, script, faults, text))
         return made[-1]
 
     yield start
@@ -111,6 +118,15 @@ def test_a_device_that_guards_well_is_well(guarded: Start) -> None:
         c.id for c in report.checks
     }
     assert "read by the guard" in line(report, "bus.scan").detail
+
+
+@pytest.mark.parametrize("at_s", [10.2, 11.4, 12.6, 13.8])
+def test_a_gauge_is_heard_of_whenever_the_question_comes(guarded: Start, at_s: float) -> None:
+    """It is read every five seconds: nobody calls it missing who asks right after a reading."""
+    text = STARTER.replace('chip = "none"', 'chip = "max17048"')
+    report = guarded(text=text).visit(at_s, hands_on=False, answer_s=0.1)
+    told = line(report, "sensors.battery")
+    assert told.state is State.OK, told
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from retrowalk.config import Config, load
 from retrowalk.control import Control
 from retrowalk.core.events import Touch
 from retrowalk.core.samples import ButtonEdge, CourierHeartbeat, Item, VoiceHeartbeat
+from retrowalk.devices import battery
 from retrowalk.devices.lines import InputLine
 from retrowalk.doctor import computer
 from retrowalk.doctor.broker import look_at_broker
@@ -29,7 +30,8 @@ from retrowalk.platform import LazyBus, Step
 OK, LOOK, BAD = State.OK, State.LOOK, State.BAD
 
 WATCH_S = 4.0
-"""A battery chip is read every few seconds."""
+BATTERY_WATCH_S = battery.POLL_S + 0.6
+"""Through a guard that runs, a battery's chip is heard of when its next reading is due."""
 PRESS_S = 10.0
 SAY_S = 15.0
 
@@ -295,7 +297,7 @@ def _device(
     if control is not None:
         tell("asking the guard that runs")
         patient = Guarded(control)
-        patient.watch(WATCH_S)
+        patient.watch(WATCH_S if config.battery.chip == "none" else BATTERY_WATCH_S)
         healthy = _read_well(config, patient.seen)
         found = _scan(config, ground, healthy)
         yield from _version(control)

@@ -120,7 +120,7 @@ def test_a_device_that_guards_well_is_well(guarded: Start) -> None:
     assert "read by the guard" in line(report, "bus.scan").detail
 
 
-@pytest.mark.parametrize("at_s", [10.2, 11.4, 12.6, 13.8])
+@pytest.mark.parametrize("at_s", [11.0, 11.6, 12.0, 14.0])
 def test_a_gauge_is_heard_of_whenever_the_question_comes(guarded: Start, at_s: float) -> None:
     """It is read every five seconds: nobody calls it missing who asks right after a reading."""
     text = STARTER.replace('chip = "none"', 'chip = "max17048"')

@@ -11,7 +11,7 @@ from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.errors import SensorError
-from retrowalk.guard.guard import EVENTS_KEPT, Guard
+from retrowalk.guard.guard import EVENTS_KEPT, WATCHERS_MAX, Guard
 from retrowalk.guard.state import Kept
 from retrowalk.sim.scheduler import MemoryMail, VirtualClock
 
@@ -338,6 +338,22 @@ def test_whoever_watches_gets_the_status() -> None:
     statuses = bench.messages(display, wire.Status)
     assert 24 <= len(statuses) <= 27
     assert statuses[0].guard_state == "checking"
+
+
+@pytest.mark.parametrize("ask", [wire.Watch, wire.Examine])
+def test_so_many_are_served_and_no_more_until_they_have_gone(ask: Any) -> None:
+    """A crowd of displays and examinations costs a warning no time; who comes when they have gone is served."""
+    bench = Bench()
+    crowd = [bench.mail.open(f"display-{k}") for k in range(50)]
+    for box in crowd:
+        bench.mail.deliver("guard", wire.encode(ask(box.name)))
+    bench.run(1.0)
+    assert sum(bool(box.waiting) for box in crowd) == WATCHERS_MAX
+    late = bench.mail.open("late")
+    bench.run(10.0)
+    bench.mail.deliver("guard", wire.encode(ask(late.name)))
+    bench.run(11.0)
+    assert late.waiting
 
 
 @pytest.mark.parametrize("reason", ["service", "person"])

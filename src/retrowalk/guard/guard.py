@@ -36,6 +36,8 @@ STATUS_S = 0.2
 MESSAGES_A_POLL = 64
 """So many messages are taken before sensors are listened to again: nobody who talks without end may silence them."""
 WATCH_S = 5.0
+WATCHERS_MAX = 8
+"""Displays, and examinations, at once: each costs the main loop time."""
 EXAMINED_S = 0.25
 """Whoever examines gets the entries this often."""
 EXAMINED_KEPT = 1000
@@ -468,14 +470,16 @@ class Guard:
             case wire.CommandMessage():
                 self._feed(sm.Command(now, message.id, message.name, message.args))
             case wire.Watch():
-                self._watchers[message.reply_to] = now + WATCH_S
-                self._status_due_s = min(self._status_due_s, now)
+                if _room(self._watchers, message.reply_to):
+                    self._watchers[message.reply_to] = now + WATCH_S
+                    self._status_due_s = min(self._status_due_s, now)
             case wire.SayMessage():
                 self._mail.send("voice", data)
             case wire.Examine():
-                self._examiners[message.reply_to] = now + WATCH_S
-                self._copies_due_s = min(self._copies_due_s, now + EXAMINED_S)
-                self._mail.send(message.reply_to, wire.encode(self._examined(now)))
+                if _room(self._examiners, message.reply_to):
+                    self._examiners[message.reply_to] = now + WATCH_S
+                    self._copies_due_s = min(self._copies_due_s, now + EXAMINED_S)
+                    self._mail.send(message.reply_to, wire.encode(self._examined(now)))
             case wire.TouchTest():
                 self._test_touch(message, now)
             case wire.LabelMessage():
@@ -572,6 +576,11 @@ class Guard:
             for name in self._examiners:
                 self._mail.send(name, message)
         self._copies_due_s = now + EXAMINED_S if self._examiners else math.inf
+
+
+def _room(served: dict[str, float], name: str) -> bool:
+    """Whether one more can be served."""
+    return name in served or len(served) < WATCHERS_MAX
 
 
 def _lasts_s(pattern: str) -> float:

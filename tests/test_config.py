@@ -282,6 +282,12 @@ def test_no_setting_loses_a_part_that_is_well(knob, beat_s):
             "usual_speed_m_s",
             id="unknown key",
         ),
+        pytest.param(
+            "[[range_sensor]]\nchip = 'vl53l1x'\n[[range_sensor]]\nchip = 'vl53l1x'\nname = 'low'\naddress = 0x30",
+            'rw.toml: range_sensor[1].chip = "vl53l1x": must not be a second vl53l1x (the first is range_sensor[0]): '
+            "at power-on both answer at 0x29",
+            id="two chips that begin at one address",
+        ),
         pytest.param("walker = 3", "rw.toml: walker = 3: must be a table, [walker]", id="number for a table"),
         pytest.param(
             "range_sensor = []",

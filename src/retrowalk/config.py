@@ -622,6 +622,12 @@ def _rules(config: Config) -> Iterator[_Rule]:
             yield _Rule((key, at[address]), f"0x{address:02X}", f"is already the I2C address of {at[address]}")
         at.setdefault(address, key)
 
+    tofs = [index for index, sensor in enumerate(config.range_sensor) if isinstance(sensor, Vl53l1x)]
+    for index in tofs[1:]:
+        first = f"range_sensor[{tofs[0]}]"
+        words = f"must not be a second vl53l1x (the first is {first}): at power-on both answer at 0x29"
+        yield _Rule((f"range_sensor[{index}].chip", first), '"vl53l1x"', words)
+
     ports: dict[str, str] = {}
     for index, sensor in enumerate(config.range_sensor):
         if isinstance(sensor, A02yyuw):

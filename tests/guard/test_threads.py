@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from retrowalk.config import Battery, Imu, TfLuna
 from retrowalk.core.samples import Item, Tick
 from retrowalk.devices.lsm6dsox import Lsm6dsox
@@ -51,17 +53,21 @@ class Chip:
         self.fails = fails
         self.takes_s = 0.0005
         self.polls: list[float] = []
+        self.crashes_at: set[int] = set()
+        self.closed = 0
         self.wake: Callable[[], None] = no_wake
 
     def poll(self, now: float) -> tuple[list[Item], float]:
         self.polls.append(now)
         self.clock.pause(self.takes_s)
+        if len(self.polls) in self.crashes_at:
+            raise ZeroDivisionError("what nobody thought of")
         if self.fails:
             raise SensorError("absent", "no acknowledge")
         return [Tick(now)], now + self.every_s
 
     def close(self) -> None:
-        """Nothing to release."""
+        self.closed += 1
 
 
 class News:
@@ -162,6 +168,28 @@ def test_a_chip_that_fails_leaves_the_others_alone():
     assert len(imu.polls) >= 200
     assert 15 <= len(dead.polls) <= 22
     assert heard.failed == ["lidar"] * len(dead.polls)
+
+
+def test_a_driver_with_a_mistake_leaves_the_others_alone():
+    """One that raises what it should not is named, closed, and begun anew after a second; the clip is read on."""
+    clock = Clock()
+    odd, imu = Chip("lidar", clock), Chip("imu", clock)
+    odd.crashes_at = {5, 6}
+    _, heard = run(clock, odd, imu)
+    assert heard.failed == ["lidar"] * 2
+    assert odd.closed == 2
+    assert 0.9 < odd.polls[5] - odd.polls[4] < 1.1
+    assert len(odd.polls) > 150
+    assert len(imu.polls) >= 200
+
+
+def test_without_buzzer_and_motor_the_guard_ends():
+    """What can no longer reach the walker is no guard: the process ends and is started again."""
+    clock = Clock()
+    touch = Chip("touch", clock, shares="")
+    touch.crashes_at = {3}
+    with pytest.raises(RuntimeError, match="started again"):
+        run(clock, touch)
 
 
 def test_a_step_that_is_woken_is_polled_at_once():

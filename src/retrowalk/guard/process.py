@@ -41,6 +41,10 @@ WAIT_MAX_S = 60.0
 """A step that only wants to be woken is due at infinity, for which no thread can wait."""
 WATCHDOG_EVERY_S = 0.5
 MAIN_WAIT_S = 0.1
+CRASHED_RETRY_S = 1.0
+VITAL = ("touch",)
+"""Steps without which the guard must not go on as if nothing had happened: it ends, and is started again within
+seconds.  Buzzer and motor are the last that can tell the walker anything."""
 SLACK_S = 0.008
 """So much early is a chip read to save a waking up: a sixth of the time between two reads of the clip."""
 COURIER_COPY_WAIT_S = 0.1
@@ -182,8 +186,16 @@ class StepThread(threading.Thread):
                 except SensorError as error:
                     outcomes.append(_failed(step.name, error, now))
                     wanted = now + step.retry_s
+                except Exception as error:
+                    # A mistake in one driver, or a chip in a state nobody thought of, must not take the others along.
+                    log.exception("%s: a fault in the program", step.name)
+                    if step.name in VITAL:
+                        inbox.put(_crash(error))
+                        return
+                    _begin_anew(step)
+                    outcomes.append(_failed(step.name, SensorError("crashed", f"{step.name}: {error!r}"), now))
+                    wanted = now + CRASHED_RETRY_S
                 except BaseException as error:
-                    log.exception("%s: stopped by a fault in the program", step.name)
                     inbox.put(_crash(error))
                     return
                 else:
@@ -209,6 +221,14 @@ def threads_of(steps: Sequence[Step], clock: Clock, inbox: Inbox) -> list[StepTh
     for step in steps:
         groups.setdefault(step.shares or step.name, []).append(step)
     return [StepThread(group, clock, inbox) for group in groups.values()]
+
+
+def _begin_anew(step: Step) -> None:
+    """Closes a driver that raised what it should not: its next poll opens and sets up its part again."""
+    try:
+        step.close()
+    except Exception:
+        log.exception("%s: cannot be closed", step.name)
 
 
 def _took(step: str, items: Sequence[Item]) -> Callable[[Guard], None]:

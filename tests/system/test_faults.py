@@ -65,6 +65,9 @@ FALL_SCRIPT: tuple[tuple[float, Action], ...] = (
 )
 
 
+EVERYDAY = ("off", "garbage", "nack", "undervoltage")
+
+
 @dataclass(frozen=True)
 class Row:
     """What must be heard of a fault.  Times in seconds from its beginning."""
@@ -85,6 +88,11 @@ class Row:
     """Whether the fall is tried in the quick tests, too."""
     slow: bool = False
     """Whether it is left out of the quick tests: the same driver has its row elsewhere."""
+
+    @property
+    def everyday(self) -> bool:
+        """Whether it belongs to the quick tests: the faults that every kind of part has, once for each driver."""
+        return not self.slow and Fault.parse(self.fault).kind in EVERYDAY
 
     @property
     def begins_s(self) -> float:
@@ -295,7 +303,7 @@ def wrong_with(row: Row, walk: Walked) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "row", [pytest.param(row, id=str(row), marks=pytest.mark.slow if row.slow else ()) for row in TABLE]
+    "row", [pytest.param(row, id=str(row), marks=() if row.everyday else pytest.mark.slow) for row in TABLE]
 )
 def test_a_fault_is_named_and_the_others_go_on(row: Row) -> None:
     """It is heard in time, by its name and no other; "Stop" comes for the wall only, and in time; it comes back."""

@@ -124,6 +124,7 @@ NAMED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "keys", "limit_s"), NAMED)
 def test_a_broken_sensor_is_named_aloud(phrases: banks.Bank, fault: str, keys: tuple[str, ...], limit_s: float) -> None:
     """Absent, unplugged, stuck, slow or talking nonsense: the walker hears which one, in time."""

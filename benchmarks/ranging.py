@@ -11,16 +11,17 @@ Two readings of ours are reported, because two things are asked of them:
 - `sample`: the range of the driver's latest `RangeSample`, held until the next.  It tells how good the driver is.
 - `track`: the `RangeTracker` on these samples, extrapolated to the moment of reading.  A warning acts on this one.
 
-Both carry the goals.  The track's is the one that counts for the walker.  Its step lag is that of three pings: the
-gate believes a jump only when three echoes agree, so that no stray echo cries "Stop".  No person moves in steps; on
-an approach nothing has to be believed anew, and the track is what makes up for the age of the sample.
+The goals are the driver's, so `sample` carries them; on an approach, which is what people do, `track` does as well.
+The track's step lag, without a goal, is that of three pings: its gate believes a jump only when three echoes agree, so
+that no stray echo cries "Stop".  No person moves in steps; on an approach nothing has to be believed anew, and the
+track is what makes up for the age of the sample.
 
 - `step_lag_s`: from a sudden change of the true range until the reading has come within 5 cm of it, to stay there.
 - `ramp_error_m`: reading minus truth at the moment of reading, on an approach down to 0.5 m, once its speed has been
   constant for 0.4 s; "setting off" is what comes before: 0.6 s of speeding up from rest, and those 0.4 s.  `mean` is
   signed (positive: too far, the dangerous side); `p95` and `max` are of its size.  `ramp_lag_s` is that mean over the
-  speed.  "lost" pings have no pulse at all.  The p95 of a held sample grows with its age: at 1.2 m/s a range that is
-  taken every 65 ms is 8 cm old before the next one comes, however good the driver is.
+  speed.  "lost" pings have no pulse at all.  The p95 of a held sample has no goal: at 1.2 m/s a range that is taken
+  every 65 ms is 8 cm old before the next one comes, however good the driver is.
 - `rate_hz`: readings a second that the subject accepted.
 - `rest_error_m`: reading minus truth at rest as shipped, with the air warmer or colder than the subject takes it for.
 - `loss_named_s`: from unplugging at 1.00 m until it is named; of ours by the driver's `HealthReport` and by the
@@ -71,6 +72,9 @@ SPEEDS_M_S = (1.2, 0.7)
 RATES_AT_M = (0.3, 1.0, 2.0, 3.0, 3.9)
 REST_AIR_C = (0.0, 20.0, 35.0)
 REST_AT_M = 2.0
+
+SAMPLE, TRACK = "sample", "track"
+"""What is read of ours."""
 
 FILL_S = 0.95
 """Nine pings at 3.6 m, the longest queue: after so long at one range, every subject has settled."""
@@ -193,6 +197,7 @@ def step_rows(subject: str, lags: dict[str, list[float | None]], what: str, goal
     """Rows of one kind of step.  A step that was never followed counts as the whole time of watching."""
     rows = []
     for reading, values in lags.items():
+        asked = None if reading == TRACK else goal
         never = sum(value is None for value in values)
         told = [WATCH_STEP_S if value is None else value for value in values]
         case = _case(reading, what, f"({never} never followed)" if never else "")
@@ -201,7 +206,7 @@ def step_rows(subject: str, lags: dict[str, list[float | None]], what: str, goal
             ("p95", quantile(told, 0.95)),
             ("max", max(told)),
         ):
-            rows.append(Row("step_lag_s", subject, _case(name, case), value, "s", len(told), goal=goal))
+            rows.append(Row("step_lag_s", subject, _case(name, case), value, "s", len(told), goal=asked))
     return rows
 
 
@@ -216,7 +221,10 @@ def ramp_rows(subject: str, errors: dict[str, list[float]], what: str, goal: str
         mean, sizes = sum(values) / len(values), [abs(value) for value in values]
         n = len(values)
         rows.append(Row("ramp_error_m", subject, _case("mean", reading, what), mean, "m", n, goal=goal))
-        rows.append(Row("ramp_error_m", subject, _case("p95", reading, what), quantile(sizes, 0.95), "m", n, goal=goal))
+        asked = None if reading == SAMPLE else goal
+        rows.append(
+            Row("ramp_error_m", subject, _case("p95", reading, what), quantile(sizes, 0.95), "m", n, goal=asked)
+        )
         rows.append(Row("ramp_error_m", subject, _case("max", reading, what), max(sizes), "m", n))
     return rows
 
@@ -476,7 +484,7 @@ class Retrowalk:
         due_s = self._companion.deadline()
         if due_s is not None and now >= due_s:
             self._feed(Tick(now))
-        return {"sample": self._range_m, "track": self._track.range_m(now) if self._track.alive else None}
+        return {SAMPLE: self._range_m, TRACK: self._track.range_m(now) if self._track.alive else None}
 
     def take(self, items: Sequence[Item], _now: float, _step: str) -> None:
         """What the thread has brought."""

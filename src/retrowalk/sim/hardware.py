@@ -99,10 +99,9 @@ class Hardware:
                     faults=self._faults,
                 )
             case Vl53l1x():
-                # It comes from its maker with one address; a second one has been moved before.
-                at = sensor.address if VL53L1X_AT in self.chips else VL53L1X_AT
-                self.chips[at] = Vl53l1xTwin(
-                    lambda t_s: tof_sight(self._world, t_s), self._world.seed, faults=self._faults, wired_at=at
+                # At power-on it is where its maker put it, whatever the settings say; there is one at most.
+                self.chips[VL53L1X_AT] = Vl53l1xTwin(
+                    lambda t_s: tof_sight(self._world, t_s), self._world.seed, faults=self._faults
                 )
 
     def _imu(self, config: Config) -> Lsm6dsoxTwin | Mpu6050Twin:

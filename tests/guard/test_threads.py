@@ -170,6 +170,24 @@ def test_a_chip_that_fails_leaves_the_others_alone():
     assert heard.failed == ["lidar"] * len(dead.polls)
 
 
+def test_what_others_have_said_does_not_wait_for_a_chip_that_hangs(monkeypatch):
+    """Behind a chip that takes 30 ms each time, a lidar's reading is handed over before that chip is asked again."""
+    clock = Clock()
+    lidar, hangs = Chip("lidar", clock), Chip("drop", clock)
+    hangs.takes_s = 0.030
+    handed_over: list[float] = []
+    put = Inbox.put
+
+    def noted(inbox: Inbox, *entries: Any) -> None:
+        handed_over.append(clock.now_s)
+        put(inbox, *entries)
+
+    monkeypatch.setattr(Inbox, "put", noted)
+    run(clock, lidar, hangs, until_s=2.0)
+    for polled_s in lidar.polls[1:]:
+        assert min(t_s - polled_s for t_s in handed_over if t_s >= polled_s) < 0.005
+
+
 def test_a_driver_with_a_mistake_leaves_the_others_alone():
     """One that raises what it should not is named, closed, and begun anew after a second; the clip is read on."""
     clock = Clock()

@@ -45,6 +45,8 @@ CRASHED_RETRY_S = 1.0
 VITAL = ("touch",)
 """Steps without which the guard must not go on as if nothing had happened: it ends, and is started again within
 seconds.  Buzzer and motor are the last that can tell the walker anything."""
+SLOW_POLL_S = 0.010
+"""A poll takes a few transfers of a millisecond or two; longer is waiting for a chip that does not answer."""
 SLACK_S = 0.008
 """So much early is a chip read to save a waking up: a sixth of the time between two reads of the clip."""
 COURIER_COPY_WAIT_S = 0.1
@@ -171,6 +173,7 @@ class StepThread(threading.Thread):
     def run(self) -> None:
         clock, inbox = self._clock, self._inbox
         due = [0.0] * len(self._steps)
+        slow = [False] * len(self._steps)
         while not self._stopping:
             self._news.clear()
             while self._woken:
@@ -180,6 +183,10 @@ class StepThread(threading.Thread):
             for index, step in enumerate(self._steps):
                 if due[index] > until:
                     continue
+                if slow[index] and outcomes:
+                    # A chip that hangs may take as long again: what the others have said does not wait for it.
+                    inbox.put(*outcomes)
+                    outcomes = []
                 self.due_s = now = clock.now()
                 try:
                     items, wanted = step.poll(now)
@@ -202,6 +209,7 @@ class StepThread(threading.Thread):
                     if items:
                         outcomes.append(_took(step.name, items))
                 due[index] = wanted
+                slow[index] = clock.now() - now > SLOW_POLL_S
             if outcomes:
                 inbox.put(*outcomes)
             self.due_s = min(due)

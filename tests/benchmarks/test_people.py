@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import math
 import subprocess
 import sys
@@ -12,23 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.benchmarks.program import FOLDER, load
 
-PROGRAM = Path(__file__).parents[2] / "benchmarks" / "people.py"
+PROGRAM = FOLDER / "people.py"
 G = 9.80665
 
 
 @pytest.fixture(scope="module")
 def people():
     """The program as a module."""
-    spec = importlib.util.spec_from_file_location("benchmark_people", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their own module up
-    path = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = path
-    return module
+    return load(PROGRAM)
 
 
 def trial(people, activity="D01", number=1, is_fall=False, duration_s=100.0, impact_s=math.nan, steps=0):

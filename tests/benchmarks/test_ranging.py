@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import subprocess
 import sys
 from bisect import bisect_right
-from pathlib import Path
 from random import Random
 
 import pytest
+from tests.benchmarks.program import FOLDER, load
 
-PROGRAM = Path(__file__).parents[2] / "benchmarks" / "ranging.py"
+PROGRAM = FOLDER / "ranging.py"
 
 
 @pytest.fixture(scope="module")
 def ranging():
     """The program as a module."""
-    spec = importlib.util.spec_from_file_location("benchmark_ranging", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their own module up
-    path = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = path
-    return module
+    return load(PROGRAM)
 
 
 class VirtualStage:

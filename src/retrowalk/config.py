@@ -44,6 +44,7 @@ UNITS = {
 
 # \Z and not $: before a last line feed, $ fits as well.
 Pin = Annotated[int, Meta(ge=0, le=27)]
+OtherPin = Annotated[int, Meta(ge=-1, le=27, description="must be -1 (none) or a whole number, 0 to 27")]
 I2cAddress = Annotated[int, Meta(ge=0x08, le=0x77, description="must be a whole number, 0x08 to 0x77")]
 UsualAddress = Annotated[
     int, Meta(ge=0, le=0x77, description="must be 0x00 (the chip's usual one) or a whole number, 0x08 to 0x77")
@@ -111,6 +112,8 @@ class HcSr04(Section, frozen=True, kw_only=True, tag_field="chip", tag="hc-sr04"
     """Range within which "no target" may be called clear (0.5 to 5 m).  A person in fleece is seen to about 2 m."""
     temperature_c: Annotated[float, Meta(ge=-20.0, le=45.0)] = 0.0
     """Air temperature for the speed of sound (-20 to 45 C).  Cold reads near, which is the safe side."""
+    bearing_left_deg: Annotated[float, Meta(ge=-60.0, le=60.0)] = 0.0
+    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees; right: below 0)."""
 
 
 class TfLuna(Section, frozen=True, kw_only=True, tag_field="chip", tag="tf-luna"):
@@ -126,6 +129,8 @@ class TfLuna(Section, frozen=True, kw_only=True, tag_field="chip", tag="tf-luna"
     """Longest range believed (0.5 to 8 m); a longer one counts as no target."""
     clear_range_m: Annotated[float, Meta(ge=0.5, le=8.0)] = 2.5
     """Range within which "no target" may be called clear (0.5 to 8 m).  Black cloth is seen to 2.5 m."""
+    bearing_left_deg: Annotated[float, Meta(ge=-60.0, le=60.0)] = 0.0
+    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees; right: below 0)."""
     poll_s: Annotated[float, Meta(ge=0.01, le=0.1)] = 0.048
     """How often it is read (0.01 to 0.1 s); as often as the clip, so that one wake-up reads both."""
 
@@ -143,6 +148,8 @@ class Vl53l1x(Section, frozen=True, kw_only=True, tag_field="chip", tag="vl53l1x
     """Longest range believed (0.5 to 4 m); a longer one counts as no target."""
     clear_range_m: Annotated[float, Meta(ge=0.5, le=4.0)] = 1.3
     """Range within which "no target" may be called clear (0.5 to 4 m): what its short mode reaches."""
+    bearing_left_deg: Annotated[float, Meta(ge=-60.0, le=60.0)] = 0.0
+    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees; right: below 0)."""
 
 
 class A02yyuw(Section, frozen=True, kw_only=True, tag_field="chip", tag="a02yyuw"):
@@ -158,6 +165,27 @@ class A02yyuw(Section, frozen=True, kw_only=True, tag_field="chip", tag="a02yyuw
     """Longest range believed (0.5 to 4.5 m); a longer one counts as no target."""
     clear_range_m: Annotated[float, Meta(ge=0.5, le=4.5)] = 2.0
     """Range within which "no target" may be called clear (0.5 to 4.5 m).  A person in fleece is seen to about 2 m."""
+    bearing_left_deg: Annotated[float, Meta(ge=-60.0, le=60.0)] = 0.0
+    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees; right: below 0)."""
+
+
+class Mount(Section, frozen=True, kw_only=True):
+    """How the range sensors are worn: the trunk's pitch turns their beams, and the ground is where they say."""
+
+    height_m: Annotated[float, Meta(ge=0.4, le=1.5)] = 0.90
+    """Height of the range sensors above the ground when the walker stands (0.4 to 1.5 m)."""
+    rear_up_deg: Annotated[float, Meta(ge=-5.0, le=20.0)] = 5.0
+    """How far the rear sensors look up when the walker stands (-5 to 20 degrees); 5 to 10 keep the ground out."""
+    dropoff_down_deg: Annotated[float, Meta(ge=20.0, le=60.0)] = 35.0
+    """How far below level the drop-off sensor looks when the walker stands (20 to 60 degrees)."""
+
+
+class Air(Section, frozen=True, kw_only=True):
+    """The air that the sound goes through."""
+
+    thermometer: Literal["none", "ds18b20"] = "none"
+    """A thermometer in the open air for the speed of sound: ds18b20 (1-Wire), or none: each ultrasonic sensor's own
+    `temperature_c` is taken.  The chips' own temperatures are not used: they run warm, which reads far."""
 
 
 class RangeTracker(Section, frozen=True, kw_only=True):
@@ -196,6 +224,28 @@ class Collision(Section, frozen=True, kw_only=True):
     """... for this long (0 to 5 s).  Raise at once, lower slowly."""
     quiet_after_still_s: Annotated[float, Meta(ge=0.5, le=30.0)] = 3.0
     """Standing still beside something, the alerts end after this time (0.5 to 30 s)."""
+    with_walker_after_s: Annotated[float, Meta(ge=0.5, le=10.0)] = 1.0
+    """What keeps its distance for so long moves with the walker: only the warning floor counts (0.5 to 10 s)."""
+    approaching_m_s: Annotated[float, Meta(ge=0.3, le=5.0)] = 0.8
+    """What nears by so much more than the walker's own speed comes by itself (0.3 to 5 m/s): it is announced."""
+
+
+class Governor(Section, frozen=True, kw_only=True):
+    """ "Slow down": the walker is faster than the working sensors can protect."""
+
+    after_s: Annotated[float, Meta(ge=0.5, le=10.0)] = 2.0
+    """Too fast for so long before it is said (0.5 to 10 s)."""
+    gap_s: Annotated[float, Meta(ge=10.0, le=120.0)] = 10.0
+    """It is said again no sooner than this (10 to 120 s)."""
+
+
+class Dropoff(Section, frozen=True, kw_only=True):
+    """Kerbs, steps down, stairs and holes behind."""
+
+    depth_m: Annotated[float, Meta(ge=0.05, le=0.5)] = 0.08
+    """Ground that lies suddenly deeper than this is a drop (0.05 to 0.5 m).  A kerb is 0.12 m."""
+    slope_percent: Annotated[float, Meta(ge=0.0, le=15.0)] = 8.0
+    """Steepest slope that is no drop (0 to 15 percent)."""
 
 
 class Freshness(Section, frozen=True, kw_only=True):
@@ -285,7 +335,9 @@ class Vibration(Section, frozen=True, kw_only=True):
     """The vibration motor."""
 
     pin: Pin = 27
-    """GPIO number (BCM) of its transistor (0 to 27)."""
+    """GPIO number (BCM) of its transistor (0 to 27).  With two motors: of the one on the walker's own left."""
+    right_pin: OtherPin = -1
+    """GPIO number (BCM) of a second motor's transistor, on the walker's own right (0 to 27); -1: there is none."""
 
 
 class Battery(Section, frozen=True, kw_only=True):
@@ -328,6 +380,8 @@ class Voice(Section, frozen=True, kw_only=True):
     """Sound kept in the device (10 to 200 ms).  20 ms keeps a warning within 25 ms of its decision."""
     tick_s: Annotated[float, Meta(ge=2.0, le=30.0)] = 8.0
     """The guarding tick, the proof of life, comes this often (2 to 30 s)."""
+    say_side: bool = False
+    """Whether "left" and "right", the walker's own, are spoken where sensors have a bearing; they are panned and felt."""
 
 
 class Broker(Section, frozen=True, kw_only=True):
@@ -398,8 +452,12 @@ class Config(Section, frozen=True, kw_only=True):
     device: Device = Device()
     walker: Walker = Walker()
     range_sensor: tuple[RangeSensor, ...] = (HcSr04(), TfLuna(), TfLuna(name="drop", role="dropoff", address=0x11))
+    mount: Mount = Mount()
+    air: Air = Air()
     tracker: RangeTracker = RangeTracker()
     collision: Collision = Collision()
+    governor: Governor = Governor()
+    dropoff: Dropoff = Dropoff()
     freshness: Freshness = Freshness()
     imu: Imu = Imu()
     balance: Balance = Balance()
@@ -666,6 +724,8 @@ def _pins(config: Config) -> Iterator[tuple[str, int]]:
     yield "button.pin", config.button.pin
     yield "buzzer.pin", config.buzzer.pin
     yield "vibration.pin", config.vibration.pin
+    if config.vibration.right_pin >= 0:
+        yield "vibration.right_pin", config.vibration.right_pin
 
 
 def _addresses(config: Config) -> Iterator[tuple[str, int]]:

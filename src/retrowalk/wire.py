@@ -30,6 +30,7 @@ ITEM_CHANNELS: dict[type, str] = {
     sm.ImuSample: "/item/imu",
     sm.ButtonEdge: "/item/button",
     sm.BatterySample: "/item/battery",
+    sm.AirSample: "/item/air",
     sm.VoiceProgress: "/item/voice_progress",
     sm.VoiceHeartbeat: "/item/voice_heartbeat",
     sm.CourierHeartbeat: "/item/courier_heartbeat",
@@ -139,6 +140,7 @@ class SpeakMessage(Struct, frozen=True, tag_field="kind", tag="speak"):
     level: str
     rank: int
     deadline_mono_s: float
+    pan: float = 0.0
 
 
 class HushMessage(Struct, frozen=True, tag_field="kind", tag="hush"):

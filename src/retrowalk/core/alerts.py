@@ -111,6 +111,50 @@ _ROWS = (
         repeat_s=15.0,
         mutable=False,
     ),
+    Alert(
+        "approaching",
+        Level.CAUTION,
+        phrase="approaching",
+        earcon="caution",
+        haptic="caution",
+        rank=RANK_CAUTION + 2,
+        deadline_s=0.7,
+        mutable=False,
+    ),
+    Alert(
+        "drop",
+        Level.WARNING,
+        phrase="drop",
+        earcon="warning",
+        haptic="warning",
+        buzzer=True,
+        rank=RANK_WARNING,
+        deadline_s=0.5,
+        repeat_s=1.6,
+        mutable=False,
+    ),
+    Alert(
+        "ground",
+        Level.CAUTION,
+        phrase="ground_lost",
+        earcon="fault",
+        haptic="caution",
+        rank=RANK_FAULT - 3,
+        deadline_s=2.0,
+        repeat_s=30.0,
+        mutable=False,
+    ),
+    Alert(
+        "governor",
+        Level.CAUTION,
+        phrase="slow_down",
+        earcon="caution",
+        haptic="caution",
+        rank=RANK_CAUTION - 1,
+        deadline_s=1.5,
+        mutable=False,  # it tells where the protection ends
+    ),
+    Alert("drop_speed", Level.ADVISORY, phrase="drop_speed", rank=RANK_STATE, deadline_s=5.0, mutable=False),
     Alert("clear", Level.ADVISORY, phrase="clear", earcon="good", rank=RANK_COACHING, deadline_s=1.0),
     Alert(
         "lean_back",
@@ -307,6 +351,9 @@ ALERT_BY_KEY: dict[str, Alert] = {row.key: row for row in _ROWS if row.key != "r
 DISTANCES_M = ("0.5", "1", "1.5", "2", "2.5", "3", "4", "5")
 """Distances that can be said: half metres to 3 m, then metres; rounded towards nearer."""
 
+DROP_SPEEDS = ("0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8")
+"""Speeds, m/s, up to which drops are announced in time, that can be said; rounded down."""
+
 COUNTS = ("25", "20", "15", "10", "5", "4", "3", "2", "1")
 """Seconds left that the fall countdown says."""
 
@@ -341,6 +388,11 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "stop": (),
         "object": DISTANCES_M,
         "behind_unknown": (),
+        "approaching": (),
+        "drop": (),
+        "ground_lost": (),
+        "slow_down": (),
+        "drop_speed": DROP_SPEEDS,
         "clear": (),
         "lean_back": (),
         "fall_question": (),

@@ -114,6 +114,7 @@ class Companion:
         self._guarding_since_s: float | None = None
         self._tick_due_s = math.inf
 
+        self._air_c: float | None = None
         self._rear_level = Level.NONE
         self._rear_name = ""
         self._unknown_since_s: float | None = None
@@ -139,6 +140,7 @@ class Companion:
             sm.ImuSample: self._imu,
             sm.ButtonEdge: self._edge,
             sm.BatterySample: self._battery,
+            sm.AirSample: self._air,
             sm.VoiceProgress: self._voice_progress,
             sm.VoiceHeartbeat: self._voice_heartbeat,
             sm.CourierHeartbeat: self._courier_heartbeat,
@@ -279,6 +281,9 @@ class Companion:
         elif charge > said + CHARGED_PERCENT:
             # It was charged: what it has left well behind may be said again.
             self._charge_said = min((step for step in BATTERY_STEPS if charge <= step + CHARGED_PERCENT), default=100)
+
+    def _air(self, item: sm.AirSample) -> None:
+        self._air_c = item.temperature_c
 
     def _voice_progress(self, item: sm.VoiceProgress) -> None:
         self._arbiter.progress(item)

@@ -77,6 +77,12 @@ class HazardRaised(Event):
     needed_m: float | None = None
     """Room the walker needs at this speed for this level."""
     trunk_pitch_deg: float | None = None
+    bearing_left_deg: float | None = None
+    """Where it is, from straight behind towards the walker's own left; None: the sensor looks straight back."""
+    depth_m: float | None = None
+    """Of a drop: how far down the ground behind it lies; None: it cannot be seen."""
+    protected_speed_m_s: float | None = None
+    """Of going too fast: up to where the working sensors protect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +274,7 @@ class Speak:
 
     `alert` numbers the request, rising through the session.  `phrase` is an id of `core.alerts.PHRASES`, empty for an
     earcon alone; `value` fills its blank.  Higher `rank` cuts lower at once.  After `deadline_s` (session seconds) it
-    must not begin any more.
+    must not begin any more.  `pan` is where it sounds from: -1 the walker's own left, 0 the middle, 1 the right.
     """
 
     t_s: float
@@ -279,6 +285,7 @@ class Speak:
     level: str
     rank: int
     deadline_s: float
+    pan: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,11 +298,15 @@ class Hush:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Touch:
-    """Asks buzzer and vibration for a pattern of `core.alerts.HAPTICS`; `buzzer` tells whether the buzzer joins in."""
+    """Asks buzzer and vibration for a pattern of `core.alerts.HAPTICS`; `buzzer` tells whether the buzzer joins in.
+
+    `side` is `left` or `right`, the walker's own, or empty: both.
+    """
 
     t_s: float
     pattern: str
     buzzer: bool
+    side: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

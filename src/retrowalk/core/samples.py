@@ -78,6 +78,15 @@ class BatterySample:
     """Drawn from the battery; negative while it is charged.  None: not measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class AirSample:
+    """Temperature of the air around the walker, for the speed of sound."""
+
+    t_received_s: float
+    t_measured_s: float
+    temperature_c: float
+
+
 class VoicePhase(StrEnum):
     """What became of a request to speak."""
 
@@ -220,6 +229,7 @@ Item = (
     | ImuSample
     | ButtonEdge
     | BatterySample
+    | AirSample
     | VoiceProgress
     | VoiceHeartbeat
     | CourierHeartbeat

@@ -234,6 +234,7 @@ class Guard:
                     request.level,
                     request.rank,
                     self._clock.origin_mono_s + request.deadline_s,
+                    request.pan,
                 )
             ),
         )

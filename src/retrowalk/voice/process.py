@@ -200,6 +200,7 @@ class VoiceLoop:
                 level=message.level,
                 rank=message.rank,
                 deadline_s=message.deadline_mono_s - self._clock.origin_mono_s,
+                pan=message.pan,
             ),
             now,
         )

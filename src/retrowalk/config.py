@@ -37,6 +37,7 @@ UNITS = {
     "_s": "s",
     "_m": "m",
     "_g": "g",
+    "_percent": "percent",
     "_c": "C",
     "_ohm": "ohm",
 }
@@ -113,7 +114,7 @@ class HcSr04(Section, frozen=True, kw_only=True, tag_field="chip", tag="hc-sr04"
     temperature_c: Annotated[float, Meta(ge=-20.0, le=45.0)] = 0.0
     """Air temperature for the speed of sound (-20 to 45 C).  Cold reads near, which is the safe side."""
     bearing_left_deg: Annotated[float, Meta(ge=-60.0, le=60.0)] = 0.0
-    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees; right: below 0)."""
+    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees)."""
 
 
 class TfLuna(Section, frozen=True, kw_only=True, tag_field="chip", tag="tf-luna"):
@@ -130,7 +131,7 @@ class TfLuna(Section, frozen=True, kw_only=True, tag_field="chip", tag="tf-luna"
     clear_range_m: Annotated[float, Meta(ge=0.5, le=8.0)] = 2.5
     """Range within which "no target" may be called clear (0.5 to 8 m).  Black cloth is seen to 2.5 m."""
     bearing_left_deg: Annotated[float, Meta(ge=-60.0, le=60.0)] = 0.0
-    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees; right: below 0)."""
+    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees)."""
     poll_s: Annotated[float, Meta(ge=0.01, le=0.1)] = 0.048
     """How often it is read (0.01 to 0.1 s); as often as the clip, so that one wake-up reads both."""
 
@@ -149,7 +150,7 @@ class Vl53l1x(Section, frozen=True, kw_only=True, tag_field="chip", tag="vl53l1x
     clear_range_m: Annotated[float, Meta(ge=0.5, le=4.0)] = 1.3
     """Range within which "no target" may be called clear (0.5 to 4 m): what its short mode reaches."""
     bearing_left_deg: Annotated[float, Meta(ge=-60.0, le=60.0)] = 0.0
-    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees; right: below 0)."""
+    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees)."""
 
 
 class A02yyuw(Section, frozen=True, kw_only=True, tag_field="chip", tag="a02yyuw"):
@@ -166,7 +167,7 @@ class A02yyuw(Section, frozen=True, kw_only=True, tag_field="chip", tag="a02yyuw
     clear_range_m: Annotated[float, Meta(ge=0.5, le=4.5)] = 2.0
     """Range within which "no target" may be called clear (0.5 to 4.5 m).  A person in fleece is seen to about 2 m."""
     bearing_left_deg: Annotated[float, Meta(ge=-60.0, le=60.0)] = 0.0
-    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees; right: below 0)."""
+    """Where its beam points, from straight behind towards the walker's own left (-60 to 60 degrees)."""
 
 
 class Mount(Section, frozen=True, kw_only=True):
@@ -231,7 +232,7 @@ class Collision(Section, frozen=True, kw_only=True):
 
 
 class Governor(Section, frozen=True, kw_only=True):
-    """ "Slow down": the walker is faster than the working sensors can protect."""
+    """Says "Slow down" to a walker who is faster than the working sensors can protect."""
 
     after_s: Annotated[float, Meta(ge=0.5, le=10.0)] = 2.0
     """Too fast for so long before it is said (0.5 to 10 s)."""
@@ -337,7 +338,7 @@ class Vibration(Section, frozen=True, kw_only=True):
     pin: Pin = 27
     """GPIO number (BCM) of its transistor (0 to 27).  With two motors: of the one on the walker's own left."""
     right_pin: OtherPin = -1
-    """GPIO number (BCM) of a second motor's transistor, on the walker's own right (0 to 27); -1: there is none."""
+    """GPIO number (BCM) of a second motor's transistor, on the walker's own right (-1 to 27); -1: there is none."""
 
 
 class Battery(Section, frozen=True, kw_only=True):
@@ -381,7 +382,7 @@ class Voice(Section, frozen=True, kw_only=True):
     tick_s: Annotated[float, Meta(ge=2.0, le=30.0)] = 8.0
     """The guarding tick, the proof of life, comes this often (2 to 30 s)."""
     say_side: bool = False
-    """Whether "left" and "right", the walker's own, are spoken where sensors have a bearing; they are panned and felt."""
+    """Whether the walker's own left and right are spoken, where sensors have a bearing.  They are panned and felt."""
 
 
 class Broker(Section, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.core.alarm import ASK_S, Alarm, Open
-from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, distance_value, sensor_names
+from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, sensor_names
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.balance import CLIP_LIMIT_DEG, BalanceWatch, Change, UprightLearner
 from retrowalk.core.events import GuardState, Level, Output
@@ -24,8 +24,9 @@ from retrowalk.core.falls import FallDetector, tilt_deg
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.gait import Gait
 from retrowalk.core.gestures import Button, Gesture, Meant
-from retrowalk.core.hazards import Behind, Path, RearHazard, needed_m
+from retrowalk.core.hazards import Path
 from retrowalk.core.posture import Posture, unit
+from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
 
 UPRIGHT_DEG = 35.0
@@ -48,10 +49,6 @@ BATTERY_STEPS = (20, 10)
 CHARGED_PERCENT = 5.0
 """A reading that wavers by less is not a battery that was charged."""
 QUIET_S = 60.0
-TURNING_DEG_S = 60.0
-TURNING_HOLD_S = 0.5
-"""While the trunk tips this fast, and so long after, a beam sweeps over ground and sky: ranges that do not fit each
-other are no sign of a broken sensor."""
 USELESS = ("slow", "garbage", "frozen", "wrong", "delayed")
 """What a driver may report of a sensor that still answers."""
 
@@ -83,11 +80,6 @@ class Companion:
         self._out: list[Output] = []
         self._sensors = sensor_names(config)
         self._freshness = Freshness(config.freshness, self._sensors)
-        self._rear = {
-            sensor.name: RearHazard(sensor, config.walker, config.collision, config.freshness, config.tracker)
-            for sensor in config.range_sensor
-            if sensor.role == "rear"
-        }
         self._posture = Posture()
         self._gait = Gait()
         self._fall_detector = FallDetector(config.fall)
@@ -96,6 +88,7 @@ class Companion:
         self._alarm = Alarm()
         self._button = Button()
         self._arbiter = Arbiter(self._out)
+        self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
 
         self._now = -math.inf
         self._due_s = -math.inf
@@ -115,11 +108,7 @@ class Companion:
         self._tick_due_s = math.inf
 
         self._air_c: float | None = None
-        self._rear_level = Level.NONE
-        self._rear_name = ""
-        self._unknown_since_s: float | None = None
         self._suspected_s = -math.inf
-        self._turning_until_s = -math.inf
         self._motion_s = 0.0
         self._lean_said_s = -math.inf
         self._switch_off_asked_s = -math.inf
@@ -187,7 +176,7 @@ class Companion:
 
     def snapshot(self) -> Snapshot:
         """What is known now, for a display."""
-        behind, _ = self._nearest()
+        behind, _ = self._rear.nearest()
         now = self._now
         posture = self._posture
         return Snapshot(
@@ -197,7 +186,7 @@ class Companion:
             closing_speed_m_s=_round(behind.closing_speed_m_s, 2),
             time_to_collision_s=_round(behind.time_to_collision_s, 1),
             hazard_level=behind.level.name.lower(),
-            path=self._path().value,
+            path=self._rear.path.value,
             trunk_pitch_deg=_round(posture.trunk_pitch_deg, 1) if self._freshness.seen("imu") else None,
             cadence_spm=_round(self._gait.cadence_spm(now), 0),
             steps=self._gait.steps,
@@ -217,17 +206,15 @@ class Companion:
             self._change(now, GuardState.CHECKING, ())
 
     def _range(self, item: sm.RangeSample) -> None:
-        rear = self._rear.get(item.sensor)
-        if rear is None and item.sensor not in self._sensors:
+        if item.sensor not in self._sensors:
             return
-        now = self._now
-        if rear is not None:
-            rear.others = self._followed_by_others(rear)
-            rear.feed(item, self._walking(now), turning=now < self._turning_until_s)
+        now, lie = self._now, ""
+        if item.sensor in self._rear.sensors:
+            lie = self._rear.feed(item, now, self._walking(now))
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
             self._freshness.useless(item.sensor, item.status.value)
-        elif rear is not None and (rear.nonsense or rear.frozen):
-            self._lie(now, item.sensor, "garbage" if rear.nonsense else "frozen")
+        elif lie:
+            self._lie(now, item.sensor, lie)
         else:
             self._alive(item.sensor, now)
 
@@ -248,8 +235,7 @@ class Companion:
             return
         if abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > 0.15:
             self._motion_s = now
-        if abs(posture.pitch_rate_deg_s) > TURNING_DEG_S:
-            self._turning_until_s = now + TURNING_HOLD_S
+        self._rear.turned(now, posture.pitch_rate_deg_s)
         if posture.upright is None:
             upright = self._upright_learner.update(t, accel, gyro)
             if upright is not None:
@@ -430,10 +416,9 @@ class Companion:
         for meant in self._button.advance(now):
             self._mean(now, meant)
         walking = self._walking(now)
-        for rear in self._rear.values():
-            rear.advance(now, walking)
+        self._rear.advance(now, walking)
         self._update_state(now)
-        self._update_rear(now)
+        self._update_rear(now, walking)
         self._update_countdown(now)
         self._update_walk(now)
         if not self._not_reached and self._told and now >= min(self._told.values()) + NOT_REACHED_AFTER_S:
@@ -452,11 +437,10 @@ class Companion:
             self._button.deadline(),
             self._arbiter.deadline(),
             self._tick_due_s,
+            self._rear.deadline(),
             alarm.next_count_s(now),
             alarm.countdown_ends_s if alarm.countdown_ends_s is not None else math.inf,
         )
-        for rear in self._rear.values():
-            due = min(due, rear.deadline())
         if not self._checked and not self._stopping:
             limit = self._check_started_s + self._config.guard.check_limit_s
             if limit > now:
@@ -465,8 +449,8 @@ class Companion:
                 not_worn = self._motion_s + NOT_WORN_AFTER_S
                 if not_worn > now:
                     due = min(due, not_worn)
-        if self._unknown_since_s is not None:
-            limit = self._unknown_since_s + UNKNOWN_LIMITS_AFTER_S
+        if self._rear.unknown_since_s is not None:
+            limit = self._rear.unknown_since_s + UNKNOWN_LIMITS_AFTER_S
             if limit > now:
                 due = min(due, limit)
         if self._told and not self._not_reached:
@@ -493,15 +477,15 @@ class Companion:
             self._arbiter.retract("sensor_back", name)
             number: int | None = None
             # The only rear sensor is named by "no rear sensor" itself: said twice, it would keep the next one waiting.
-            named_anyway = self._rear.keys() == {name} and self._state is not GuardState.NOT_PROTECTING
+            named_anyway = self._rear.sensors.keys() == {name} and self._state is not GuardState.NOT_PROTECTING
             if not named_anyway:
                 number = self._arbiter.hold(
                     now, "sensor_lost", Level.CAUTION, value=name, because=cause or "silent", name=name
                 )
             self._emit(ev.SensorLost(t_s=_ms(now), alert=number, sensor=name, cause=cause or "silent"))
-            if name in self._rear:
+            if name in self._rear.sensors:
                 if cause != "frozen":  # what stands still stays where it is, and is not seen anew
-                    self._rear[name].broken()
+                    self._rear.sensors[name].broken()
             elif name == "imu":
                 self._posture.restart()
         elif name == "voice":
@@ -547,11 +531,11 @@ class Companion:
         self._update_worn(now)
         reasons: list[str] = []
         parts = self._freshness.parts
-        rear_lost = [name for name in self._rear if parts[name].lost]
+        rear_lost = [name for name in self._rear.sensors if parts[name].lost]
         touch_lost = {"buzzer", "vibration"} <= {part for part, _ in self._faults}
         if self._config_unusable:
             reasons.append("config")
-        if len(rear_lost) == len(self._rear):
+        if len(rear_lost) == len(self._rear.sensors):
             reasons.append("rear")
         if self._arbiter.voice_lost and touch_lost:
             reasons.append("voice")
@@ -567,7 +551,7 @@ class Companion:
             reasons.append("imu")
         if rear_lost:
             reasons.append("rear")
-        if self._unknown_since_s is not None and now >= self._unknown_since_s + UNKNOWN_LIMITS_AFTER_S:
+        if self._rear.unknown_since_s is not None and now >= self._rear.unknown_since_s + UNKNOWN_LIMITS_AFTER_S:
             reasons.append("unknown")
         if self._arbiter.voice_lost:
             reasons.append("voice")
@@ -584,15 +568,7 @@ class Companion:
 
     def _check_done(self) -> bool:
         """Proof, not an open port: a hand was seen behind and has gone, the clip knows upright."""
-        rears = self._rear.values()
-        return (
-            self._posture.upright is not None
-            and self._freshness.seen("imu")
-            and all(self._freshness.seen(name) for name in self._rear)
-            and all(rear.hand_seen for rear in rears)
-            and all(rear.path is Path.CLEAR or (rear.behind.range_m or 0.0) > 0.8 for rear in rears)
-            and all(rear.behind.level < Level.CAUTION for rear in rears)  # else the hand's would be said: "Stop"
-        )
+        return self._posture.upright is not None and self._freshness.seen("imu") and self._rear.checked
 
     def _update_worn(self, now: float) -> None:
         up = self._posture.up
@@ -648,8 +624,8 @@ class Companion:
         if now < self._tick_due_s:
             return
         self._tick_due_s = now + self._config.voice.tick_s
-        known = self._path() in (Path.CLEAR, Path.OBJECT)
-        if known and self._rear_level < Level.CAUTION and not self._alarm.counting:
+        known = self._rear.path in (Path.CLEAR, Path.OBJECT)
+        if known and self._rear.level < Level.CAUTION and not self._alarm.counting:
             self._arbiter.announce(now, "tick", insist=False)
 
     def _stop(self, now: float, reason: str) -> None:
@@ -657,72 +633,22 @@ class Companion:
             return
         self._stopping = True
         self._end_walk(now)
-        self._arbiter.release(now, "rear")
-        self._arbiter.release(now, "touching")
-        self._arbiter.release(now, "unknown")
-        self._rear_level = Level.NONE
+        self._rear.stop(now)
         self._change(now, GuardState.STOPPING, (reason,))
 
     # -- the path behind ------------------------------------------------------------------------------------
 
-    def _path(self) -> Path:
-        """The worst of what the working rear sensors know.  A lost one has been named, and knows nothing."""
-        known = [rear.path for name, rear in self._rear.items() if not self._freshness.parts[name].lost]
-        for path in (Path.UNKNOWN, Path.STARTING, Path.OBJECT, Path.CLEAR):
-            if path in known:
-                return path
-        return Path.BROKEN
-
-    def _nearest(self) -> tuple[Behind, str]:
-        """Nearest trusted, never an average: the most urgent, then the nearest."""
-        best = (Behind(Level.NONE, False, None, None, 0.0), "")
-        for name, rear in self._rear.items():
-            behind = rear.behind
-            if self._believed(name) and _urgency(behind) > _urgency(best[0]):
-                best = (behind, name)
-        return best
-
-    def _followed_by_others(self, rear: RearHazard) -> list[tuple[float, float]]:
-        """Range and closing speed of what the other rear sensors follow, and know."""
-        parts, found = self._freshness.parts, []
-        for name, other in self._rear.items():
-            speed_m_s = other.tracker.closing_speed_m_s
-            if other is not rear and speed_m_s is not None and other.sure and not parts[name].lost:
-                found.append((other.tracker.range_m(self._now), speed_m_s))
-        return found
-
-    def _believed(self, name: str) -> bool:
-        """Whether a sensor's readings count: one that talks nonsense is named instead, until it makes sense again."""
-        part = self._freshness.parts[name]
-        return not (part.lost and part.cause == "garbage")
-
-    def _update_rear(self, now: float) -> None:
-        behind, name = self._nearest()
-        level = behind.level
-        standing = self._walking(now) is False
-        if self._stopping or self._state is GuardState.NOT_WORN:
-            level = Level.NONE
-        elif self._state is GuardState.CHECKING and not self._checked and standing:
-            level = Level.NONE  # the hand held behind for the check is no obstacle
-        arbiter = self._arbiter
-        value = distance_value(behind.range_m) if behind.range_m is not None else ""
-        if level > Level.NONE:
-            because = _because(behind)
-            number = arbiter.hold(now, "rear", level, value=value if level is Level.CAUTION else "", because=because)
-            if level > self._rear_level:
-                self._emit(self._hazard(now, behind, name, level, number))
-            elif level < self._rear_level:
-                self._emit(self._cleared(now, behind, self._rear_name, level))
-        elif self._rear_level > Level.NONE:
-            arbiter.release(now, "rear")
-            self._emit(self._cleared(now, behind, self._rear_name, level))
-        self._rear_level = level
-        self._rear_name = name if level > Level.NONE else ""
-        if level is Level.WARNING and behind.touching:
-            arbiter.hold(now, "touching", Level.WARNING, because=_because(behind))
-        else:
-            arbiter.release(now, "touching")
-        self._update_unknown(now, standing)
+    def _update_rear(self, now: float, walking: bool | None) -> None:
+        state = self._state
+        # The hand held behind for the check is no obstacle.
+        checking = state is GuardState.CHECKING and not self._checked and walking is False
+        self._rear.update(
+            now,
+            quiet=self._stopping or state is GuardState.NOT_WORN or checking,
+            path_quiet=state in (GuardState.CHECKING, GuardState.NOT_WORN, GuardState.STOPPING),
+            fallen=self._fallen,
+            trunk_pitch_deg=self._posture.trunk_pitch_deg,
+        )
 
     @property
     def _fallen(self) -> bool:
@@ -730,50 +656,6 @@ class Companion:
         if self._alarm.counting:
             return True
         return Open.FALL in self._alarm.open and self._freshness.seen("imu") and self._lean_deg() > UPRIGHT_DEG
-
-    def _update_unknown(self, now: float, standing: bool) -> None:
-        path = self._path()
-        suppressed = self._state in (GuardState.CHECKING, GuardState.NOT_WORN, GuardState.STOPPING)
-        if path is Path.UNKNOWN and not suppressed and not self._fallen:
-            if self._unknown_since_s is None:
-                self._unknown_since_s = now
-                self._arbiter.retract("clear")
-                number = self._arbiter.hold(now, "unknown", Level.CAUTION, because="nothing proves the path clear")
-                self._emit(
-                    ev.HazardRaised(t_s=_ms(now), alert=number, hazard="unknown", level=Level.CAUTION.name.lower())
-                )
-        elif self._unknown_since_s is not None:
-            self._unknown_since_s = None
-            self._arbiter.release(now, "unknown")
-            self._emit(ev.HazardCleared(t_s=_ms(now), hazard="unknown", level="none"))
-            # To somebody who lies there it would only be noise between the numbers.
-            if path is Path.CLEAR and not suppressed and not self._fallen:
-                self._arbiter.announce(now, "clear")
-
-    def _hazard(self, now: float, behind: Behind, name: str, level: Level, number: int) -> ev.HazardRaised:
-        need = needed_m(
-            Level.WARNING if level is Level.WARNING else Level.CAUTION,
-            behind.speed_used_m_s,
-            self._config.walker,
-            self._config.collision,
-        )
-        return ev.HazardRaised(
-            t_s=_ms(now),
-            alert=number,
-            hazard="rear",
-            level=level.name.lower(),
-            sensor=name,
-            range_m=_round(behind.range_m, 3),
-            closing_speed_m_s=_round(behind.closing_speed_m_s, 2),
-            time_to_collision_s=_round(behind.time_to_collision_s, 1),
-            needed_m=_round(need, 2),
-            trunk_pitch_deg=_round(self._posture.trunk_pitch_deg, 1),
-        )
-
-    def _cleared(self, now: float, behind: Behind, name: str, level: Level) -> ev.HazardCleared:
-        return ev.HazardCleared(
-            t_s=_ms(now), hazard="rear", level=level.name.lower(), sensor=name, range_m=_round(behind.range_m, 3)
-        )
 
     # -- balance, steps, falls ------------------------------------------------------------------------------
 
@@ -789,8 +671,8 @@ class Companion:
             if self._alarm.upright_steps >= self._config.fall.recovered_steps:
                 self._cancel_fall(now, "walked")
         began_s = self._gait.bout_started_s
-        for name, rear in self._rear.items():
-            if began_s is not None and rear.stepped(self._gait.last_step_s, began_s):
+        if began_s is not None:
+            for name in self._rear.stepped(self._gait.last_step_s, began_s):
                 self._lie(now, name, "frozen")
         self._due_s = min(self._due_s, now)
 
@@ -1010,20 +892,6 @@ class Companion:
             untold=untold,
         )
         self._out.append(ev.StateSaved(t_s=_ms(now), state=state))
-
-
-def _urgency(behind: Behind) -> tuple[int, float]:
-    return behind.level, -(behind.range_m if behind.range_m is not None else math.inf)
-
-
-def _because(behind: Behind) -> str:
-    if behind.range_m is None:
-        return ""
-    text = f"{behind.range_m:.2f} m behind"
-    if behind.closing_speed_m_s is not None:
-        text += f", closing {behind.closing_speed_m_s:.2f} m/s"
-    left = behind.time_to_collision_s
-    return f"{text}, {left:.1f} s left" if left is not None else text
 
 
 def _ms(t_s: float) -> float:

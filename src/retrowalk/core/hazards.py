@@ -130,7 +130,7 @@ class RearHazard:
         self._no_target_since_s: float | None = None
         self._proof_s = -math.inf
         self._stray_s = -math.inf
-        self._heard_s = -math.inf
+        self.heard_s = -math.inf
         self._doubt_since_s: float | None = None
         self._unknown_since_s = -math.inf
         self._slow_since_s: float | None = None
@@ -154,7 +154,7 @@ class RearHazard:
 
         `turning`: the trunk tips so fast that ranges need not fit each other.
         """
-        now = self._heard_s = sample.t_received_s
+        now = self.heard_s = sample.t_received_s
         if self.path is Path.BROKEN and sample.status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
             self.path = Path.STARTING
         if sample.status is RangeStatus.VALID and sample.range_m is not None:
@@ -214,7 +214,7 @@ class RearHazard:
     def nonsense(self) -> bool:
         """Whether the sensor's latest echoes contradict each other: readings come, and mean nothing."""
         echoes = self._echoes
-        if len(echoes) < NONSENSE_OF or self._heard_s - echoes[0][0] > NONSENSE_WITHIN_S:
+        if len(echoes) < NONSENSE_OF or self.heard_s - echoes[0][0] > NONSENSE_WITHIN_S:
             return False
         return sum(not accepted for _, accepted in echoes) >= NONSENSE_REJECTS
 

@@ -1,0 +1,225 @@
+"""The rear channel: every rear sensor's hazard, the nearest trusted of them, what is known of the path, what is said.
+
+Fusion is nearest trusted, never an average: each sensor misses what another sees, and what one of them has seen is
+there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from retrowalk.config import Config
+from retrowalk.core import events as ev
+from retrowalk.core.alerts import distance_value
+from retrowalk.core.arbiter import Arbiter
+from retrowalk.core.events import Level
+from retrowalk.core.freshness import Freshness
+from retrowalk.core.hazards import Behind, Path, RearHazard, needed_m
+from retrowalk.core.samples import RangeSample
+
+TURNING_DEG_S = 60.0
+TURNING_HOLD_S = 0.5
+"""While the trunk tips this fast, and so long after, a beam sweeps over ground and sky: ranges that do not fit each
+other are no sign of a broken sensor."""
+
+NOTHING = Behind(Level.NONE, False, None, None, 0.0)
+
+
+class RearWatch:
+    """All rear sensors of a device.  Times are session seconds; what follows is said through `arbiter` and `emit`."""
+
+    def __init__(
+        self, config: Config, freshness: Freshness, arbiter: Arbiter, emit: Callable[[ev.Event], None]
+    ) -> None:
+        self._config = config
+        self._freshness = freshness
+        self._arbiter = arbiter
+        self._emit = emit
+        self.sensors = {
+            sensor.name: RearHazard(sensor, config.walker, config.collision, config.freshness, config.tracker)
+            for sensor in config.range_sensor
+            if sensor.role == "rear"
+        }
+        """The hazard of each rear sensor, by its name."""
+        self.level = Level.NONE
+        """What is held now, of all sensors."""
+        self.unknown_since_s: float | None = None
+        """Since when the path has been called unknown; None: it is not."""
+        self._name = ""
+        self._turning_until_s = -math.inf
+
+    # -- feeding --------------------------------------------------------------------------------------------
+
+    def turned(self, now: float, pitch_rate_deg_s: float) -> None:
+        """How fast the trunk tips, with every sample of the clip."""
+        if abs(pitch_rate_deg_s) > TURNING_DEG_S:
+            self._turning_until_s = now + TURNING_HOLD_S
+
+    def feed(self, item: RangeSample, now: float, walking: bool | None) -> str:
+        """Takes a sample of one of `sensors`; returns why its readings cannot be true (`garbage`, `frozen`), or ""."""
+        rear = self.sensors[item.sensor]
+        rear.others = self._followed_by_others(rear)
+        rear.feed(item, walking, turning=now < self._turning_until_s)
+        return "garbage" if rear.nonsense else "frozen" if rear.frozen else ""
+
+    def stepped(self, t_s: float, walking_since_s: float) -> list[str]:
+        """The wearer took a step; returns the sensors whose ranges stand still all the same."""
+        return [name for name, rear in self.sensors.items() if rear.stepped(t_s, walking_since_s)]
+
+    def advance(self, now: float, walking: bool | None) -> None:
+        """Brings every sensor up to `now`."""
+        for rear in self.sensors.values():
+            rear.advance(now, walking)
+
+    def deadline(self) -> float:
+        """When `advance` may change something without a sample."""
+        return min(rear.deadline() for rear in self.sensors.values())
+
+    def stop(self, now: float) -> None:
+        """The device is being switched off: nothing is held any more."""
+        for key in ("rear", "touching", "unknown"):
+            self._arbiter.release(now, key)
+        self.level = Level.NONE
+
+    # -- what is known --------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The worst of what the working sensors know.  A lost one has been named, and knows nothing."""
+        known = [rear.path for name, rear in self.sensors.items() if not self._freshness.parts[name].lost]
+        for path in (Path.UNKNOWN, Path.STARTING, Path.OBJECT, Path.CLEAR):
+            if path in known:
+                return path
+        return Path.BROKEN
+
+    @property
+    def checked(self) -> bool:
+        """Whether every sensor has seen the hand of the check at the start, and seen it leave."""
+        rears = self.sensors.values()
+        return (
+            all(self._freshness.seen(name) for name in self.sensors)
+            and all(rear.hand_seen for rear in rears)
+            and all(rear.path is Path.CLEAR or (rear.behind.range_m or 0.0) > 0.8 for rear in rears)
+            and all(rear.behind.level < Level.CAUTION for rear in rears)  # else the hand's would be said: "Stop"
+        )
+
+    def nearest(self) -> tuple[Behind, str]:
+        """The most urgent, then the nearest, of what the trusted sensors see; with the sensor's name."""
+        best = (NOTHING, "")
+        for name, rear in self.sensors.items():
+            behind = rear.behind
+            if self._believed(name) and _urgency(behind) > _urgency(best[0]):
+                best = (behind, name)
+        return best
+
+    def _believed(self, name: str) -> bool:
+        """Whether a sensor's readings count: one that talks nonsense is named instead, until it makes sense again."""
+        part = self._freshness.parts[name]
+        return not (part.lost and part.cause == "garbage")
+
+    def _followed_by_others(self, rear: RearHazard) -> list[tuple[float, float]]:
+        """Range and closing speed of what the other sensors follow, and know."""
+        parts, found = self._freshness.parts, []
+        for name, other in self.sensors.items():
+            speed_m_s = other.tracker.closing_speed_m_s
+            if other is not rear and speed_m_s is not None and other.sure and not parts[name].lost:
+                found.append((other.tracker.range_m(rear.heard_s), speed_m_s))
+        return found
+
+    # -- what is said ---------------------------------------------------------------------------------------
+
+    def update(self, now: float, *, quiet: bool, path_quiet: bool, fallen: bool, trunk_pitch_deg: float | None) -> None:
+        """Says what has changed.
+
+        `quiet`: whatever is behind is no hazard now (not worn, the hand of the check).  `path_quiet`: nor does it
+        matter whether the path is known.  `fallen`: the walker lies there; words on the path would only be noise.
+        """
+        behind, name = self.nearest()
+        level = Level.NONE if quiet else behind.level
+        arbiter = self._arbiter
+        if level > Level.NONE:
+            value = distance_value(behind.range_m) if level is Level.CAUTION and behind.range_m is not None else ""
+            number = arbiter.hold(now, "rear", level, value=value, because=_because(behind))
+            if level > self.level:
+                self._emit(self._hazard(now, behind, name, level, number, trunk_pitch_deg))
+            elif level < self.level:
+                self._emit(_cleared(now, behind, self._name, level))
+        elif self.level > Level.NONE:
+            arbiter.release(now, "rear")
+            self._emit(_cleared(now, behind, self._name, level))
+        self.level = level
+        self._name = name if level > Level.NONE else ""
+        if level is Level.WARNING and behind.touching:
+            arbiter.hold(now, "touching", Level.WARNING, because=_because(behind))
+        else:
+            arbiter.release(now, "touching")
+        self._update_unknown(now, path_quiet, fallen)
+
+    def _update_unknown(self, now: float, quiet: bool, fallen: bool) -> None:
+        path = self.path
+        if path is Path.UNKNOWN and not quiet and not fallen:
+            if self.unknown_since_s is None:
+                self.unknown_since_s = now
+                self._arbiter.retract("clear")
+                number = self._arbiter.hold(now, "unknown", Level.CAUTION, because="nothing proves the path clear")
+                self._emit(
+                    ev.HazardRaised(t_s=_ms(now), alert=number, hazard="unknown", level=Level.CAUTION.name.lower())
+                )
+        elif self.unknown_since_s is not None:
+            self.unknown_since_s = None
+            self._arbiter.release(now, "unknown")
+            self._emit(ev.HazardCleared(t_s=_ms(now), hazard="unknown", level="none"))
+            # To somebody who lies there it would only be noise between the numbers.
+            if path is Path.CLEAR and not quiet and not fallen:
+                self._arbiter.announce(now, "clear")
+
+    def _hazard(
+        self, now: float, behind: Behind, name: str, level: Level, number: int, trunk_pitch_deg: float | None
+    ) -> ev.HazardRaised:
+        need = needed_m(
+            Level.WARNING if level is Level.WARNING else Level.CAUTION,
+            behind.speed_used_m_s,
+            self._config.walker,
+            self._config.collision,
+        )
+        return ev.HazardRaised(
+            t_s=_ms(now),
+            alert=number,
+            hazard="rear",
+            level=level.name.lower(),
+            sensor=name,
+            range_m=_round(behind.range_m, 3),
+            closing_speed_m_s=_round(behind.closing_speed_m_s, 2),
+            time_to_collision_s=_round(behind.time_to_collision_s, 1),
+            needed_m=_round(need, 2),
+            trunk_pitch_deg=_round(trunk_pitch_deg, 1),
+        )
+
+
+def _cleared(now: float, behind: Behind, name: str, level: Level) -> ev.HazardCleared:
+    return ev.HazardCleared(
+        t_s=_ms(now), hazard="rear", level=level.name.lower(), sensor=name, range_m=_round(behind.range_m, 3)
+    )
+
+
+def _urgency(behind: Behind) -> tuple[int, float]:
+    return behind.level, -(behind.range_m if behind.range_m is not None else math.inf)
+
+
+def _because(behind: Behind) -> str:
+    if behind.range_m is None:
+        return ""
+    text = f"{behind.range_m:.2f} m behind"
+    if behind.closing_speed_m_s is not None:
+        text += f", closing {behind.closing_speed_m_s:.2f} m/s"
+    left = behind.time_to_collision_s
+    return f"{text}, {left:.1f} s left" if left is not None else text
+
+
+def _ms(t_s: float) -> float:
+    return round(t_s, 3)
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

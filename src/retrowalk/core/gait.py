@@ -76,6 +76,8 @@ class Gait:
         """Steps taken in bouts since the start."""
         self.last_step_s = -math.inf
         self.bout_started_s: float | None = None
+        self.bounce_m_s2 = 0.0
+        """Vertical acceleration in the band of the steps, of the latest sample."""
 
     def update(self, t_measured_s: float, vertical_m_s2: float) -> bool:
         """Feeds vertical acceleration without gravity; returns whether a step was counted just now."""
@@ -83,7 +85,7 @@ class Gait:
             self._end_bout()
         if self._pace.update(t_measured_s):
             self._tune()
-        x = self._low.step(self._high.step(vertical_m_s2))
+        x = self.bounce_m_s2 = self._low.step(self._high.step(vertical_m_s2))
         self._running_peak *= self._fade
         if x <= 0.0:
             self._armed = True

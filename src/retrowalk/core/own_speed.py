@@ -1,0 +1,145 @@
+"""How fast the wearer walks, from the bounce of the back; and what the path behind teaches about it.
+
+Whoever walks faster bounces more: the root mean square of the vertical acceleration in the band of the steps (0.6 to
+3 Hz, as `Gait` filters it) is near the walking speed in numbers, up to about 0.9 m/s, and grows faster beyond it:
+`v = 1.5 tanh(rms / 1.5)`.  An inverted pendulum has speed grow with its root; real people's slow steps do not.
+Cadence adds nothing (older people walk faster by cadence, younger ones by longer steps), nor does height.
+
+It does not tell forward from backward, and who hops seems fast.  A wearer's own factor is learned while something that
+stands still nears: its closing speed is the walking speed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+FASTEST_M_S = 1.5
+"""The estimate goes no higher: nobody walks backward faster, and bouncing beyond that is no speed."""
+RMS_M_S2 = 1.5
+"""Scale of the bounce."""
+SMOOTH_S = 1.2
+"""Time constant of the mean square."""
+STALE_S = 0.5
+"""Without a sample for longer nothing is known."""
+POPULATION_ERROR = 0.18
+"""Error of the estimate for somebody unknown, as a share of the speed (one standard deviation) ..."""
+LEARNED_ERROR = 0.08
+"""... and once enough has been learned about the wearer."""
+
+TEACHES_M_S = (0.2, 1.6)
+"""Closing speeds that can be somebody walking; slower ones belong to things that move along."""
+TEACHES_AFTER_S = 1.5
+"""So long must a thing have been nearing before it teaches."""
+PAUSE_S = 0.4
+"""A thing that was not seen for longer is another one."""
+LESSON_S = 1.0
+"""A thing gives one lesson in so much time: the median of what it said meanwhile."""
+LESSONS = 15
+"""Latest lessons that count."""
+DOUBT = 4
+"""So many lessons that say "as everybody" count from the beginning."""
+FACTOR = (0.6, 1.6)
+"""Limits of the wearer's factor."""
+BELIEVED = (0.5, 2.0)
+"""A lesson outside these limits is about a thing that moves by itself."""
+STEADY = 0.2
+"""The estimate may have changed by this share within a lesson; else the wearer sped up or slowed down."""
+
+
+class OwnSpeed:
+    """The wearer's walking speed, m/s; never negative, whichever way they walk.
+
+    `update` with each sample of the clip, `learn` with each closing speed of a trusted track.  Times are session
+    seconds: of `update` measured ones, else now.
+    """
+
+    __slots__ = (
+        "_lesson",
+        "_lesson_began_s",
+        "_lessons",
+        "_mean_square",
+        "_nearing_m_s",
+        "_nearing_s",
+        "_nearing_since_s",
+        "_t",
+        "_walking",
+        "factor",
+    )
+
+    def __init__(self) -> None:
+        self._t = -math.inf
+        self._mean_square = 0.0
+        self._walking = False
+        self.factor = 1.0
+        """The wearer's speed over that of everybody with this bounce (0.6 to 1.6)."""
+        self._lessons: deque[float] = deque(maxlen=LESSONS)
+        self._lesson: list[tuple[float, float]] = []
+        self._lesson_began_s = 0.0
+        self._nearing_since_s = 0.0
+        self._nearing_s = -math.inf
+        self._nearing_m_s = 0.0
+
+    def update(self, t_measured_s: float, bounce_m_s2: float, walking: bool) -> None:
+        """Feeds a sample: vertical acceleration in the band of the steps, and whether steps are being taken."""
+        dt = t_measured_s - self._t
+        self._t = t_measured_s
+        self._walking = walking
+        if dt > STALE_S:
+            self._mean_square = 0.0
+        elif dt > 0.0:
+            self._mean_square += min(1.0, dt / SMOOTH_S) * (bounce_m_s2 * bounce_m_s2 - self._mean_square)
+
+    def speed_m_s(self, now: float) -> float | None:
+        """Walking speed at `now` (0.05 to 2.4 m/s); None when standing or not known."""
+        common = self._common_m_s(now)
+        return None if common is None else common * self.factor
+
+    def error_m_s(self, now: float) -> float | None:
+        """Uncertainty of `speed_m_s` (one standard deviation); None as there."""
+        speed = self.speed_m_s(now)
+        return None if speed is None else speed * self.error
+
+    @property
+    def error(self) -> float:
+        """Uncertainty of the estimate as a share of it (one standard deviation)."""
+        known = min(1.0, len(self._lessons) / (2.0 * DOUBT))
+        return POPULATION_ERROR + known * (LEARNED_ERROR - POPULATION_ERROR)
+
+    def _common_m_s(self, now: float) -> float | None:
+        """What the bounce means for everybody."""
+        if not self._walking or now - self._t > STALE_S:
+            return None
+        return max(0.05, FASTEST_M_S * math.tanh(math.sqrt(self._mean_square) / RMS_M_S2))
+
+    # -- learning ---------------------------------------------------------------------------------------------
+
+    def learn(self, now: float, closing_speed_m_s: float) -> None:
+        """A trusted track nears so fast at `now`.  What moves by itself, or along, does not teach."""
+        common = self._common_m_s(now)
+        slow, fast = TEACHES_M_S
+        if common is None or not slow <= closing_speed_m_s <= fast or now - self._nearing_s > PAUSE_S:
+            self._nearing_since_s = self._lesson_began_s = now
+            self._lesson.clear()
+        self._nearing_s = now
+        self._nearing_m_s = closing_speed_m_s
+        if common is None or now - self._nearing_since_s < TEACHES_AFTER_S - LESSON_S:
+            self._lesson_began_s = now
+            return
+        self._lesson.append((closing_speed_m_s / common, common))
+        if now - self._lesson_began_s < LESSON_S:
+            return
+        lesson, self._lesson, self._lesson_began_s = self._lesson, [], now
+        speeds = [speed for _, speed in lesson]
+        ratio = _median([ratio for ratio, _ in lesson])
+        if max(speeds) > (1.0 + STEADY) * min(speeds) or not BELIEVED[0] <= ratio <= BELIEVED[1]:
+            return
+        self._lessons.append(ratio)
+        # A median of lessons and doubts: one bicycle, or one carer, moves it little.
+        self.factor = max(FACTOR[0], min(FACTOR[1], _median([*self._lessons, *[1.0] * DOUBT])))
+
+
+def _median(values: list[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle])

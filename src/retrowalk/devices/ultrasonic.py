@@ -19,22 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrowalk.config import HcSr04
+from retrowalk.core.air import speed_of_sound_m_s
 from retrowalk.core.samples import Item, RangeSample, RangeStatus
 from retrowalk.devices.faults import FaultState
 from retrowalk.devices.lines import InputLine, OutputLine, TickClock
+from retrowalk.devices.turns import PING_PERIOD_S, Turns
 from retrowalk.errors import DeviceError, SensorError
 from retrowalk.platform import Clock, no_wake
 
 PULSE_S = 12e-6
 """The module wants at least 10 us."""
-
-PING_PERIOD_S = 0.060
-"""A far wall's echo can return after 38 ms; the next ping waits at least this long for the room to fall silent."""
-
-# Two walkers' modules hear each other.  Were both periods equal, a false near echo would stand still and look like a
-# wall.  Powers of 2 modulo 13 are a Welch-Costas sequence: whatever the shift of one walker's against the other's, no
-# difference comes twice, so a false echo jumps and the tracker's gate rejects it.  0 to 10 ms on top of the period.
-_JITTER_S = tuple((pow(2, i, 13) - 1) * 0.010 / 11 for i in range(12))
 
 RANGE_MIN_M = 0.02
 """Nearer than this the module's own ringing answers."""
@@ -55,17 +49,16 @@ STUCK_REPORT_S = 0.4
 SILENT_REPORT_S = 0.7
 """No useful answer for so long (ten pings) is reported; the walker is to hear of it within 1 s."""
 
+DEAD = ("absent", "garbage")
+DEAD_PERIOD_S = 0.4
+"""A sensor with such a fault pings this seldom where it takes turns, and leaves the others the time."""
+
 SHARE_OF_PINGS = 24
 SLOW_BELOW, SLOW_UNTIL = 0.25, 0.5
 """Fewer useful answers than this share of the last 24 pings (1.6 s) is reported, until there are this many again."""
 
 FOREIGN_S = 1.0
 """An edge stamped further than this from its ping was not stamped by the factory's clock."""
-
-
-def speed_of_sound_m_s(temperature_c: float) -> float:
-    """Speed of sound in dry air, about 331 m/s at 0 °C and 343 m/s at 20 °C."""
-    return 331.3 * math.sqrt(1.0 + temperature_c / 273.15)
 
 
 @dataclass(slots=True)
@@ -84,6 +77,8 @@ class _Ping:
 class Ultrasonic:
     """One ping every 60 to 70 ms, one `RangeSample` a ping, and a `HealthReport` when a fault begins or ends.
 
+    With several on a device, `turns` is one object for all: each then pings when it is its turn.
+
     VALID has 0.02 m to `range_max_m`, measured at mid-flight.  NO_TARGET is a pulse longer than that flight.  NO_ECHO:
     no pulse.  REJECTED: edges no echo can give.  STUCK: the echo line is high when it must not be; no ping is sent.
     Faults: `absent` (no echo for 0.7 s), `garbage` (only impossible ones), `stuck`, `slow` (fewer than one ping in four
@@ -91,11 +86,11 @@ class Ultrasonic:
     when a line cannot be used; the next poll opens both again.
     """
 
-    def __init__(self, config: HcSr04, pin_factory: Any, clock: Clock) -> None:
+    def __init__(self, config: HcSr04, pin_factory: Any, clock: Clock, turns: Turns | None = None) -> None:
         self.name = config.name
         self.retry_s = 0.5
         self.wake = no_wake
-        self.shares = ""
+        self.shares = "ultrasonic"  # turns are taken in one thread
         self.counts: Counter[str] = Counter()
         """Samples by status, and by reason what was thrown away."""
         self._config = config
@@ -108,9 +103,9 @@ class Ultrasonic:
         self._trigger: OutputLine | None = None
         self._echo: InputLine | None = None
         self._ping: _Ping | None = None
+        self._turns = turns or Turns(clock.origin_mono_s)
         self._next_ping_s = -math.inf
-        # Where in the sequence a device begins must differ between devices that were switched on together.
-        self._jitter = int(clock.origin_mono_s * 1e3)
+        """Not before this, whoever's turn it is."""
         self._fault = FaultState(config.name)
         self._high_since_s: float | None = None
         self._high_tries = 0
@@ -127,14 +122,19 @@ class Ultrasonic:
             self._take_edges(echo, now, items)
             if self._ping is not None and now >= self._ping.look_s:
                 self._look(self._ping, echo, now, items)
-            if self._ping is None and now >= self._next_ping_s:
-                self._send(echo, now, items)
+            due_s = self._next_ping_s
+            if self._ping is None and now >= due_s:
+                due_s = self._turns.due_s(self.name, now)
+                if now >= due_s:
+                    self._send(echo, now, items)
+                    due_s = self._next_ping_s
         except DeviceError as error:
             self.close()
             raise SensorError("absent", f"{self.name}: {error}") from error
-        return items, self._next_ping_s if self._ping is None else self._ping.look_s
+        return items, due_s if self._ping is None else self._ping.look_s
 
     def close(self) -> None:
+        self._turns.leave(self.name)
         for line in (self._trigger, self._echo):
             if line is not None:
                 line.close()
@@ -166,9 +166,10 @@ class Ultrasonic:
             self._clock.pause(PULSE_S)
         finally:
             trigger.set(False)
-        self._jitter = (self._jitter + 1) % len(_JITTER_S)
-        self._next_ping_s = began_s + PING_PERIOD_S + _JITTER_S[self._jitter]
-        self._ping = _Ping(began_s, self._ticks.mark_tick, self._next_ping_s)
+        silent_s = self._next_ping_s = self._turns.began(self.name, began_s)
+        if self._fault.active in DEAD and not self._turns.alone(self.name):
+            self._next_ping_s = began_s + DEAD_PERIOD_S
+        self._ping = _Ping(began_s, self._ticks.mark_tick, silent_s)
 
     def _take_edges(self, echo: InputLine, now: float, items: list[Item]) -> None:
         edges = echo.edges
@@ -276,6 +277,7 @@ class Ultrasonic:
 
     def _stuck(self, now: float, high_since_s: float, items: list[Item]) -> None:
         self._ping = None
+        self._turns.leave(self.name)
         self._answered.clear()
         if self._high_since_s is None:
             self._high_since_s = high_since_s

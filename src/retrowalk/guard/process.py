@@ -26,6 +26,7 @@ from retrowalk.core.samples import Item
 from retrowalk.devices.button import ButtonDriver
 from retrowalk.devices.pi_health import PiHealthDriver
 from retrowalk.devices.touch import TouchDriver
+from retrowalk.devices.turns import Turns
 from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.errors import DeviceError, SensorError, WireError
 from retrowalk.guard.guard import Guard
@@ -52,11 +53,11 @@ SLACK_S = 0.008
 COURIER_COPY_WAIT_S = 0.1
 
 
-def _range_step(sensor: RangeSensor, platform: Platform) -> Step:
+def _range_step(sensor: RangeSensor, platform: Platform, turns: Turns) -> Step:
     """The driver of a range sensor.  Imported here: a device loads only what it has."""
     match sensor:
         case HcSr04():
-            return Ultrasonic(sensor, platform.pin_factory, platform.clock)
+            return Ultrasonic(sensor, platform.pin_factory, platform.clock, turns)
         case A02yyuw():
             from retrowalk.devices.a02yyuw import A02yyuwDriver
 
@@ -110,7 +111,8 @@ def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDr
     pins, bus = platform.pin_factory, platform.bus
     assert bus is not None
     touch = TouchDriver(config.buzzer, config.vibration, pins, platform.clock)
-    steps = [_range_step(sensor, platform) for sensor in config.range_sensor]
+    turns = Turns(platform.clock.origin_mono_s)
+    steps = [_range_step(sensor, platform, turns) for sensor in config.range_sensor]
     steps.append(_imu_step(config.imu, bus, platform.clock))
     battery = _battery_step(config.battery, bus, platform.clock)
     if battery is not None:

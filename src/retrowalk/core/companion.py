@@ -107,7 +107,6 @@ class Companion:
         self._guarding_since_s: float | None = None
         self._tick_due_s = math.inf
 
-        self._air_c: float | None = None
         self._suspected_s = -math.inf
         self._motion_s = 0.0
         self._lean_said_s = -math.inf
@@ -210,7 +209,7 @@ class Companion:
             return
         now, lie = self._now, ""
         if item.sensor in self._rear.sensors:
-            lie = self._rear.feed(item, now, self._walking(now))
+            lie = self._rear.feed(item, now, self._walking(now), None)
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
             self._freshness.useless(item.sensor, item.status.value)
         elif lie:
@@ -235,7 +234,7 @@ class Companion:
             return
         if abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > 0.15:
             self._motion_s = now
-        self._rear.turned(now, posture.pitch_rate_deg_s)
+        self._rear.turned(now, t, posture.trunk_pitch_deg, posture.pitch_rate_deg_s)
         if posture.upright is None:
             upright = self._upright_learner.update(t, accel, gyro)
             if upright is not None:
@@ -269,7 +268,7 @@ class Companion:
             self._charge_said = min((step for step in BATTERY_STEPS if charge <= step + CHARGED_PERCENT), default=100)
 
     def _air(self, item: sm.AirSample) -> None:
-        self._air_c = item.temperature_c
+        self._rear.air.feed(item)
 
     def _voice_progress(self, item: sm.VoiceProgress) -> None:
         self._arbiter.progress(item)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from retrowalk.config import A02yyuw, Collision, Freshness, HcSr04, RangeSensor, Walker
@@ -45,6 +45,19 @@ NONSENSE_WITHIN_S = 1.0
 """Of so many echoes within this time, so many that fit nothing: the sensor answers garbage."""
 FORGET_UNKNOWN_S = 3.0
 """So long must "no target" last before a path that was unknown is clear again, counted from when it became so."""
+STRIDE_S = 1.2
+"""Two steps: how fast something nears on the whole is judged over so long, in which the sway of both cancels."""
+NEARS_AGAIN_M_S = 0.3
+NEARS_AGAIN_OF = 3
+"""What moved with the walker nears again when so many updates in a row say that it nears so fast."""
+LIKE_OBSTACLE_UPDATES = 8
+LIKE_OBSTACLE_S = 0.6
+LIKE_OBSTACLE_M_S = 0.2
+LIKE_OBSTACLE_M = 0.15
+"""Where the ground is, only what nears so steadily, over a whole step in which the ground would come and go, is an
+obstacle."""
+APPROACHING_OF = 3
+"""So many updates in a row must say that something comes faster than the walker walks."""
 CLEAR_AFTER_S = 0.3
 """So long must "no target" last before a path of which nothing is known is clear."""
 
@@ -95,6 +108,8 @@ class Behind:
     range_m: float | None
     closing_speed_m_s: float | None
     speed_used_m_s: float
+    approaching: bool = False
+    """Whether it comes by itself: it nears faster than the walker walks."""
 
     @property
     def time_to_collision_s(self) -> float | None:
@@ -102,6 +117,40 @@ class Behind:
         if self.range_m is None or self.closing_speed_m_s is None or self.closing_speed_m_s < 0.05:
             return None
         return self.range_m / self.closing_speed_m_s
+
+
+class Trend:
+    """How fast something nears on the whole: the slope of its ranges over the last `STRIDE_S`."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float]] = deque()
+
+    def clear(self) -> None:
+        """Begins anew."""
+        self._samples.clear()
+
+    def add(self, t_s: float, range_m: float) -> None:
+        """The thing was at `range_m` at `t_s`."""
+        samples = self._samples
+        samples.append((t_s, range_m))
+        while samples[0][0] < t_s - STRIDE_S:
+            samples.popleft()
+
+    @property
+    def closing_m_s(self) -> float | None:
+        """Positive when nearing; None until there is a stride's worth."""
+        samples = self._samples
+        if len(samples) < 8 or samples[-1][0] - samples[0][0] < 0.7 * STRIDE_S:
+            return None
+        count, began_s = len(samples), samples[0][0]
+        sum_t = sum_r = sum_tt = sum_tr = 0.0
+        for at_s, range_m in samples:
+            t = at_s - began_s
+            sum_t += t
+            sum_r += range_m
+            sum_tt += t * t
+            sum_tr += t * range_m
+        return -(count * sum_tr - sum_t * sum_r) / (count * sum_tt - sum_t * sum_t)
 
 
 class RearHazard:
@@ -116,12 +165,21 @@ class RearHazard:
         tracker: TrackerKnobs,
     ) -> None:
         self.name = sensor.name
-        self._sensor = sensor
+        self.sensor = sensor
         self._walker = walker
         self._collision = collision
         self._freshness = freshness
         self._blind_after_s = tracker.blind_after_s
+        self._knobs = tracker
         self.tracker = RangeTracker(tracker)
+        self._ground = RangeTracker(tracker)
+        """What answers where the ground is: the ground, until it nears like an obstacle."""
+        self._trend = Trend()
+        self._with_walker = False
+        self._nears_again = 0
+        self._approaches = 0
+        self.own_speed_m_s: float | None = None
+        """How fast the walker walks, as far as it is known otherwise."""
         self.path = Path.STARTING
         self.behind = Behind(Level.NONE, False, None, None, 0.0)
         self._lower_since_s: float | None = None
@@ -148,46 +206,45 @@ class RearHazard:
     # -- feeding ------------------------------------------------------------------------------------------
 
     def feed(
-        self, sample: RangeSample, walking: bool | None, sigma_range_m: float | None = None, *, turning: bool = False
+        self,
+        sample: RangeSample,
+        walking: bool | None,
+        sigma_range_m: float | None = None,
+        *,
+        turning: bool = False,
+        ground_m: float | None = None,
     ) -> None:
         """Takes one sample.  `walking` None: not known (no clip), so it is assumed.
 
-        `turning`: the trunk tips so fast that ranges need not fit each other.
+        `turning`: the trunk tips so fast that ranges need not fit each other.  `ground_m`: the range may be that of the
+        ground, which is so far away there.
         """
         now = self.heard_s = sample.t_received_s
-        if self.path is Path.BROKEN and sample.status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
+        status = sample.status
+        if self.path is Path.BROKEN and status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
             self.path = Path.STARTING
-        if sample.status is RangeStatus.VALID and sample.range_m is not None:
+        if status is RangeStatus.VALID and sample.range_m is not None:
             self._proof_s = now
             if self._standstill is not None:
                 self._standstill.saw_range(sample.t_measured_s, sample.range_m)
-            accepted = self.tracker.update(sample.t_measured_s, sample.range_m, sigma_range_m)
-            # One echo that fits nothing is the ground or the wind; two of them within a step may be something.
-            if accepted or now - self._stray_s < STRAYS_WITHIN_S:
-                self._no_target_since_s = None
-            self._stray_s = now
-            # An echo that a track begins with, or begins anew with, fits those before it: no nonsense.
-            fits = accepted or (self.tracker.alive and self.tracker.last_s == sample.t_measured_s)
-            self._echoes.append((now, fits or turning))
-            if accepted:
-                self._doubt_since_s = None
-                self.path = Path.OBJECT
-                if sample.range_m < 0.8:
-                    self.hand_seen = True
-            elif self.path in (Path.STARTING, Path.CLEAR) and self._doubt_since_s is None:
-                self._doubt_since_s = now  # something answers now and then; it proves neither object nor clear
-        elif sample.status is RangeStatus.NO_TARGET:
+            if ground_m is not None and not self._is_obstacle(sample.t_measured_s, sample.range_m):
+                # Nothing nearer than the ground has answered, which proves the path as far as to there.
+                self._echoes.append((now, True))
+                status = RangeStatus.NO_TARGET if ground_m >= self.sensor.clear_range_m else RangeStatus.UNTRUSTED
+            else:
+                self._saw(now, sample.t_measured_s, sample.range_m, sigma_range_m, turning)
+        elif status is RangeStatus.NO_TARGET:
             self._proof_s = now
             if self._standstill is not None:
                 self._standstill.saw_nothing()
-            if self._no_target_since_s is None:
-                self._no_target_since_s = now
         else:
             self._no_target_since_s = None
-            if sample.status is RangeStatus.REJECTED:
+            if status is RangeStatus.REJECTED:
                 self._echoes.append((now, False))
         # Only "no target" leads towards clear: never an echo, nor the mere passing of time between samples.
-        if sample.status is RangeStatus.NO_TARGET:
+        if status is RangeStatus.NO_TARGET:
+            if self._no_target_since_s is None:
+                self._no_target_since_s = now
             if not self.tracker.alive:
                 self._settle_path(now)
             elif self.blind(now):
@@ -195,6 +252,80 @@ class RearHazard:
         if self.tracker.alive:
             self._judge(now, walking)
         self.advance(now, walking)
+
+    def _saw(self, now: float, t_s: float, range_m: float, sigma_range_m: float | None, turning: bool) -> None:
+        """Something answered that is not the ground."""
+        tracker = self.tracker
+        began_s = tracker.started_s
+        accepted = tracker.update(t_s, range_m, sigma_range_m)
+        # One echo that fits nothing is the ground or the wind; two of them within a step may be something.
+        if accepted or now - self._stray_s < STRAYS_WITHIN_S:
+            self._no_target_since_s = None
+        self._stray_s = now
+        # An echo that a track begins with, or begins anew with, fits those before it: no nonsense.
+        fits = accepted or (tracker.alive and tracker.last_s == t_s)
+        self._echoes.append((now, fits or turning))
+        if tracker.started_s != began_s:
+            self._begin_anew()
+        if fits:
+            self._follow(now, t_s)
+        if accepted:
+            self._doubt_since_s = None
+            self.path = Path.OBJECT
+            if range_m < 0.8:
+                self.hand_seen = True
+        elif self.path in (Path.STARTING, Path.CLEAR) and self._doubt_since_s is None:
+            self._doubt_since_s = now  # something answers now and then; it proves neither object nor clear
+
+    def _is_obstacle(self, t_s: float, range_m: float) -> bool:
+        """Whether a return from where the ground is belongs to an obstacle: one that is followed, or one that nears."""
+        if self.tracker.expects(t_s, range_m):
+            return True
+        ground = self._ground
+        if ground.alive and t_s - ground.last_s > self._blind_after_s:
+            ground.drop()
+        began_m = ground.first_m
+        ground.update(t_s, range_m)
+        closing = ground.closing_speed_m_s
+        like_obstacle = (
+            ground.accepted >= LIKE_OBSTACLE_UPDATES
+            and ground.last_s - ground.started_s >= LIKE_OBSTACLE_S
+            and closing is not None
+            and closing >= LIKE_OBSTACLE_M_S
+            and began_m - range_m >= LIKE_OBSTACLE_M
+        )
+        nearer = not self.tracker.alive or range_m < self.tracker.range_m(t_s)
+        if like_obstacle and nearer:
+            self.tracker, self._ground = ground, RangeTracker(self._knobs)
+            self._begin_anew()
+        return like_obstacle and nearer
+
+    def _begin_anew(self) -> None:
+        """Another thing is followed from now on."""
+        self._trend.clear()
+        self._with_walker = False
+        self._nears_again = self._approaches = 0
+
+    def _follow(self, now: float, t_s: float) -> None:
+        """The track was updated at `t_s`: whether it moves with the walker, or comes by itself."""
+        tracker = self.tracker
+        self._trend.add(t_s, tracker.range_m(t_s))
+        closing = tracker.closing_speed_m_s
+        if closing is None:
+            return
+        collision = self._collision
+        self._nears_again = self._nears_again + 1 if closing >= NEARS_AGAIN_M_S else 0
+        if self._with_walker:
+            trend = self._trend.closing_m_s
+            self._with_walker = self._nears_again < NEARS_AGAIN_OF and (
+                trend is None or trend < 2.0 * collision.moving_m_s
+            )
+        elif t_s - tracker.started_s >= collision.with_walker_after_s and self._nears_again < NEARS_AGAIN_OF:
+            trend = self._trend.closing_m_s
+            self._with_walker = trend is not None and trend < collision.moving_m_s
+        own = self._walker.usual_speed_m_s if self.own_speed_m_s is None else self.own_speed_m_s
+        comes = self.sure and closing >= own + collision.approaching_m_s
+        self._approaches = self._approaches + 1 if comes else 0
 
     @property
     def sure(self) -> bool:
@@ -221,6 +352,8 @@ class RearHazard:
     def broken(self) -> None:
         """The sensor is lost: nothing is known, and what was held is given up to the fault that is named."""
         self.tracker.drop()
+        self._ground.drop()
+        self._begin_anew()
         self.path = Path.BROKEN
         self.behind = Behind(Level.NONE, False, None, None, 0.0)
         self._lower_since_s = self._still_since_s = self._no_target_since_s = self._doubt_since_s = None
@@ -277,7 +410,7 @@ class RearHazard:
         """Whether what was tracked last ought to be seen still: near, and not leaving."""
         closing = self.tracker.closing_speed_m_s
         receding = closing is not None and closing < RECEDING_M_S
-        return not receding and self.tracker.range_m(self.tracker.last_s) <= self._sensor.clear_range_m
+        return not receding and self.tracker.range_m(self.tracker.last_s) <= self.sensor.clear_range_m
 
     def _give_up_or_hold(self, now: float) -> None:
         """A blind track is held until "no target" has lasted: a missing return alone is never clear."""
@@ -290,6 +423,7 @@ class RearHazard:
             else:
                 self.path = Path.CLEAR
         self.tracker.drop()
+        self._begin_anew()
         self.behind = Behind(Level.NONE, False, None, None, 0.0)
         self._lower_since_s = self._still_since_s = self._quiet_range_m = self._doubt_since_s = None
 
@@ -314,10 +448,13 @@ class RearHazard:
             closing = max(others, default=None if closing is None else min(closing, UNSURE_MAX_M_S))
         if closing is not None:
             speed = closing
+        elif walking is False:
+            speed = 0.0
         else:
             # Until closing speed is known, walking speed stands in for it.
-            speed = 0.0 if walking is False else self._walker.usual_speed_m_s
+            speed = self._walker.usual_speed_m_s if self.own_speed_m_s is None else self.own_speed_m_s
         collision = self._collision
+        along = self._with_walker and walking is not False
         still = closing is not None and abs(closing) < collision.moving_m_s
         if walking is False and closing is not None and self._only_seems_to_near(now, closing):
             speed, still = 0.0, True
@@ -326,17 +463,24 @@ class RearHazard:
             level = Level.NONE  # two echoes may be the ground; what is not yet urgent waits for the third
         if closing is not None and closing <= -collision.moving_m_s:
             level = Level.NONE  # walking away from it
+        elif along and range_m > collision.warning_floor_m:
+            level = min(level, Level.ADVISORY)  # somebody walks along: one chime, and then only the floor
         nears = not still and (closing is None or closing > 0.0)
         level = self._quieten(now, level, still, nears, range_m)
         touching = level is Level.WARNING and range_m < collision.touching_m
-        behind = Behind(level, touching, range_m, closing, speed)
+        behind = Behind(level, touching, range_m, closing, speed, self._approaches >= APPROACHING_OF)
         if level >= self.behind.level:
             self.behind = behind
             self._lower_since_s = None
             return
         # Lower only with room to spare, and slowly.
         spare = collision_level(max(0.0, range_m - collision.release_m), speed, self._walker, collision)
-        if closing is not None and (closing <= -collision.moving_m_s or self._quiet_range_m is not None):
+        left = closing is not None and closing <= -collision.moving_m_s
+        if (
+            left
+            or (along and range_m > collision.warning_floor_m + collision.release_m)
+            or (closing is not None and self._quiet_range_m is not None)
+        ):
             spare = level
         held = self.behind.level
         self._lower(now, min(held, spare), behind)
@@ -376,13 +520,13 @@ class RearHazard:
         held = self.behind.level
         if level >= held:
             self._lower_since_s = None
-            self.behind = Behind(held, behind.touching, behind.range_m, behind.closing_speed_m_s, behind.speed_used_m_s)
+            self.behind = replace(behind, level=held)
             return
         if self._lower_since_s is None:
             self._lower_since_s = now
         quiet = self._quiet_range_m is not None
         if quiet or now >= self._lower_since_s + self._collision.release_hold_s:
             self._lower_since_s = None
-            self.behind = Behind(level, False, behind.range_m, behind.closing_speed_m_s, behind.speed_used_m_s)
+            self.behind = replace(behind, level=level, touching=False)
         else:
-            self.behind = Behind(held, False, behind.range_m, behind.closing_speed_m_s, behind.speed_used_m_s)
+            self.behind = replace(behind, level=held, touching=False)

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from retrowalk.config import Config
 from retrowalk.core import events as ev
+from retrowalk.core.air import AirSpeed
 from retrowalk.core.alerts import distance_value
 from retrowalk.core.arbiter import Arbiter
+from retrowalk.core.beam import Beam
 from retrowalk.core.events import Level
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.hazards import Behind, Path, RearHazard, needed_m
-from retrowalk.core.samples import RangeSample
+from retrowalk.core.samples import RangeSample, RangeStatus
 
+TIPPED_DEG = 40.0
+"""A trunk that leans further looks at the ground or the sky: what is behind is not what its sensors see."""
+AHEAD_S = 0.1
+"""The trunk's pitch is carried on with its rate by so much at most, to when a range was measured."""
+AIM_S = 0.02
+"""How long before or after the pitch a range may have been measured: what the trunk turned meanwhile widens it."""
+DENIED_M = 0.5
+DENIED_SHARE = 1.5
+"""Another sensor that sees nothing up to so much behind a track denies it: it is kept, and its noise is widened."""
 TURNING_DEG_S = 60.0
 TURNING_HOLD_S = 0.5
 """While the trunk tips this fast, and so long after, a beam sweeps over ground and sky: ranges that do not fit each
@@ -42,26 +54,74 @@ class RearWatch:
             if sensor.role == "rear"
         }
         """The hazard of each rear sensor, by its name."""
+        self._beams = {sensor.name: Beam(sensor, config.mount) for sensor in config.range_sensor}
+        self.air = AirSpeed(config.range_sensor)
         self.level = Level.NONE
         """What is held now, of all sensors."""
         self.unknown_since_s: float | None = None
         """Since when the path has been called unknown; None: it is not."""
         self._name = ""
         self._turning_until_s = -math.inf
+        self._pitch: tuple[float, float, float] | None = None
+        """Measured time, trunk pitch (degrees, forward positive) and its rate; None: not known."""
+        self._sees: dict[str, tuple[float, float]] = {}
+        """By sensor: when it answered last, and how far there was nothing."""
+        self._announced = False
 
     # -- feeding --------------------------------------------------------------------------------------------
 
-    def turned(self, now: float, pitch_rate_deg_s: float) -> None:
-        """How fast the trunk tips, with every sample of the clip."""
-        if abs(pitch_rate_deg_s) > TURNING_DEG_S:
+    def turned(self, now: float, t_s: float, pitch_deg: float | None, rate_deg_s: float) -> None:
+        """How the trunk leans and tips, with every sample of the clip."""
+        self._pitch = None if pitch_deg is None else (t_s, pitch_deg, rate_deg_s)
+        if abs(rate_deg_s) > TURNING_DEG_S:
             self._turning_until_s = now + TURNING_HOLD_S
 
-    def feed(self, item: RangeSample, now: float, walking: bool | None) -> str:
+    def feed(self, item: RangeSample, now: float, walking: bool | None, own_speed_m_s: float | None) -> str:
         """Takes a sample of one of `sensors`; returns why its readings cannot be true (`garbage`, `frozen`), or ""."""
-        rear = self.sensors[item.sensor]
+        name = item.sensor
+        rear = self.sensors[name]
         rear.others = self._followed_by_others(rear)
-        rear.feed(item, walking, turning=now < self._turning_until_s)
+        rear.own_speed_m_s = own_speed_m_s
+        sigma_m = ground_m = None
+        range_m = item.range_m
+        if item.status is RangeStatus.VALID and range_m is not None:
+            range_m *= self.air.factor(name, now)
+            sigma_m = self._config.tracker.sigma_range_m
+            if self._pitch is not None and not self._freshness.parts["imu"].lost:
+                at_s, pitch_deg, rate_deg_s = self._pitch
+                pitch_deg += rate_deg_s * max(-AHEAD_S, min(AHEAD_S, item.t_measured_s - at_s))
+                beam = self._beams[name]
+                if beam.is_ground(range_m, pitch_deg):
+                    ground_m = beam.ground_m(pitch_deg)
+                # Never rejected for it: in a stride of 10 degrees the trunk turns this fast most of the time.
+                sigma_m += range_m * math.radians(abs(rate_deg_s)) * AIM_S
+                range_m = beam.level_m(range_m, pitch_deg)
+            if self._denied(name, range_m, now):
+                sigma_m *= DENIED_SHARE
+            item = replace(item, range_m=range_m)
+        if self.tipped and item.status in (RangeStatus.VALID, RangeStatus.NO_TARGET):
+            # Ground or sky: it proves the sensor alive and says nothing of the path.
+            item = replace(item, status=RangeStatus.UNTRUSTED, range_m=None)
+        elif item.status is RangeStatus.NO_TARGET:
+            self._sees[name] = now, rear.sensor.clear_range_m
+        elif range_m is not None:
+            self._sees[name] = now, range_m
+        rear.feed(item, walking, sigma_m, turning=now < self._turning_until_s, ground_m=ground_m)
         return "garbage" if rear.nonsense else "frozen" if rear.frozen else ""
+
+    @property
+    def tipped(self) -> bool:
+        """Whether the trunk leans so far that the sensors do not look behind."""
+        return self._pitch is not None and abs(self._pitch[1]) > TIPPED_DEG and not self._freshness.parts["imu"].lost
+
+    def _denied(self, name: str, range_m: float, now: float) -> bool:
+        """Whether another sensor has just seen nothing where this one sees something."""
+        fresh_s = now - self._config.freshness.degraded_after_s
+        return any(
+            seen_s >= fresh_s and nothing_to_m > range_m + DENIED_M
+            for other, (seen_s, nothing_to_m) in self._sees.items()
+            if other != name
+        )
 
     def stepped(self, t_s: float, walking_since_s: float) -> list[str]:
         """The wearer took a step; returns the sensors whose ranges stand still all the same."""
@@ -136,7 +196,7 @@ class RearWatch:
         matter whether the path is known.  `fallen`: the walker lies there; words on the path would only be noise.
         """
         behind, name = self.nearest()
-        level = Level.NONE if quiet else behind.level
+        level = Level.NONE if quiet or self.tipped else behind.level
         arbiter = self._arbiter
         if level > Level.NONE:
             value = distance_value(behind.range_m) if level is Level.CAUTION and behind.range_m is not None else ""
@@ -154,7 +214,24 @@ class RearWatch:
             arbiter.hold(now, "touching", Level.WARNING, because=_because(behind))
         else:
             arbiter.release(now, "touching")
-        self._update_unknown(now, path_quiet, fallen)
+        self._update_approaching(now, behind, name, level)
+        self._update_unknown(now, path_quiet or self.tipped, fallen)
+
+    def _update_approaching(self, now: float, behind: Behind, name: str, level: Level) -> None:
+        """Something that comes by itself is announced once, unless "Stop" is said of it."""
+        if self._announced:
+            if level is Level.NONE:
+                self._announced = False
+                self._emit(ev.HazardCleared(t_s=_ms(now), hazard="approaching", level="none"))
+            return
+        if not behind.approaching or level is Level.NONE:
+            return
+        self._announced = True
+        number = None
+        if level < Level.WARNING:
+            number = self._arbiter.announce(now, "approaching", because=_because(behind), insist=False)
+        hazard = self._hazard(now, behind, name, level, number, None)
+        self._emit(replace(hazard, hazard="approaching"))
 
     def _update_unknown(self, now: float, quiet: bool, fallen: bool) -> None:
         path = self.path
@@ -175,7 +252,7 @@ class RearWatch:
                 self._arbiter.announce(now, "clear")
 
     def _hazard(
-        self, now: float, behind: Behind, name: str, level: Level, number: int, trunk_pitch_deg: float | None
+        self, now: float, behind: Behind, name: str, level: Level, number: int | None, trunk_pitch_deg: float | None
     ) -> ev.HazardRaised:
         need = needed_m(
             Level.WARNING if level is Level.WARNING else Level.CAUTION,

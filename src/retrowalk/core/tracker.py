@@ -12,7 +12,10 @@ from retrowalk.config import RangeTracker as Knobs
 AGREE_M = 0.25
 """Samples this close together (besides the walker's own speed) speak of one thing."""
 AGREE_SPEED_M_S = 1.5
-"""Fastest approach believed between two samples; also the clip of a start speed."""
+"""Clip of the start speed of rejects that lie together."""
+LINE_SPEED_M_S = 8.0
+LINE_M = 0.12
+"""Three samples on one line speak of one thing as well, however fast it is: a bicycle passes 0.3 m between two."""
 PAIR_MAX_S = 0.35
 """Two samples further apart than this do not start a track."""
 KNOWN_AFTER = 3
@@ -36,6 +39,7 @@ class RangeTracker:
         "_t",
         "_value",
         "accepted",
+        "first_m",
         "rejected",
         "started_s",
     )
@@ -54,11 +58,13 @@ class RangeTracker:
         self._value = 0.0
         self._speed = 0.0  # d(range)/dt, negative when nearing
         self._a = self._b = self._c = 0.0
-        self._pending: tuple[float, float] | None = None
+        self._pending: list[tuple[float, float]] = []
         self._rejects: list[tuple[float, float]] = []
         self.accepted = 0
         """Updates accepted since the track began; 0: no track."""
         self.started_s = 0.0
+        self.first_m = 0.0
+        """Range at which the track began."""
 
     @property
     def alive(self) -> bool:
@@ -87,7 +93,7 @@ class RangeTracker:
         dt = t_measured_s - self._t
         if dt <= 0.0:
             return False  # an older echo than the last one tells nothing new
-        if dt > self._blind_after_s and not self._agrees_with_pending(t_measured_s, range_m):
+        if dt > self._blind_after_s and not self._pair(t_measured_s, range_m):
             self.rejected += 1
             return False  # the gate of a blind track is as wide as a room: one echo alone may not revive it
         predicted = self._value + self._speed * dt
@@ -112,34 +118,55 @@ class RangeTracker:
         self._b = (1.0 - gain_range) * b
         self._c = c - gain_speed * b
         self.accepted += 1
-        self._pending = None
+        self._pending.clear()
         self._rejects.clear()
         return True
 
+    def expects(self, t_measured_s: float, range_m: float) -> bool:
+        """Whether a range would pass the gate of a track that is not blind."""
+        dt = t_measured_s - self._t
+        if self.accepted == 0 or not 0.0 < dt <= self._blind_after_s:
+            return False
+        innovation = range_m - self._value - self._speed * dt
+        spread = self._a + 2.0 * dt * self._b + dt * dt * self._c + self._q * dt**4 / 4.0 + self._r
+        return innovation * innovation <= self._gate * spread
+
     def _start(self, t: float, range_m: float) -> bool:
         """Never on one sample: a single outlier would cost 0.8 s of wrong speed."""
-        first = self._pending
-        if not self._agrees_with_pending(t, range_m) or first is None:
+        before = self._pending[-1] if self._pending else None
+        if self._pair(t, range_m) and before is not None:
+            self._begin(before[0], t, range_m, 0.0, 1.0)
+            return True
+        slope = _line(self._pending)
+        if slope is None:
             return False
-        self._begin(first[0], t, range_m, 0.0, 1.0)
+        self._begin(self._pending[0][0], t, range_m, slope, 0.5)
         return True
 
-    def _agrees_with_pending(self, t: float, range_m: float) -> bool:
+    def _pair(self, t: float, range_m: float) -> bool:
         """Whether the sample before this one speaks of the same thing; remembers this one."""
-        first = self._pending
-        self._pending = (t, range_m)
+        pending = self._pending
+        first = pending[-1] if pending else None
+        pending.append((t, range_m))
+        del pending[:-3]
         return first is not None and 0.0 < t - first[0] <= PAIR_MAX_S and abs(range_m - first[1]) <= AGREE_M
 
     def _reject(self, t: float, range_m: float) -> None:
-        self._rejects.append((t, range_m))
-        if len(self._rejects) < 3:
+        rejects = self._rejects
+        rejects.append((t, range_m))
+        if len(rejects) < 3:
             return
-        (t0, r0), (t1, r1), (t2, r2) = self._rejects[-3:]
-        del self._rejects[:-3]
-        if max(r0, r1, r2) - min(r0, r1, r2) > AGREE_M or not 0.0 < t2 - t0 <= 2.0 * PAIR_MAX_S:
+        del rejects[:-3]
+        (t0, r0), (_, r1), (t2, r2) = rejects
+        if not 0.0 < t2 - t0 <= 2.0 * PAIR_MAX_S:
             return
-        slope = max(-AGREE_SPEED_M_S, min(AGREE_SPEED_M_S, (r2 - r0) / (t2 - t0)))
-        self._begin(t0, t2, r2, slope, 0.25)
+        if max(r0, r1, r2) - min(r0, r1, r2) <= AGREE_M:
+            slope = max(-AGREE_SPEED_M_S, min(AGREE_SPEED_M_S, (r2 - r0) / (t2 - t0)))
+            self._begin(t0, t2, r2, slope, 0.25)
+        else:
+            steep = _line(rejects)
+            if steep is not None:
+                self._begin(t0, t2, r2, steep, 0.5)
 
     def _begin(self, t_first: float, t: float, range_m: float, speed: float, speed_variance: float) -> None:
         self._t = t
@@ -149,6 +176,19 @@ class RangeTracker:
         self._b = 0.0
         self._c = speed_variance
         self._rejects = []
-        self._pending = None
+        self._pending = []
         self.accepted = 2
         self.started_s = t_first
+        self.first_m = range_m
+
+
+def _line(samples: list[tuple[float, float]]) -> float | None:
+    """Slope (m/s) of three samples that lie on one line, none too far from the next in time; else None."""
+    if len(samples) < 3:
+        return None
+    (t0, r0), (t1, r1), (t2, r2) = samples[-3:]
+    if not (0.0 < t1 - t0 <= PAIR_MAX_S and 0.0 < t2 - t1 <= PAIR_MAX_S):
+        return None
+    slope = (r2 - r0) / (t2 - t0)
+    off_m = r1 - r0 - slope * (t1 - t0)
+    return slope if abs(slope) <= LINE_SPEED_M_S and abs(off_m) <= LINE_M else None

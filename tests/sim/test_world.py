@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrowalk.sim.walker import G_M_S2, OLDER, YOUNGER, Profile
+from retrowalk.sim.walker import G_M_S2, OLDER, REACH_M, YOUNGER, Profile
 from retrowalk.sim.world import (
-    REACH_M,
     STEP_S,
     Action,
     Fall,
@@ -27,6 +26,7 @@ from retrowalk.sim.world import (
     Remove,
     Stand,
     Walk,
+    WalkAlong,
     Weather,
     World,
 )
@@ -455,3 +455,27 @@ def test_the_distant_past_is_forgotten_loudly():
     world.advance(20.0)
     with pytest.raises(ValueError, match="remembers"):
         world.imu(10.0)
+
+
+def test_who_walks_along_keeps_their_distance_in_steps_of_their_own():
+    """A companion stays 1 m behind, 4 cm either way at their own pace, and is no contact"""
+    world = World(1, profile=Profile(sway_deg=0.0))
+    world.run([(0.0, WalkAlong("person_jacket", 1.0, sways_m=0.04, sways_hz=1.6)), (1.0, Walk(0.6))])
+    gaps = [world.gap_m(t * 0.01) for t in range(100, 1000)]
+    assert max(gaps) == pytest.approx(1.04, abs=0.002)
+    assert min(gaps) == pytest.approx(0.96, abs=0.002)
+    rises = sum(a < 1.0 <= b for a, b in itertools.pairwise(gaps))
+    assert rises == pytest.approx(9.0 * 1.6, abs=1)
+    assert world.contacts == []
+
+
+def test_told_to_slow_down_the_walker_does_after_a_moment():
+    """A fifth of the speed goes off at "Slow down", once the walker has reacted"""
+    world = World(1, profile=Profile(ripple=0.0))
+    world.run([(0.0, Walk(0.8))])
+    world.advance(5.0)
+    world.hear("slow_down", 5.0)
+    world.advance(5.0 + world.walker.profile.reaction_s)
+    assert world.walker.speed_m_s == pytest.approx(0.8, abs=0.01)
+    world.advance(9.0)
+    assert world.walker.speed_m_s == pytest.approx(0.64, abs=0.01)

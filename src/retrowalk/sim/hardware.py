@@ -20,6 +20,7 @@ from retrowalk.sim.faults import KINDS, Faults
 from retrowalk.sim.host import SimHost
 from retrowalk.sim.i2c import Chip, SimBus
 from retrowalk.sim.light import DROPOFF_UP_DEG, Beam
+from retrowalk.sim.noise import EchoModel, EchoParameters
 from retrowalk.sim.scheduler import Scheduler
 from retrowalk.sim.serial import SerialTwin, SimSerialPorts
 from retrowalk.sim.tof import sight as tof_sight
@@ -49,10 +50,19 @@ def _lidar(sensor: TfLuna) -> str:
 class Hardware:
     """Pins, bus, serial ports and the computer's own files, and the modules at them."""
 
-    def __init__(self, config: Config, scheduler: Scheduler, world: World, faults: Faults) -> None:
+    def __init__(
+        self,
+        config: Config,
+        scheduler: Scheduler,
+        world: World,
+        faults: Faults,
+        *,
+        echo: EchoParameters | None = None,
+    ) -> None:
         self._scheduler = scheduler
         self._world = world
         self._faults = faults
+        self._echo = echo
         clock = scheduler.clock
         self.board = pins.Board()
         self.pin_factory = pins.SimPinFactory(self.board, clock)
@@ -84,6 +94,7 @@ class Hardware:
                         trigger_line=sensor.trigger_pin,
                         echo_line=sensor.echo_pin,
                         name=sensor.name,
+                        model=EchoModel(self._world.seed, sensor.name, self._echo),
                         faults=self._faults,
                     )
                 )

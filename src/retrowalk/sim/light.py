@@ -46,6 +46,9 @@ REFLECTANCE: dict[str, float] = {
     "pole_90mm": 0.40,
     "person_jacket": 0.20,
     "person_fleece": 0.30,
+    "bicycle": 0.25,
+    "child": 0.25,
+    "chain_link": 0.50,
     "rod_25mm": 0.30,
     "wire_6mm": 0.30,
     "hand": 0.55,
@@ -58,6 +61,8 @@ WIDTH_M = {
     "pole_90mm": 0.09,
     "person_jacket": 0.45,
     "person_fleece": 0.45,
+    "bicycle": 0.45,
+    "child": 0.25,
     "rod_25mm": 0.025,
     "wire_6mm": 0.006,
 }
@@ -65,6 +70,8 @@ WIDTH_M = {
 
 HEDGE_FILL, HEDGE_DEPTH_M = 0.6, 0.3
 """A hedge lets part of the light through to twigs up to this much deeper [A]."""
+MESH_FILL, MESH_KNOT_FILL = 0.08, 0.35
+"""Share of the spot that the wire of a chain-link fence fills: between its wires, and where they cross [A]."""
 GLASS_PASSES = 0.8
 """Share of the light that comes back through glass from what stands behind it [A]."""
 
@@ -201,6 +208,10 @@ class Beam:
             near = HEDGE_FILL * (1.0 + 0.6 * sway)
             yield range_m, near
             yield range_m + HEDGE_DEPTH_M * (0.5 + 0.5 * math.sin(5.1 * t_s)), 1.0 - near
+        elif kind == "chain_link":
+            # As the beam wanders over the mesh, its wires and their crossings come and go; the rest goes through.
+            crossing = math.sin(23.0 * t_s + self._hedge) * math.sin(3.7 * t_s + self._sway)
+            yield range_m, MESH_FILL + (MESH_KNOT_FILL - MESH_FILL) * crossing * crossing
         elif kind in WIDTH_M:
             yield range_m, fill(WIDTH_M[kind], range_m, range_m * math.tan(math.radians(yaw_deg)))
         else:

@@ -25,12 +25,16 @@ TARGET_LOSS_DB: dict[str, float] = {
     "pole_90mm": 14.0,
     "person_jacket": 15.0,
     "person_fleece": 21.0,
+    "bicycle": 14.0,
+    "child": 18.0,
+    "chain_link": 22.0,
     "rod_25mm": 22.0,
     "wire_6mm": 32.0,
     "hand": 8.0,
     "glass": 1.0,
 }
-"""Loss of each kind of target against a flat wall (dB).  All estimates; `hand` is a palm held square to the beam."""
+"""Loss of each kind of target against a flat wall (dB).  All estimates; `hand` is a palm held square to the beam,
+`child` a person in a jacket of half the size, `bicycle` one with its rider from in front."""
 
 GROUND_CLUTTER: dict[str, float] = {"asphalt": 0.05, "gravel": 0.30, "grass": 0.30, "leaves": 0.60}
 """Chance a ping that the ground answers when the beam's edge meets it."""

@@ -40,7 +40,7 @@ SIGNAL_AT_REACH_KCPS = 1024.0
 DARK_COUNT_KCPS = 0.05
 """Counts of a SPAD that sees nothing."""
 
-HEIGHT_M = {"hand": 0.18, "car": 1.4}
+HEIGHT_M = {"hand": 0.18, "car": 1.4, "child": 0.9}
 WIDTH_M = {**light.WIDTH_M, "hand": 0.10, "hedge": 3.0}
 """Size of what may be smaller than the cone; all else fills it.  What it reflects is as for the lidar (`light`)."""
 GROUND_COVER = 0.15
@@ -96,6 +96,8 @@ def reach_m(mode: str, ambient_kcps: float) -> float:
 
 def cover(kind: str, range_m: float, field_deg: float = FIELD_DEG) -> float:
     """Share of the cone that a target fills (0 to 1)."""
+    if kind == "chain_link":
+        return 0.5 * (light.MESH_FILL + light.MESH_KNOT_FILL)
     across_m = 2.0 * max(range_m, 0.005) * math.tan(math.radians(field_deg / 2.0))
     return min(1.0, WIDTH_M.get(kind, math.inf) / across_m) * min(1.0, HEIGHT_M.get(kind, math.inf) / across_m)
 

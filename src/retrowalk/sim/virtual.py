@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from retrowalk import wire
 from retrowalk.config import Config
@@ -23,21 +24,25 @@ from retrowalk.errors import SensorError
 from retrowalk.guard.guard import Guard
 from retrowalk.guard.process import build_steps
 from retrowalk.guard.state import Kept
-from retrowalk.platform import Platform, Step
+from retrowalk.platform import Platform, Step, no_wake
 from retrowalk.sim.broker import Outage, ScriptedLink
 from retrowalk.sim.ear import Ear
 from retrowalk.sim.evidence import published
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.hardware import Hardware
+from retrowalk.sim.noise import EchoParameters
 from retrowalk.sim.scenarios import Evidence, Heard, Scenario
-from retrowalk.sim.scheduler import MemoryMail, Scheduler, VirtualClock
-from retrowalk.sim.sound import SimSoundSystem, WalkWav
+from retrowalk.sim.scheduler import MemoryMail, MemoryMailbox, Scheduler, VirtualClock
+from retrowalk.sim.sound import Listener, SimSoundSystem, WalkWav
 from retrowalk.sim.world import World
 from retrowalk.voice import earcons
 from retrowalk.voice.bank import Bank
 from retrowalk.voice.process import VoiceLoop
 
 STARTED_WALL = "2026-01-01T00:00:00Z"
+
+STAND_IN_BEAT_S = 1.0
+_EVENT = b'{"kind":"event"'
 
 
 class Shelf:
@@ -71,48 +76,39 @@ def outside(world: World, ear: Ear) -> Evidence:
     )
 
 
-class VirtualWalk:
-    """One walk.  `run_until` lets it happen; `finish` stops the device cleanly and returns the evidence."""
+class Worn:
+    """A device without a courier yet, worn in a world: the real guard and the real voice, and an ear that listens.
+
+    `start_guard` and `start_voice` start them; `run_until` lets time pass.
+    """
 
     def __init__(
         self,
         config: Config,
-        scenario: Scenario,
-        seed: int,
+        world: World,
         bank: Bank,
         *,
-        wav: Path | None = None,
         faults: Faults | None = None,
-        outages: Sequence[Outage] = (),
+        listeners: Sequence[Listener] = (),
+        echo: EchoParameters | None = None,
     ) -> None:
         self.config = config
-        self.scenario = scenario
-        self.seed = seed
+        self.world = world
         self._faults = faults or Faults()
         self._bank = bank
         self.clock = VirtualClock()
         self.scheduler = Scheduler(self.clock, on_error=self._failed)
-        self.world = World(seed, profile=scenario.profile)
-        self.world.run(scenario.script)
         self.ear = Ear(clips(bank, config), on_heard=lambda heard: self.world.hear(heard.key, heard.understood_s))
-        self.hardware = Hardware(config, self.scheduler, self.world, self._faults)
-        self.wav = WalkWav(wav) if wav is not None else None
-        listeners = (self.ear, self.wav) if self.wav is not None else (self.ear,)
-        self.sound = SimSoundSystem(self.clock, listeners, faults=self._faults)
+        self.hardware = Hardware(config, self.scheduler, self.world, self._faults, echo=echo)
+        self.sound = SimSoundSystem(self.clock, (self.ear, *listeners), faults=self._faults)
         self.mail = MemoryMail()
         self.shelf = Shelf()
-        self.link = ScriptedLink(self.clock, outages=outages)
         self._sessions = 0
-        self._directory = Path(tempfile.mkdtemp(prefix="retrowalk-"))
         self.guard: Guard
         self.voice: VoiceLoop
-        self.courier: Courier
         self._guard_steps: list[Step] = []
-        self.start_courier()
-        self.start_voice()
-        self.start_guard()
 
-    # -- the three processes ----------------------------------------------------------------------------------
+    # -- the processes -----------------------------------------------------------------------------------------
 
     def start_guard(self) -> None:
         """Starts the guard; after `kill_guard` it goes on from what was kept."""
@@ -133,7 +129,7 @@ class VirtualWalk:
             mailbox=platform.mailbox,
             touch=touch,
             saver=self.shelf,
-            session=f"walk-{self.seed}-{self._sessions}",
+            session=f"walk-{self.world.seed}-{self._sessions}",
             boot_id="simulated",
             started_wall=STARTED_WALL,
         )
@@ -162,6 +158,57 @@ class VirtualWalk:
         """As kill -9: the device falls silent."""
         self.scheduler.remove(self.voice)
         self.voice.close()
+
+    def _sink(self, step: Step) -> Callable[[Sequence[Item]], None]:
+        def take(items: Sequence[Item]) -> None:
+            self.guard.take(items, self.clock.now(), step.name)
+            self.guard.wake()
+
+        return take
+
+    def _failed(self, step: Step, error: SensorError) -> None:
+        self.guard.step_failed(step.name, error, self.clock.now())
+        self.guard.wake()
+
+    def steps(self) -> tuple[Step, ...]:
+        """The guard's drivers and outputs."""
+        return tuple(self._guard_steps)
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def run_until(self, t_s: float) -> None:
+        """Lets the walk happen up to session second `t_s`."""
+        self.scheduler.run_until(t_s)
+
+
+class VirtualWalk(Worn):
+    """One walk.  `run_until` lets it happen; `finish` stops the device cleanly and returns the evidence."""
+
+    def __init__(
+        self,
+        config: Config,
+        scenario: Scenario,
+        seed: int,
+        bank: Bank,
+        *,
+        wav: Path | None = None,
+        faults: Faults | None = None,
+        outages: Sequence[Outage] = (),
+    ) -> None:
+        world = World(seed, profile=scenario.profile)
+        world.run(scenario.script)
+        self.wav = WalkWav(wav) if wav is not None else None
+        super().__init__(config, world, bank, faults=faults, listeners=() if self.wav is None else (self.wav,))
+        self.scenario = scenario
+        self.seed = seed
+        self.link = ScriptedLink(self.clock, outages=outages)
+        self._directory = Path(tempfile.mkdtemp(prefix="retrowalk-"))
+        self.courier: Courier
+        self.start_courier()
+        self.start_voice()
+        self.start_guard()
+
+    # -- the courier -------------------------------------------------------------------------------------------
 
     def start_courier(self) -> None:
         """Starts the courier."""
@@ -194,26 +241,7 @@ class VirtualWalk:
         if self.recorder._file is not None:
             self.recorder._file.close()
 
-    def _sink(self, step: Step) -> Callable[[Sequence[Item]], None]:
-        def take(items: Sequence[Item]) -> None:
-            self.guard.take(items, self.clock.now(), step.name)
-            self.guard.wake()
-
-        return take
-
-    def _failed(self, step: Step, error: SensorError) -> None:
-        self.guard.step_failed(step.name, error, self.clock.now())
-        self.guard.wake()
-
-    def steps(self) -> tuple[Step, ...]:
-        """The guard's drivers and outputs."""
-        return tuple(self._guard_steps)
-
-    # -- time ---------------------------------------------------------------------------------------------------
-
-    def run_until(self, t_s: float) -> None:
-        """Lets the walk happen up to session second `t_s`."""
-        self.scheduler.run_until(t_s)
+    # -- its end -----------------------------------------------------------------------------------------------
 
     def finish(self) -> Evidence:
         """Stops the device as a person would, lets it say goodbye, and closes everything."""
@@ -262,3 +290,49 @@ class VirtualWalk:
             self._close_sound()
         finally:  # a full disk must not also leave this behind
             shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class WornAlone(Worn):
+    """A device whose courier is a sign of life once a second: for thousands of short walks.
+
+    It goes on from `kept`, as after a restart.  `events` has what the guard told the courier.
+    """
+
+    def __init__(self, config: Config, world: World, bank: Bank, kept: Kept, **options: Any) -> None:
+        super().__init__(config, world, bank, **options)
+        self.shelf.kept = kept
+        self._stand_in = _StandIn(self.mail.open("courier"))
+        self.events = self._stand_in.events
+        self.scheduler.add(self._stand_in)
+        self.start_voice()
+        self.start_guard()
+
+    def close(self) -> None:
+        """Ends everything, however far the walk has come."""
+        self.voice.close()
+        self.sound.advance(self.clock.now())
+        for step in self._guard_steps:
+            step.close()
+
+
+class _StandIn:
+    """Takes what a courier takes, confirms every event at once, and keeps nothing but the events."""
+
+    name = "courier"
+
+    def __init__(self, mailbox: MemoryMailbox) -> None:
+        self.wake: Callable[[], None] = no_wake
+        self.events: list[wire.EventMessage] = []
+        self._mailbox = mailbox
+        self._taken = 0
+
+    def poll(self, now: float) -> float:
+        while (data := self._mailbox.receive()) is not None:
+            if data.startswith(_EVENT):  # the others are many, long, and of no interest
+                event = wire.decode(data, wire.EventMessage)
+                if event.number > self._taken:  # what was not confirmed in time comes again
+                    self._taken = event.number
+                    self.events.append(event)
+                self._mailbox.send("guard", wire.encode(wire.CommittedMessage(event.session, event.number)))
+        self._mailbox.send("guard", wire.encode(wire.CourierBeat(connected=True, waiting=0, recording=False)))
+        return now + STAND_IN_BEAT_S

@@ -16,6 +16,9 @@ G_M_S2 = 9.80665
 TWO_PI = 2.0 * math.pi
 DEG = math.pi / 180.0
 
+REACH_M = 0.30
+"""Half a backward step (human-factors reference 2.2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -39,6 +42,17 @@ class Profile:
     """Clips of the ear that make this walker stop."""
     stops_for_touch: bool = True
     """Whether the vibration of a warning makes this walker stop, too."""
+    slows_for: frozenset[str] = frozenset({"slow_down"})
+    """Clips that make this walker go on more slowly ..."""
+    slows_to: float = 0.8
+    """... at this share of the speed [A]."""
+    reach_m: float = REACH_M
+    """The foot reaches so far behind the sensor: nearer than this while moving back is a contact."""
+
+    @property
+    def reaction_s(self) -> float:
+        """From a cue until this walker usually begins to do something about it."""
+        return self.reaction_share * self.stop_median_s
 
 
 OLDER = Profile()
@@ -148,6 +162,11 @@ class Walker:
         self._brake_for_s = 2.0 * (1.0 - profile.reaction_share) * takes_s
         self._brake_from = None
         self.stops.append((t_s, takes_s))
+
+    def slowed(self) -> None:
+        """Has been told to slow down, and does, if walking backward."""
+        if self._target_m_s > 0.0 and self._brake_s is None and not self._fall:
+            self._target_m_s *= self.profile.slows_to
 
     def bump(self, t_s: float) -> None:
         """Has touched something: stops as fast as a body can."""

@@ -19,8 +19,6 @@ STEP_S = 0.005
 KEPT_STEPS = 1024
 """The last five seconds can be looked back at: longer than any FIFO."""
 
-REACH_M = 0.30
-"""The foot reaches so far behind the sensor: nearer than this while moving back is a contact."""
 BODY_M = 0.02
 """Nearer than this the body itself is touched, whoever moves."""
 PARTED_M = 0.10
@@ -48,7 +46,8 @@ class Mount:
 class Obstacle:
     """Something on the path at `position_m`, present from `from_s` up to `to_s`.
 
-    `nears_m_s` is its own speed towards the walker.  One that is `carried` keeps its distance from the sensor.
+    `nears_m_s` is its own speed towards the walker.  One that is `carried` keeps its distance from the sensor; one that
+    walks along by itself does so in steps of its own: `sways_m` either way, `sways_hz` times a second.
     """
 
     name: str
@@ -58,6 +57,8 @@ class Obstacle:
     from_s: float = 0.0
     to_s: float = math.inf
     carried: bool = False
+    sways_m: float = 0.0
+    sways_hz: float = 0.0
 
     def present(self, t_s: float) -> bool:
         return self.from_s <= t_s < self.to_s
@@ -65,7 +66,7 @@ class Obstacle:
     def gap_m(self, t_s: float, sensor_m: float) -> float:
         """Distance from the sensor."""
         if self.carried:
-            return self.position_m
+            return self.position_m + self.sways_m * math.sin(2.0 * math.pi * self.sways_hz * t_s)
         return self.position_m - self.nears_m_s * (t_s - self.from_s) - sensor_m
 
 
@@ -177,6 +178,7 @@ class World:
                 self._look_for_contact(t, moment)
 
     def _look_for_contact(self, t: float, moment: Moment) -> None:
+        reach_m = self.walker.profile.reach_m
         for obstacle in self.obstacles:
             if obstacle.carried or not obstacle.present(t):
                 continue
@@ -184,14 +186,14 @@ class World:
             name = obstacle.name
             if gap_m < self.smallest_gap_m.get(name, math.inf):
                 self.smallest_gap_m[name] = gap_m
-            touching = gap_m <= BODY_M or (gap_m <= REACH_M and moment.speed_m_s > 0.05)
+            touching = gap_m <= BODY_M or (gap_m <= reach_m and moment.speed_m_s > 0.05)
             if touching and not self.walker.lying:
                 if name not in self._touching:
                     self._touching.add(name)
                     self.contacts.append(Contact(t, name, moment.speed_m_s))
                     if moment.speed_m_s > 0.0:
                         self.walker.bump(t)
-            elif gap_m > REACH_M + PARTED_M:
+            elif gap_m > reach_m + PARTED_M:
                 self._touching.discard(name)
 
     # ------------------------------------------------------------------------------------------- senses
@@ -265,6 +267,8 @@ class World:
         self.heard.append((understood_s, key))
         if key in self.walker.profile.stops_for:
             self.at(understood_s, _Warned())
+        elif key in self.walker.profile.slows_for:
+            self.at(understood_s + self.walker.profile.reaction_s, _Slowed())
 
     def feel(self, what: str, on: bool, t_s: float) -> None:
         """`vibration` or `buzzer` goes on or off; two short pulses of the motor are felt as a warning."""
@@ -393,6 +397,35 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class WalkAlong:
+    """Somebody walks along `behind_m` behind the sensor, in steps of their own, for `for_s`."""
+
+    kind: str
+    behind_m: float
+    sways_m: float = 0.04
+    sways_hz: float = 1.7
+    name: str = "companion"
+    for_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        _check_kind(self.kind)
+
+    def apply(self, world: World, t_s: float) -> None:
+        world.place(
+            Obstacle(
+                self.name,
+                self.kind,
+                self.behind_m,
+                from_s=t_s,
+                to_s=t_s + self.for_s,
+                carried=True,
+                sways_m=self.sways_m,
+                sways_hz=self.sways_hz,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Take an obstacle away."""
 
@@ -471,3 +504,9 @@ class Press:
 class _Warned:
     def apply(self, world: World, t_s: float) -> None:
         world.walker.warned(t_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slowed:
+    def apply(self, world: World, t_s: float) -> None:
+        world.walker.slowed()

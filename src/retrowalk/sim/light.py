@@ -112,6 +112,19 @@ class Spot(NamedTuple):
 
 NOTHING = Spot(math.inf, 0.0)
 
+Depth = tuple[float, float]
+"""Distance of a surface, and the share of the spot that it fills."""
+
+
+def _rays(number: int) -> list[Depth]:
+    """Rays that stand for the spot: angle off its axis (degrees), from the lowest up, and the share of a round spot."""
+    offs = [(2.0 * i + 1.0) / number - 1.0 for i in range(number)]
+    chords = [math.sqrt(1.0 - off * off) for off in offs]
+    return [(-SPOT_HALF_DEG * off, chord / sum(chords)) for off, chord in zip(offs, chords, strict=True)]
+
+
+SPOT_RAYS = _rays(9)
+
 
 def amplitude(reflectance: float, range_m: float, fill: float = 1.0) -> float:
     """Amplitude of a target that fills the share `fill` of the spot."""
@@ -172,11 +185,13 @@ class Beam:
         depression_deg = scene.nose_down_deg + world.mount.up_deg - self._up_deg
         if world.sun_deg > 0.0 and abs(world.sun_deg + depression_deg) < SUN_WITHIN_DEG:
             return Spot(math.inf, SUN_AMPLITUDE, True)
+        moment = world.moment(t_s)
         # Who leans bends at the hip, below the sensor; who leans further than this is falling, and it comes down.
         lean_deg = scene.nose_down_deg + world.mount.up_deg
         sinks = min(1.0, math.cos(math.radians(lean_deg)) / math.cos(math.radians(FALLING_DEG)))
-        ground_m = slant_m(scene.mount_height_m * max(0.0, sinks), depression_deg)
-        speed = min(1.0, abs(world.moment(t_s).speed_m_s) / 0.6)
+        height_m = scene.mount_height_m * max(0.0, sinks) + moment.rise_m
+        ground_m, grounds = self._ground(moment.position_m, height_m, depression_deg)
+        speed = min(1.0, abs(moment.speed_m_s) / 0.6)
         turn = math.sin(2.0 * math.pi * YAW_SWAY_HZ * t_s + self._sway)
         yaw_deg = self._aim_deg + YAW_SWAY_DEG * speed * turn
         along = math.cos(math.radians(depression_deg))
@@ -193,12 +208,33 @@ class Beam:
                 total += back
                 weighted += back * depth_m
                 light *= 1.0 - share * (1.0 - GLASS_PASSES if kind == "glass" else 1.0)
-        if ground_m < math.inf and light > 0.01:
+        if light > 0.01:
             reflects = GROUND_REFLECTANCE[scene.ground] * (WET if scene.rain else 1.0)
-            back = amplitude(reflects, ground_m) * light
-            total += back
-            weighted += back * ground_m
+            for depth_m, share in grounds:
+                back = amplitude(reflects, depth_m, share) * light
+                total += back
+                weighted += back * depth_m
         return Spot(weighted / total, min(total, AMPLITUDE_MAX)) if total > 0.0 else NOTHING
+
+    def _ground(self, position_m: float, height_m: float, depression_deg: float) -> tuple[float, list[Depth]]:
+        """Distance to the ground on the axis of the beam, and the depths, each a share of the spot, that it lights."""
+        terrain = self._world.terrain
+        if terrain.flat:
+            axis_m = slant_m(height_m, depression_deg)
+            rays = [(axis_m, depression_deg, 1.0)]
+        else:
+            height_m += terrain.stands_m(position_m)
+            rays = [
+                (terrain.hit_m(position_m, height_m, depression_deg + off_deg), depression_deg + off_deg, share)
+                for off_deg, share in SPOT_RAYS
+            ]
+            axis_m = rays[len(rays) // 2][0]
+        depths = []
+        for hit_m, down_deg, share in rays:
+            if hit_m < math.inf:
+                rough_m = terrain.roughness_m(self._world.ground, position_m + hit_m * math.cos(math.radians(down_deg)))
+                depths.append((max(0.02, hit_m - rough_m / math.sin(math.radians(max(5.0, down_deg)))), share))
+        return axis_m, depths
 
     def _surfaces(self, kind: str, range_m: float, yaw_deg: float, t_s: float) -> Iterator[tuple[float, float]]:
         """(depth, share of the spot) of what an obstacle puts into the beam."""

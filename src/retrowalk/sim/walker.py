@@ -76,6 +76,8 @@ class Moment(NamedTuple):
     """Backward positive, with its ripple."""
     pitch_deg: float
     """Of the trunk, forward positive, as a clip that sits as the wearer wears it would see it."""
+    rise_m: float
+    """How much higher than standing the back is: it bobs with every step."""
 
 
 class Walker:
@@ -195,6 +197,7 @@ class Walker:
         # About 1.1 m/s2 RMS at 0.4 m/s and 2.1 at 1.0 m/s; a second harmonic keeps it from being a sine.
         bounce = 1.9 * share * (0.35 + size) * self._strength if size > 0.02 else 0.0
         a_up = bounce * (wave + 0.25 * math.cos(2.0 * turn + 0.6)) + ringing
+        rise_m = -bounce * wave / (TWO_PI * self._steps_a_second(size)) ** 2
         side = math.sin(0.5 * turn)
         a_left = 0.35 * bounce * side
         roll = 2.0 * DEG * share * side
@@ -228,6 +231,7 @@ class Walker:
             self.position_m,
             velocity,
             pitch_deg,
+            rise_m,
         )
 
     def _change_speed(self, t: float, dt: float) -> None:
@@ -244,10 +248,13 @@ class Walker:
         speed = self.speed_m_s + (self._target_m_s - self.speed_m_s) * min(1.0, dt / self.profile.acceleration_s)
         self.speed_m_s = 0.0 if self._target_m_s == 0.0 and abs(speed) < 0.0005 else speed
 
+    def _steps_a_second(self, size: float) -> float:
+        return (1.25 + 0.75 * min(size, 1.5)) * self._tempo
+
     def _step(self, t: float, dt: float, size: float) -> float:
         """Moves the phase; returns the ringing of the last foot contact."""
         before = self._phase
-        self._phase = phase = before + (1.25 + 0.75 * min(size, 1.5)) * self._tempo * dt
+        self._phase = phase = before + self._steps_a_second(size) * dt
         if math.floor(phase) != math.floor(before):
             self.steps += 1
             self.step_times_s.append(t)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from retrowalk.sim import terrain
 from retrowalk.sim.noise import GROUND_CLUTTER, TARGET_LOSS_DB, Scene, Target, stream
 from retrowalk.sim.walker import OLDER, Moment, Profile, Walker
 
@@ -111,6 +112,7 @@ class World:
         self.ambient_kcps = ambient_kcps
         """Daylight from behind as a time-of-flight sensor counts it, kcps/SPAD: 0.1 in a room at night, 8 in deep shade
         or at dusk, 200 at a window under a bright sky, thousands in the sun."""
+        self.terrain = terrain.Terrain(seed)
         self.obstacles: list[Obstacle] = []
         self.contacts: list[Contact] = []
         self.wearer: Callable[[float], Felt] | None = None
@@ -161,6 +163,10 @@ class World:
         self.obstacles = [obstacle for obstacle in self.obstacles if obstacle.name != name]
         self._touching.discard(name)
 
+    def shape(self, name: str, behind_m: float, shape: terrain.Shape) -> None:
+        """Gives the ground a shape that begins `behind_m` behind the sensor."""
+        self.terrain.add(name, self.walker.position_m + behind_m, shape)
+
     # ------------------------------------------------------------------------------------------- time
 
     def advance(self, now: float) -> None:
@@ -176,6 +182,8 @@ class World:
             self._ring[self._steps % KEPT_STEPS] = moment
             if self.obstacles:
                 self._look_for_contact(t, moment)
+            if self.terrain.edges:
+                self._look_for_edges(t, moment)
 
     def _look_for_contact(self, t: float, moment: Moment) -> None:
         reach_m = self.walker.profile.reach_m
@@ -194,6 +202,23 @@ class World:
                     if moment.speed_m_s > 0.0:
                         self.walker.bump(t)
             elif gap_m > reach_m + PARTED_M:
+                self._touching.discard(name)
+
+    def _look_for_edges(self, t: float, moment: Moment) -> None:
+        """A foot that steps backward over an edge is a contact; what lies before it now can be met again."""
+        foot_m = moment.position_m + REACH_M
+        for edge in self.terrain.edges:
+            name = edge.name
+            gap_m = edge.position_m - moment.position_m
+            if gap_m < self.smallest_gap_m.get(name, math.inf):
+                self.smallest_gap_m[name] = gap_m
+            if foot_m >= edge.position_m:
+                if name not in self._touching and not self.walker.lying:
+                    self._touching.add(name)
+                    if moment.speed_m_s > 0.0:
+                        self.contacts.append(Contact(t, name, moment.speed_m_s))
+                        self.walker.bump(t)
+            elif foot_m < edge.position_m - PARTED_M:
                 self._touching.discard(name)
 
     # ------------------------------------------------------------------------------------------- senses
@@ -423,6 +448,57 @@ class WalkAlong:
                 sways_hz=self.sways_hz,
             )
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Kerb:
+    """A kerb `behind_m` behind the sensor: the street behind it lies lower (with a negative depth: higher)."""
+
+    behind_m: float
+    depth_m: float = 0.12
+    name: str = "kerb"
+
+    def apply(self, world: World, t_s: float) -> None:
+        world.shape(self.name, self.behind_m, terrain.kerb(self.depth_m))
+
+
+@dataclass(frozen=True, slots=True)
+class Stairs:
+    """Stairs down that begin `behind_m` behind the sensor; one step alone is a step down."""
+
+    behind_m: float
+    steps: int = 8
+    rise_m: float = 0.17
+    tread_m: float = 0.29
+    name: str = "stairs"
+
+    def apply(self, world: World, t_s: float) -> None:
+        world.shape(self.name, self.behind_m, terrain.stairs(self.steps, self.rise_m, self.tread_m))
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A hole that begins `behind_m` behind the sensor; nothing comes back from the bottom of a shaft of 20 m."""
+
+    behind_m: float
+    length_m: float = 0.6
+    depth_m: float = 0.4
+    name: str = "hole"
+
+    def apply(self, world: World, t_s: float) -> None:
+        world.shape(self.name, self.behind_m, terrain.hole(self.length_m, self.depth_m))
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """From `behind_m` behind the sensor the ground falls backward by `percent` (negative: it rises)."""
+
+    behind_m: float
+    percent: float
+    length_m: float
+
+    def apply(self, world: World, t_s: float) -> None:
+        world.shape("slope", self.behind_m, terrain.slope(self.percent, self.length_m))
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ class World:
 
     def _look_for_edges(self, t: float, moment: Moment) -> None:
         """A foot that steps backward over an edge is a contact; what lies before it now can be met again."""
-        foot_m = moment.position_m + REACH_M
+        foot_m = moment.position_m + self.walker.profile.reach_m
         for edge in self.terrain.edges:
             name = edge.name
             gap_m = edge.position_m - moment.position_m

@@ -11,18 +11,18 @@ from retrowalk.core.events import Touch
 from retrowalk.core.samples import HealthReport
 from retrowalk.devices.touch import TouchDriver
 
-BUZZER, MOTOR = 22, 27
+BUZZER, MOTOR, RIGHT = 22, 27, 26
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, right_pin: int = -1) -> None:
         self.clock = VirtualClock()
         self.factory = BenchFactory(self.clock)
-        self.driver = TouchDriver(Buzzer(), Vibration(), self.factory, self.clock)
+        self.driver = TouchDriver(Buzzer(), Vibration(right_pin=right_pin), self.factory, self.clock)
         self.run = Run(self.driver, self.clock)
 
-    def ask(self, t_s, pattern, *, buzzer=False):
-        self.clock.at(t_s, lambda: self.driver.touch(Touch(t_s=t_s, pattern=pattern, buzzer=buzzer)))
+    def ask(self, t_s, pattern, *, buzzer=False, side=""):
+        self.clock.at(t_s, lambda: self.driver.touch(Touch(t_s=t_s, pattern=pattern, buzzer=buzzer, side=side)))
 
     def changes(self, gpio):
         return [(pytest.approx(t_s, abs=1e-6), high) for t_s, at, high in self.factory.history if at == gpio]
@@ -141,3 +141,56 @@ def test_late_poll_does_not_stretch_the_pattern():
     _, due_s = bench.driver.poll(9.0)
     assert due_s == float("inf")
     assert not bench.factory.pin(MOTOR).state
+
+
+# ------------------------------------------------------------------------------------------------- two motors
+
+
+@pytest.mark.parametrize("pattern", HAPTICS)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_one_motor_is_felt_alike_for_every_side(pattern, side):
+    """Without a second motor the side changes nothing: no pattern is weaker for it"""
+    bench = Bench()
+    bench.ask(1.0, pattern, side=side)
+    bench.run.until(5.0)
+    assert bench.changes(MOTOR) == _expected(1.0, pattern)
+
+
+@pytest.mark.parametrize("pattern", HAPTICS)
+def test_what_has_no_side_is_felt_on_both(pattern):
+    """Both motors play the whole pattern"""
+    bench = Bench(RIGHT)
+    bench.ask(1.0, pattern)
+    bench.run.until(5.0)
+    assert bench.changes(MOTOR) == bench.changes(RIGHT) == _expected(1.0, pattern)
+
+
+@pytest.mark.parametrize("pattern", HAPTICS)
+@pytest.mark.parametrize(
+    ("side", "here", "there"),
+    [pytest.param("left", MOTOR, RIGHT, id="left"), pytest.param("right", RIGHT, MOTOR, id="right")],
+)
+def test_a_side_is_felt_there(pattern, side, here, there):
+    """The whole pattern on its side; the other joins in with the third burst of a warning, and stays still else"""
+    bench = Bench(RIGHT)
+    bench.ask(1.0, pattern, side=side)
+    bench.run.until(5.0)
+    assert bench.changes(here) == _expected(1.0, pattern)
+    assert bench.changes(there) == (_expected(1.0, pattern)[4:] if pattern == "warning" else [])
+
+
+@pytest.mark.parametrize(
+    ("side", "gone", "other", "part"),
+    [
+        pytest.param("left", MOTOR, RIGHT, "vibration", id="left"),
+        pytest.param("right", RIGHT, MOTOR, "vibration-right", id="right"),
+    ],
+)
+def test_a_motor_that_cannot_be_used_is_stood_in_for(side, gone, other, part):
+    """A warning of the side whose line is gone is felt whole on the other; the part is named"""
+    bench = Bench(RIGHT)
+    bench.factory.broken.add(gone)
+    bench.ask(1.0, "warning", side=side)
+    bench.run.until(3.0)
+    assert bench.changes(other) == _expected(1.0, "warning")
+    assert [(r.part, r.fault, r.active) for r in bench.run.items] == [(part, "absent", True)]

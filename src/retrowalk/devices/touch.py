@@ -1,8 +1,11 @@
-"""Vibration motor and buzzer: what is felt and heard with a warning, and instead of the voice when it has failed.
+"""Vibration motors and buzzer: what is felt and heard with a warning, and instead of the voice when it has failed.
 
 Wiring: each behind a transistor or logic-level MOSFET, its gate to `vibration.pin` (GPIO27) or `buzzer.pin` (GPIO22)
-with 10 kΩ to ground so that both stay off while the Pi boots; a diode across the motor; both fed from 5 V by a ground
-return that the ultrasonic module does not share.  The buzzer is an active one.
+with 10 kΩ to ground so that all stay off while the Pi boots; a diode across each motor; all fed from 5 V by a ground
+return that the ultrasonic modules do not share.  The buzzer is an active one.  A second motor, at `vibration.right_pin`
+as the first, is worn on the walker's own right, and the first on the left.
+
+One motor says nothing of a side: few patterns are told apart, and the one that matters is the warning.
 """
 
 from __future__ import annotations
@@ -21,9 +24,13 @@ from retrowalk.devices.lines import OutputLine
 from retrowalk.errors import DeviceError
 from retrowalk.platform import Clock, no_wake
 
+JOINS_AFTER = 2
+"""In a warning the motor of the other side joins in after so many bursts: a wire that has come off costs no warning."""
+SIDES = ("left", "right")
+
 
 class _Output:
-    """One of the two lines: opened when it can be, tried again when it cannot, off whenever in doubt."""
+    """One of the lines: opened when it can be, tried again when it cannot, off whenever in doubt."""
 
     def __init__(self, part: str, gpio: int, factory: Any) -> None:
         self.part = part
@@ -52,6 +59,11 @@ class _Output:
         self.retry_due_s = math.inf
         return self._fault.change(now, "")
 
+    @property
+    def works(self) -> bool:
+        """Whether nothing is known to be wrong with it."""
+        return not self._fault.active
+
     def close(self) -> None:
         if self._line is not None:
             self._line.close()
@@ -61,8 +73,9 @@ class _Output:
 class TouchDriver:
     """Plays a pattern of `core.alerts.HAPTICS`; a newer request takes the place of the running one.
 
-    A line that cannot be used is reported as `absent` of part `vibration` or `buzzer` and tried again every
-    `retry_s`; the other goes on.  `poll` raises nothing.
+    With two motors a request of a `side` is felt there alone, a warning on both from its third burst on.  A line that
+    cannot be used is reported as `absent` of part `vibration`, `vibration-right` or `buzzer` and tried again every
+    `retry_s`; the others go on, and a motor that cannot be used is stood in for by the other.  `poll` raises nothing.
     """
 
     def __init__(self, buzzer: Buzzer, vibration: Vibration, pin_factory: Any, clock: Clock) -> None:
@@ -73,8 +86,11 @@ class TouchDriver:
         self.counts: Counter[str] = Counter()
         """Patterns begun, by name."""
         self._clock = clock
-        self._vibration = _Output("vibration", vibration.pin, pin_factory)
+        self._motors = [_Output("vibration", vibration.pin, pin_factory)]
+        if vibration.right_pin >= 0:
+            self._motors.append(_Output("vibration-right", vibration.right_pin, pin_factory))
         self._buzzer = _Output("buzzer", buzzer.pin, pin_factory)
+        self._outputs = [*self._motors, self._buzzer]
         self._request: Touch | None = None
         # One place: a newer request pushes an older one out, and both ends are atomic, so no lock is needed.
         self._asked: deque[Touch] = deque(maxlen=1)
@@ -89,31 +105,47 @@ class TouchDriver:
         if self._asked:
             self._request, self._began_s = self._asked.popleft(), now
             self.counts[self._request.pattern] += 1
-            self._vibration.retry_due_s = self._buzzer.retry_due_s = -math.inf  # a warning tries every line again
-        on, next_s = self._now(now)
+            for output in self._outputs:
+                output.retry_due_s = -math.inf  # a warning tries every line again
+        on, burst, next_s = self._now(now)
         buzzing = on and self._request is not None and self._request.buzzer
-        items = self._vibration.set(on, now, self.retry_s) + self._buzzer.set(buzzing, now, self.retry_s)
+        items = []
+        for side, motor in zip(SIDES, self._motors, strict=False):
+            items += motor.set(on and self._felt_at(side, burst), now, self.retry_s)
+        items += self._buzzer.set(buzzing, now, self.retry_s)
         if math.isinf(next_s):
             self._request = None
-        return items, min(next_s, self._vibration.retry_due_s, self._buzzer.retry_due_s)
+        return items, min(next_s, *(output.retry_due_s for output in self._outputs))
 
     def close(self) -> None:
         self._request = None
         self._asked.clear()
-        self._vibration.close()
-        self._buzzer.close()
+        for output in self._outputs:
+            output.close()
 
-    def _now(self, now: float) -> tuple[bool, float]:
-        """Whether the pattern is on now, and when that changes (`inf`: it is over)."""
+    def _felt_at(self, side: str, burst: int) -> bool:
+        """Whether a burst is felt at this side."""
+        request = self._request
+        if request is None or request.side in ("", side) or len(self._motors) == 1:
+            return True
+        wanted = self._motors[SIDES.index(request.side)]
+        return not wanted.works or (burst >= JOINS_AFTER and _bursts(request.pattern) is HAPTICS["warning"])
+
+    def _now(self, now: float) -> tuple[bool, int, float]:
+        """Whether the pattern is on now, in which burst, and when that changes (`inf`: it is over)."""
         if self._request is None:
-            return False, math.inf
-        # An unknown name is felt as the strongest pattern rather than not at all; a test holds names and table to it.
+            return False, 0, math.inf
         edge_s = self._began_s
-        for on_s, off_s in HAPTICS.get(self._request.pattern, HAPTICS["warning"]):
+        for burst, (on_s, off_s) in enumerate(_bursts(self._request.pattern)):
             edge_s += on_s
             if now < edge_s:
-                return True, edge_s
+                return True, burst, edge_s
             edge_s += off_s
             if now < edge_s:
-                return False, edge_s
-        return False, math.inf
+                return False, burst, edge_s
+        return False, 0, math.inf
+
+
+def _bursts(pattern: str) -> tuple[tuple[float, float], ...]:
+    # An unknown name is felt as the strongest pattern rather than not at all; a test holds names and table to it.
+    return HAPTICS.get(pattern, HAPTICS["warning"])

@@ -9,17 +9,21 @@ from __future__ import annotations
 import math
 import os
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from retrowalk import wire
+from retrowalk.core import events as ev
 from retrowalk.core.samples import Item
 from retrowalk.errors import DeviceError, WireError
 from retrowalk.platform import Clock, Mailbox, SocketMailbox
 
 EXAMINE_AGAIN_S = 2.0
 """The guard sends copies for 5 s after each question."""
+
+EVENTS_KEPT = 200
+"""Of events nobody asks for, the latest are kept."""
 
 Wait = Callable[[float], None]
 """Lets so many seconds pass, or fewer when something has come."""
@@ -40,6 +44,8 @@ class Control:
         self._items: list[Item] = []
         self._said: list[wire.ProgressMessage] = []
         self._tested: list[wire.TouchTested] = []
+        self._cues: list[wire.CueTested] = []
+        self._events: list[ev.Event] = []
         self._parts: list[wire.Parts] = []
 
     def now(self) -> float:
@@ -60,6 +66,11 @@ class Control:
     def items(self) -> list[Item]:
         """Items that the guard has been fed since the last call; their times are seconds of its session."""
         found, self._items = self._items, []
+        return found
+
+    def events(self) -> list[ev.Event]:
+        """What the guard has found out since the last call; times are seconds of its session."""
+        found, self._events = self._events, []
         return found
 
     def say(self, text: str, limit_s: float) -> str:
@@ -91,6 +102,16 @@ class Control:
         while not self._tested and self.now() < until:
             self.wait(0.05)
         return self._tested[-1].refused if self._tested else None
+
+    def cue(self) -> wire.CueTested | None:
+        """Has "Stop" said as in a warning, for a walker who is to be measured.  None: the guard did not answer."""
+        self._cues.clear()
+        if not self.mailbox.send("guard", wire.encode(wire.CueTest(self.mailbox.name))):
+            return None
+        until = self.now() + 1.0
+        while not self._cues and self.now() < until:
+            self.wait(0.02)
+        return self._cues[-1] if self._cues else None
 
     def label(self, label: str, phase: Literal["begin", "end"], words: str = "") -> float:
         """Keeps a label in the recording that holds from now on; returns that moment, whenever the guard takes it."""
@@ -128,23 +149,27 @@ class Control:
                 case wire.Examined():
                     self.examined = message
                 case wire.RecordsMessage():
-                    self._items.extend(_items(message.records))
+                    for record in message.records:
+                        self._take_record(record)
                 case wire.ProgressMessage():
                     self._said.append(message)
                 case wire.TouchTested():
                     self._tested.append(message)
+                case wire.CueTested():
+                    self._cues.append(message)
                 case wire.Parts():
                     self._parts.append(message)
                 case _:
                     pass
 
-
-def _items(records: Sequence[wire.Record]) -> Iterator[Item]:
-    for record in records:
-        if record.channel.startswith("/item/"):
-            # The last part of a range's channel is the name of its sensor.
-            kind = wire.CHANNEL_TYPES.get(record.channel) or wire.CHANNEL_TYPES[record.channel.rpartition("/")[0]]
-            yield wire.decode(bytes(record.data), kind)
+    def _take_record(self, record: wire.Record) -> None:
+        # The last part of a range's channel is the name of its sensor.
+        kind = wire.CHANNEL_TYPES.get(record.channel) or wire.CHANNEL_TYPES.get(record.channel.rpartition("/")[0])
+        if kind is not None and record.channel.startswith("/item/"):
+            self._items.append(wire.decode(bytes(record.data), kind))
+        elif kind is not None and record.channel.startswith("/event/"):
+            self._events.append(wire.decode(bytes(record.data), kind))
+            del self._events[:-EVENTS_KEPT]
 
 
 ANSWER_S = 2.0

@@ -39,6 +39,7 @@ ITEM_CHANNELS: dict[type, str] = {
     sm.HealthReport: "/item/health",
     sm.Restored: "/item/restored",
     sm.StopRequested: "/item/stop_requested",
+    sm.CueRequested: "/item/cue_requested",
     sm.Tick: "/item/tick",
 }
 """Recording channel of each kind of item."""
@@ -373,6 +374,23 @@ class TouchTested(Struct, frozen=True, tag_field="kind", tag="touch_tested"):
     refused: str
 
 
+class CueTest(Struct, frozen=True, tag_field="kind", tag="cue_test"):
+    """person -> guard: say "Stop" once as a warning does, to measure how the walker stops; answered by `CueTested`."""
+
+    reply_to: str
+
+
+class CueTested(Struct, frozen=True, tag_field="kind", tag="cue_tested"):
+    """guard -> whoever asked for a `CueTest`.
+
+    `refused`: why it is not said (`alarm`, `hazard`, `not_guarding`, `standing`, `voice`); empty: it is asked of the
+    voice as number `alert`.
+    """
+
+    refused: str
+    alert: int
+
+
 class LabelMessage(Struct, frozen=True, tag_field="kind", tag="label"):
     """person -> guard: keep a label in the recording; it holds from `mono_s` on."""
 
@@ -432,6 +450,8 @@ LocalMessage = (
     | Examined
     | TouchTest
     | TouchTested
+    | CueTest
+    | CueTested
     | LabelMessage
     | NextPart
     | Parts

@@ -154,6 +154,18 @@ _ROWS = (
         deadline_s=1.5,
         mutable=False,  # it tells where the protection ends
     ),
+    # As the warning in everything the walker hears and feels; but it warns of nothing, so all that does cuts it.
+    Alert(
+        "cue",
+        Level.WARNING,
+        phrase="stop",
+        earcon="warning",
+        haptic="warning",
+        buzzer=True,
+        rank=RANK_STATE + 5,
+        deadline_s=0.5,
+        mutable=False,
+    ),
     Alert("drop_speed", Level.ADVISORY, phrase="drop_speed", rank=RANK_STATE, deadline_s=5.0, mutable=False),
     Alert("clear", Level.ADVISORY, phrase="clear", earcon="good", rank=RANK_COACHING, deadline_s=1.0),
     Alert(

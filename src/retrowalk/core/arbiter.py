@@ -114,6 +114,11 @@ class Arbiter:
         """Whether `key` holds."""
         return (f"{key}:{name}" if name else key) in self._sayings
 
+    @property
+    def holding(self) -> bool:
+        """Whether anything holds: a hazard, a fault, something lost."""
+        return any(not saying.once for saying in self._sayings.values())
+
     def release(self, now: float, key: str, name: str = "", *, hush: bool = False) -> None:
         """`key` no longer holds: what waits to be said of it is dropped; `hush` also cuts off what is being said."""
         saying = self._sayings.pop(f"{key}:{name}" if name else key, None)

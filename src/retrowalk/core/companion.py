@@ -137,6 +137,7 @@ class Companion:
             sm.HealthReport: self._health,
             sm.Restored: self._restored,
             sm.StopRequested: self._stop_requested,
+            sm.CueRequested: self._cue_requested,
             sm.Tick: self._tick,
         }
 
@@ -402,6 +403,27 @@ class Companion:
 
     def _stop_requested(self, item: sm.StopRequested) -> None:
         self._stop(self._now, item.reason)
+
+    def _cue_requested(self, item: sm.CueRequested) -> None:
+        """Says "Stop" without a reason, for somebody who walks, is guarded, and of nothing else needs to hear."""
+        now, arbiter = self._now, self._arbiter
+        refused = ""
+        if self._alarm.counting or self._alarm.open:
+            refused = "alarm"
+        elif arbiter.voice_lost:
+            refused = "voice"
+        elif arbiter.holding:
+            refused = "hazard"
+        elif self._state not in (GuardState.GUARDING, GuardState.LIMITED):
+            refused = "not_guarding"
+        elif not self._walking(now):
+            refused = "standing"
+        number = None if refused else arbiter.announce(now, "cue", because="to measure the stop", insist=False)
+        self._emit(
+            ev.CommandReceived(
+                t_s=_ms(now), alert=number, name="cue", id=item.by[:64], accepted=not refused, reason=refused
+            )
+        )
 
     def _tick(self, item: sm.Tick) -> None:
         """Time has passed; `_evaluate` does the rest."""

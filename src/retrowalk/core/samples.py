@@ -218,6 +218,14 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class CueRequested:
+    """A person who measures how the walker stops asks for one "Stop" without a reason; `by` names who asks."""
+
+    t_received_s: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed and nothing else has happened; fed when `Companion.deadline()` is reached."""
 
@@ -238,5 +246,6 @@ Item = (
     | HealthReport
     | Restored
     | StopRequested
+    | CueRequested
     | Tick
 )

@@ -189,7 +189,7 @@ class Guard:
         self._feed(sm.HealthReport(now, "guard", "paused", active=True, detail=detail))
         self._feed(sm.HealthReport(now, "guard", "paused", active=False))
 
-    def _feed(self, item: Item) -> None:
+    def _feed(self, item: Item) -> Sequence[ev.Output]:
         if item.t_received_s < self._now:
             item = dataclasses.replace(item, t_received_s=self._now)
         self._now = item.t_received_s
@@ -221,6 +221,7 @@ class Guard:
                 save = True
         if save:
             self._keep()
+        return outputs
 
     def _speak(self, request: ev.Speak) -> None:
         self._mail.send(
@@ -483,6 +484,8 @@ class Guard:
                     self._mail.send(message.reply_to, wire.encode(self._examined(now)))
             case wire.TouchTest():
                 self._test_touch(message, now)
+            case wire.CueTest():
+                self._test_cue(message, now)
             case wire.LabelMessage():
                 self._label(message, now)
             case wire.StopMessage():
@@ -557,6 +560,13 @@ class Guard:
         if not refused:
             self._touch.touch(ev.Touch(t_s=now, pattern=message.pattern, buzzer=message.buzzer))
         self._mail.send(message.reply_to, wire.encode(wire.TouchTested(refused)))
+
+    def _test_cue(self, message: wire.CueTest, now: float) -> None:
+        """Whether it is said is for the Companion to decide; so it is recorded, and told to the caregiver's side."""
+        for output in self._feed(sm.CueRequested(now, message.reply_to)):
+            if type(output) is ev.CommandReceived:
+                answer = wire.CueTested(output.reason, output.alert or 0)
+                self._mail.send(message.reply_to, wire.encode(answer))
 
     def _label(self, message: wire.LabelMessage, now: float) -> None:
         # A moment of this session, whatever the sender's clock says: the recording's times have to fit into integers.

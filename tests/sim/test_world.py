@@ -109,15 +109,22 @@ def test_the_walker_goes_as_fast_as_told(speed_m_s):
 @pytest.mark.parametrize(
     ("speed_m_s", "low", "high"),
     [
-        pytest.param(0.4, 0.8, 1.4, id="0.4"),
-        pytest.param(0.7, 1.3, 2.0, id="0.7"),
-        pytest.param(1.0, 1.8, 2.6, id="1.0"),
+        pytest.param(0.45, 0.4, 0.65, id="0.45"),
+        pytest.param(0.7, 0.65, 0.95, id="0.7"),
+        pytest.param(1.0, 1.0, 1.4, id="1.0"),
     ],
 )
 def test_the_trunk_bounces_more_when_faster(speed_m_s, low, high):
-    """Vertical acceleration grows from about 1.0 to 2.2 m/s2 RMS between 0.4 and 1.0 m/s."""
+    """Vertical acceleration in the band of the steps grows from 0.5 to 1.2 m/s2 RMS between 0.45 and 1.0 m/s.
+
+    So it does of people: recorded walking has 1.15 at 0.95 m/s and 1.34 at 1.06, backward walking 0.45 to 0.6 at 0.5.
+    """
     _, rows = walking(speed_m_s)
-    assert low < column(rows, "f_up").std() < high
+    up = column(rows, "f_up")
+    spectrum = np.fft.rfft(up - up.mean())
+    hz = np.fft.rfftfreq(len(up), STEP_S)
+    spectrum[(hz < 0.6) | (hz > 4.0)] = 0.0
+    assert low < np.fft.irfft(spectrum, len(up)).std() < high
 
 
 def test_heel_strikes_ring():

@@ -14,7 +14,8 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -108,6 +109,47 @@ class Labelled:
     """Whether its words were played to their end."""
 
 
+class Speaker:
+    """Has texts said through a guard that runs: at the lowest rank, and again when something more urgent cut them."""
+
+    def __init__(self, control: Control, take: Callable[[Sequence[Item]], None] = lambda items: None) -> None:
+        self.stopped = threading.Event()
+        """Set: nothing is said again, whatever cut it."""
+        self._control = control
+        self._take = take
+        self._again_s = AGAIN_S
+        self._mute = False
+        """Whether the voice has nothing to play on."""
+        self._frames = -1
+
+    def say(self, text: str) -> bool:
+        """Says a text; returns whether it was played to its end."""
+        self.items()
+        if self._mute and not self._again_s:
+            return False
+        until = self._control.now() + self._again_s
+        while (became := self._control.say(text, SAY_S)) in ("cut", "expired"):
+            self.items()
+            if self._control.now() >= until or self.stopped.is_set() or self._mute:
+                break
+            self._control.wait(1.0)  # what was more urgent is to be understood first
+        # A voice that cannot be heard keeps nobody waiting again; the terminal shows what is asked.
+        self._again_s = AGAIN_S if became == "finished" else 0.0
+        return became == "finished"
+
+    def items(self) -> list[Item]:
+        """What the guard was fed since the last call; the voice's latest sign of life is kept."""
+        items = self._control.items()
+        for item in items:
+            if isinstance(item, VoiceHeartbeat):
+                # A stand-in may play though the device of the settings cannot: its pointer tells.
+                advanced = item.frames_played not in (0, self._frames)
+                self._mute = item.fault in ("no_device", "frozen") and not advanced
+                self._frames = item.frames_played
+        self._take(items)
+        return items
+
+
 class Session:
     """Goes through prompts.  `tell` is called with a line for whoever watches; `stop` may be called at any time."""
 
@@ -115,11 +157,8 @@ class Session:
         self.done: list[Labelled] = []
         self._control = control
         self._tell = tell
-        self._stopped = threading.Event()
-        self._again_s = AGAIN_S
-        self._mute = False
-        """Whether the voice has nothing to play on."""
-        self._frames = -1
+        self._speaker = Speaker(control)
+        self._stopped = self._speaker.stopped
 
     def stop(self) -> None:
         """Ends after the label that holds now; may be called from a signal handler."""
@@ -138,7 +177,7 @@ class Session:
                     return
                 self._one(number, len(prompts), prompt)
             if not self._stopped.is_set():
-                self._say(DONE)
+                self._speaker.say(DONE)
         finally:
             if label:
                 control.label(label, "end")
@@ -146,7 +185,7 @@ class Session:
     def _one(self, number: int, count: int, prompt: Prompt) -> None:
         control = self._control
         self._tell(f"{number} of {count}: {prompt.say} ({prompt.seconds:g} s)")
-        heard = self._say(words(prompt))
+        heard = self._speaker.say(words(prompt))
         if not heard:
             self._tell("   it could not be said; the label holds all the same")
         if self._stopped.is_set():
@@ -155,43 +194,18 @@ class Session:
         try:
             while not self._stopped.is_set() and control.now() < begin_s + prompt.seconds:
                 control.wait(min(0.2, begin_s + prompt.seconds - control.now()))
-                self._items()
+                self._speaker.items()
         finally:
             self.done.append(Labelled(prompt.label, begin_s, control.label(prompt.label, "end", prompt.say), heard))
-
-    def _say(self, text: str) -> bool:
-        self._items()
-        if self._mute and not self._again_s:
-            return False
-        until = self._control.now() + self._again_s
-        while (became := self._control.say(text, SAY_S)) in ("cut", "expired"):
-            self._items()
-            if self._control.now() >= until or self._stopped.is_set() or self._mute:
-                break
-            self._control.wait(1.0)  # what was more urgent is to be understood first
-        # A voice that cannot be heard keeps nobody waiting again; the terminal shows what is asked.
-        self._again_s = AGAIN_S if became == "finished" else 0.0
-        return became == "finished"
-
-    def _items(self) -> list[Item]:
-        """What the guard was fed since the last call; the voice's latest sign of life is kept."""
-        items = self._control.items()
-        for item in items:
-            if isinstance(item, VoiceHeartbeat):
-                # A stand-in may play though the device of the settings cannot: its pointer tells.
-                advanced = item.frames_played not in (0, self._frames)
-                self._mute = item.fault in ("no_device", "frozen") and not advanced
-                self._frames = item.frames_played
-        return items
 
     def _button(self, prompt: Prompt) -> bool:
         """Waits for a press; returns whether to go on."""
         self._tell(f"   waiting for the button; then: {prompt.say}")
-        self._items()
-        self._say(GO_ON)
+        self._speaker.items()
+        self._speaker.say(GO_ON)
         until = self._control.now() + BUTTON_S
         while not self._stopped.is_set() and self._control.now() < until:
-            if any(isinstance(item, ButtonEdge) and not item.pressed for item in self._items()):
+            if any(isinstance(item, ButtonEdge) and not item.pressed for item in self._speaker.items()):
                 return True
             self._control.wait(0.1)
         return False
@@ -237,20 +251,50 @@ def alone(
 
     Takes Ctrl-C for the session's end.  Raises `StartError` when the guard does not come up.
     """
+    with own_guard(config_file, "record") as own:
+        session = Session(own.control, tell)
+        stop_on_signals(session.stop)
+        session.run(prompts, by_button=by_button, label=label)
+        own.control.wait(FLUSH_S)
+        own.end()
+        return keep(sorted((own.state_dir / "recordings").glob("*.mcap")), out)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnGuard:
+    """A retrowalk that was started for as long as something takes."""
+
+    control: Control
+    state_dir: Path
+    end: Callable[[], None]
+    """Lets it say goodbye and finish its files."""
+
+
+@contextmanager
+def own_guard(config_file: Path, name: str, kept: Sequence[Path] = ()) -> Iterator[OwnGuard]:
+    """Starts retrowalk in directories of its own; `kept`: files that it is to find in its state directory.
+
+    `name` is that of the mailbox.  Raises `StartError` when the guard does not come up.
+    """
     with tempfile.TemporaryDirectory(prefix="retrowalk-") as place:
         run_dir, state_dir = Path(place) / "run", Path(place) / "state"
         for directory in (run_dir, state_dir):
             directory.mkdir(mode=0o700)
+        for file in kept:
+            shutil.copyfile(file, state_dir / file.name)
         supervisor = supervise.device(config_file, run_dir, state_dir)
-        mailbox = SocketMailbox(run_dir, "record")
+        mailbox = SocketMailbox(run_dir, name)
 
         def wait(seconds: float) -> None:
             supervisor.poll(time.monotonic())
             select.select([mailbox.fileno()], [], [], min(TURN_S, max(0.0, seconds)))
 
+        def end() -> None:
+            supervisor.stop()
+            while not supervisor.finished:
+                wait(TURN_S)
+
         control = Control(mailbox, MonotonicClock(), wait)
-        session = Session(control, tell)
-        stop_on_signals(session.stop)
         try:
             until = time.monotonic() + START_LIMIT_S
             while control.examined is None and time.monotonic() < until:
@@ -258,12 +302,7 @@ def alone(
             if control.examined is None:
                 raise StartError("the guard did not start: retrowalk doctor says what is wrong")
             control.wait(1.0)  # the voice opens its device
-            session.run(prompts, by_button=by_button, label=label)
-            control.wait(FLUSH_S)
-            supervisor.stop()
-            while not supervisor.finished:
-                wait(TURN_S)
+            yield OwnGuard(control, state_dir, end)
         finally:
             supervisor.kill()
             mailbox.close()
-        return keep(sorted((state_dir / "recordings").glob("*.mcap")), out)

@@ -176,6 +176,8 @@ class RearHazard:
         """What answers where the ground is: the ground, until it nears like an obstacle."""
         self._trend = Trend()
         self._with_walker = False
+        self._chimed = False
+        """Whether what walks along has been told of."""
         self._nears_again = 0
         self._approaches = 0
         self.own_speed_m_s: float | None = None
@@ -303,7 +305,7 @@ class RearHazard:
     def _begin_anew(self) -> None:
         """Another thing is followed from now on."""
         self._trend.clear()
-        self._with_walker = False
+        self._with_walker = self._chimed = False
         self._nears_again = self._approaches = 0
 
     def _follow(self, now: float, t_s: float) -> None:
@@ -318,11 +320,11 @@ class RearHazard:
         if self._with_walker:
             trend = self._trend.closing_m_s
             self._with_walker = self._nears_again < NEARS_AGAIN_OF and (
-                trend is None or trend < 2.0 * collision.moving_m_s
+                trend is None or abs(trend) < 2.0 * collision.moving_m_s
             )
         elif t_s - tracker.started_s >= collision.with_walker_after_s and self._nears_again < NEARS_AGAIN_OF:
             trend = self._trend.closing_m_s
-            self._with_walker = trend is not None and trend < collision.moving_m_s
+            self._with_walker = trend is not None and abs(trend) < collision.moving_m_s
         own = self._walker.usual_speed_m_s if self.own_speed_m_s is None else self.own_speed_m_s
         comes = self.sure and closing >= own + collision.approaching_m_s
         self._approaches = self._approaches + 1 if comes else 0
@@ -461,10 +463,14 @@ class RearHazard:
         level = collision_level(range_m, speed, self._walker, collision)
         if closing is None and level < Level.WARNING:
             level = Level.NONE  # two echoes may be the ground; what is not yet urgent waits for the third
-        if closing is not None and closing <= -collision.moving_m_s:
+        if along and range_m > collision.warning_floor_m:
+            # Somebody walks along: one chime, if they are near at all, and then only the floor.
+            near = range_m <= collision.advisory_time_to_collision_s * self._walker.usual_speed_m_s
+            chime = near and (not self._chimed or self.behind.level > Level.NONE)
+            level = Level.ADVISORY if chime else Level.NONE
+            self._chimed = True
+        elif closing is not None and closing <= -collision.moving_m_s:
             level = Level.NONE  # walking away from it
-        elif along and range_m > collision.warning_floor_m:
-            level = min(level, Level.ADVISORY)  # somebody walks along: one chime, and then only the floor
         nears = not still and (closing is None or closing > 0.0)
         level = self._quieten(now, level, still, nears, range_m)
         touching = level is Level.WARNING and range_m < collision.touching_m

@@ -185,8 +185,7 @@ class Air(Section, frozen=True, kw_only=True):
     """The air that the sound goes through."""
 
     thermometer: Literal["none", "ds18b20"] = "none"
-    """A thermometer in the open air for the speed of sound: ds18b20 (1-Wire), or none: each ultrasonic sensor's own
-    `temperature_c` is taken.  The chips' own temperatures are not used: they run warm, which reads far."""
+    """Thermometer in the open air, for the speed of sound: ds18b20 (on GPIO4), or none: `temperature_c` is taken."""
 
 
 class RangeTracker(Section, frozen=True, kw_only=True):
@@ -428,7 +427,7 @@ class Guard(Section, frozen=True, kw_only=True):
 
 PARTS = (
     *("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state"),
-    *("battery", "power", "heat"),
+    *("battery", "power", "heat", "thermometer", "vibration-right"),
 )
 """Parts of the device that are followed and named like a sensor.  No range sensor may be called so: its samples would
 pass for the other part's signs of life."""

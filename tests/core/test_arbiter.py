@@ -19,9 +19,9 @@ from retrowalk.core.samples import VoicePhase, VoiceProgress
 class Desk:
     """An arbiter, its outputs, and time that stops at each deadline."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, say_side: bool = False) -> None:
         self.out: list[Output] = []
-        self.arbiter = Arbiter(self.out)
+        self.arbiter = Arbiter(self.out, say_side=say_side)
 
     def until(self, t: float) -> Desk:
         while (due := self.arbiter.deadline()) <= t:
@@ -366,3 +366,67 @@ def test_what_touches_is_felt_without_a_pause():
     desk.until(4.0)
     felt = [o.t_s for o in desk.out if isinstance(o, Touch)]
     assert max(b - a for a, b in itertools.pairwise(felt)) <= sum(on + off for on, off in HAPTICS["warning"])
+
+
+# -- sides --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bearing_left_deg", "pan", "side"),
+    [
+        pytest.param(None, 0.0, "", id="nobody knows"),
+        pytest.param(0.0, 0.0, "", id="straight behind"),
+        pytest.param(3.0, -0.1, "", id="hardly left"),
+        pytest.param(15.0, -0.5, "left", id="half left"),
+        pytest.param(60.0, -1.0, "left", id="far left"),
+        pytest.param(-15.0, 0.5, "right", id="half right"),
+        pytest.param(-60.0, 1.0, "right", id="far right"),
+    ],
+)
+@pytest.mark.parametrize("once", [False, True], ids=["held", "announced"])
+def test_what_has_a_bearing_is_heard_and_felt_from_its_side(bearing_left_deg, pan, side, once):
+    """The walker's own left is the left channel and the left motor; without a bearing it is the middle and both."""
+    desk = Desk()
+    if once:
+        desk.arbiter.announce(1.0, "approaching", bearing_left_deg=bearing_left_deg)
+    else:
+        desk.arbiter.hold(1.0, "rear", Level.WARNING, bearing_left_deg=bearing_left_deg)
+    assert [s.pan for s in desk.speaks] == [pan]
+    assert [o.side for o in desk.out if isinstance(o, Touch)] == [side]
+
+
+@pytest.mark.parametrize(
+    ("say_side", "bearing_left_deg", "phrase"),
+    [
+        (False, 20.0, "object"),
+        (True, 20.0, "object_left"),
+        (True, -20.0, "object_right"),
+        (True, 2.0, "object"),
+        (True, None, "object"),
+    ],
+)
+def test_a_side_is_said_only_if_asked_for(say_side, bearing_left_deg, phrase):
+    """`voice.say_side` and a side that is clear: then the words have it; what was said is told by its own name."""
+    desk = Desk(say_side=say_side)
+    desk.arbiter.hold(1.0, "rear", Level.CAUTION, "2", bearing_left_deg=bearing_left_deg)
+    assert desk.said == [(phrase, 1.0)]
+    desk.voice(VoicePhase.STARTED, 1.1)
+    assert [o.phrase for o in desk.out if isinstance(o, AlertSpoken)] == [phrase]
+
+
+def test_stop_has_no_side():
+    """The word of a warning is one word, whatever is enabled."""
+    desk = Desk(say_side=True)
+    desk.arbiter.hold(1.0, "rear", Level.WARNING, bearing_left_deg=20.0)
+    assert desk.said == [("stop", 1.0)]
+
+
+def test_a_repeat_comes_from_where_it_is_now():
+    """What moves to the other side is heard there when it is said again; said anew at once if its words change."""
+    desk = Desk(say_side=True)
+    desk.arbiter.hold(0.0, "rear", Level.CAUTION, "2", bearing_left_deg=20.0)
+    desk.voice(VoicePhase.FINISHED, 0.9)
+    desk.arbiter.hold(1.0, "rear", Level.CAUTION, "2", bearing_left_deg=-20.0)
+    desk.until(5.0)
+    assert desk.said == [("object_left", 0.0), ("object_right", 2.1)]
+    assert [s.pan for s in desk.speaks] == [-0.67, 0.67]

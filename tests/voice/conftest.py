@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.paced_card import card as paced
-from tests.voice.helpers import write_bank
+from tests.voice.helpers import SIDED, write_bank
 
 from retrowalk.config import Config
 from retrowalk.voice import bank as voice_bank
@@ -20,14 +20,14 @@ def noise_bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
 
 @pytest.fixture(scope="session")
 def rendered_bank(request: pytest.FixtureRequest) -> Bank:
-    """The real bank of the default configuration, kept between runs beside pytest's own memory.
+    """The real bank, with every phrase there is, kept between runs beside pytest's own memory.
 
     It verifies itself, so keeping it hides nothing: what no longer fits is rendered again.
     """
     if not builder.espeak_version():
         paced.skip_or_fail("the phrases cannot be rendered without espeak-ng: sudo apt install libespeak-ng1")
     folder: Path = request.config.cache.mkdir("retrowalk-bank")
-    return voice_bank.build(Config(), folder)
+    return voice_bank.build(SIDED, folder)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from random import Random
 import msgspec
 
 from retrowalk import wire
-from retrowalk.config import Config
+from retrowalk.config import Config, Voice
 from retrowalk.core import alerts
 from retrowalk.errors import SoundError
 from retrowalk.platform import Platform, no_wake
@@ -21,6 +21,12 @@ from retrowalk.voice.bank import BANK_FORMAT, Bank, Entry, Manifest
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ
 from retrowalk.voice.process import VoiceLoop
 from retrowalk.voice.texts import Texts
+
+SIDED = Config(
+    range_sensor=tuple(msgspec.structs.replace(sensor, bearing_left_deg=20.0) for sensor in Config().range_sensor),
+    voice=Voice(say_side=True),
+)
+"""A device that can be asked for every phrase there is."""
 
 
 def noise(seed: object, seconds: float) -> bytes:

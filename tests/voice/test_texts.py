@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from tests.voice.helpers import SIDED
 
 from retrowalk.config import Config, HcSr04, Language
 from retrowalk.core import alerts
@@ -17,11 +18,13 @@ from retrowalk.voice.earcons import synthesise
 from retrowalk.voice.mixer import GAP_FRAMES, RATE_HZ
 from retrowalk.voice.texts import Texts
 
-CLIPS = list(alerts.clips(Config()))
+CLIPS = list(dict.fromkeys((*alerts.clips(Config()), *alerts.clips(SIDED))))
 
 
 def _clips_of(row: Alert) -> Iterator[tuple[str, str]]:
-    return ((phrase, value) for phrase, value in CLIPS if phrase == row.phrase)
+    return (
+        (phrase, value) for phrase, value in CLIPS if phrase.removesuffix("_left").removesuffix("_right") == row.phrase
+    )
 
 
 @pytest.mark.parametrize(("phrase", "value"), [pytest.param(*clip, id="-".join(clip)) for clip in CLIPS])
@@ -37,7 +40,7 @@ def test_every_phrase_has_words(phrase, value):
 def test_every_blank_names_a_table_that_has_all_its_values():
     """A blank is filled from a table; with the default configuration nothing is said as it stands in the code."""
     texts = Texts.load("en")
-    for phrase, values in alerts.phrase_values(Config()).items():
+    for phrase, values in {**alerts.phrase_values(SIDED), **alerts.phrase_values(Config())}.items():
         assert ("{value}" in texts.phrases[phrase]) == bool(values), phrase
         assert (phrase in texts.blanks) == bool(values), phrase
         for value in values:
@@ -46,7 +49,28 @@ def test_every_blank_names_a_table_that_has_all_its_values():
 
 def test_there_are_no_words_that_nothing_asks_for():
     """A phrase that was removed from the table of alerts does not linger in the texts."""
-    assert set(Texts.load("en").phrases) == set(alerts.phrase_values(Config()))
+    assert set(Texts.load("en").phrases) == set(alerts.phrase_values(SIDED))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(Config(), id="default"),
+        pytest.param(Config(range_sensor=SIDED.range_sensor), id="not asked for"),
+        pytest.param(Config(voice=SIDED.voice), id="no bearing"),
+    ],
+)
+def test_sides_have_words_only_where_they_are_said(config):
+    """A bank holds left and right only if they are asked for and a sensor has a bearing."""
+    assert not [phrase for phrase, _ in alerts.clips(config) if "left" in phrase]
+
+
+def test_every_sided_row_has_words_for_both_sides():
+    """What may be said with its side has the phrase for the left and for the right, with the same values."""
+    values = alerts.phrase_values(SIDED)
+    for row in alerts.ALERTS.values():
+        if row.sided:
+            assert values[f"{row.phrase}_left"] == values[f"{row.phrase}_right"] == values[row.phrase]
 
 
 def test_a_sensor_with_a_name_of_its_own_is_said_by_that_name():

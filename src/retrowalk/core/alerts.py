@@ -37,6 +37,8 @@ class Alert:
     """Said again only when its value has changed (the next half metre), and not sooner than `repeat_s`."""
     mutable: bool = True
     """Whether the walker's 60 s of quiet applies."""
+    sided: bool = False
+    """Whether there are words for a side, too: the phrase with `_left` and `_right`, said with `voice.say_side`."""
 
 
 EARCONS = ("chime", "caution", "warning", "touching", "balance", "fault", "countdown", "good", "tick")
@@ -74,8 +76,9 @@ _ROWS = (
         haptic="caution",
         rank=RANK_CAUTION,
         deadline_s=0.7,
-        repeat_s=2.0,
+        repeat_s=2.1,
         on_change=True,
+        sided=True,
     ),
     Alert(
         "rear",
@@ -370,7 +373,7 @@ COUNTS = ("25", "20", "15", "10", "5", "4", "3", "2", "1")
 """Seconds left that the fall countdown says."""
 
 FAULT_PARTS = (
-    *("voice", "courier", "guard", "button", "buzzer", "vibration", "config", "recording"),
+    *("voice", "courier", "guard", "button", "buzzer", "vibration", "vibration-right", "config", "recording"),
     *("battery", "power", "heat"),
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
@@ -396,9 +399,12 @@ def sensor_names(config: Config) -> tuple[str, ...]:
 def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
     """Every phrase id with the values its blank can take (an empty tuple: it has no blank)."""
     sensors = sensor_names(config)
+    sided = config.voice.say_side and any(sensor.bearing_left_deg for sensor in config.range_sensor)
+    sides = {"object_left": DISTANCES_M, "object_right": DISTANCES_M} if sided else {}
     return {
         "stop": (),
         "object": DISTANCES_M,
+        **sides,
         "behind_unknown": (),
         "approaching": (),
         "drop": (),

@@ -28,6 +28,10 @@ THERE_S = 0.3
 """A voice that has just come up answers within this time what it was there to take."""
 REMEMBERED = 64
 """Requests whose progress is still expected."""
+PAN_FULL_DEG = 30.0
+"""What is so far to one side, or further, is heard from that side as much as anything is."""
+SIDE_DEG = 5.0
+"""What is less to one side has none: it is felt on both, and no word is said of it."""
 
 
 @dataclass(slots=True)
@@ -40,9 +44,12 @@ class _Saying:
     because: str
     once: bool
     until_s: float
+    bearing_left_deg: float | None = None
+    """Where what it tells of is, towards the walker's own left; None: nobody knows, or it has no place."""
     number: int = 0
     said_s: float = -math.inf
-    said_value: str = ""
+    said: tuple[str, str] = ("", "")
+    """Phrase and value of the latest request."""
     due_s: float = math.inf
     started: bool = False
     """Whether the latest request has begun to sound."""
@@ -56,13 +63,18 @@ class _Asked:
     saying: _Saying
     asked_s: float
     because: str
+    phrase: str
 
 
 class Arbiter:
-    """Keeps what holds by key.  `out` collects the requests and events; the Companion empties it."""
+    """Keeps what holds by key.  `out` collects the requests and events; the Companion empties it.
 
-    def __init__(self, out: list[Output]) -> None:
+    What has a bearing is heard and felt from its side; with `say_side` its side is also said, where there are words.
+    """
+
+    def __init__(self, out: list[Output], *, say_side: bool = False) -> None:
         self._out = out
+        self._say_side = say_side
         self._sayings: dict[str, _Saying] = {}
         self._asked: dict[int, _Asked] = {}
         self._latest: dict[str, tuple[float, int]] = {}
@@ -83,7 +95,16 @@ class Arbiter:
 
     # -- asking -------------------------------------------------------------------------------------------
 
-    def hold(self, now: float, key: str, level: Level, value: str = "", because: str = "", name: str = "") -> int:
+    def hold(
+        self,
+        now: float,
+        key: str,
+        level: Level,
+        value: str = "",
+        because: str = "",
+        name: str = "",
+        bearing_left_deg: float | None = None,
+    ) -> int:
         """`key` holds at `level`: says so now if that is news; returns the number of its latest request.
 
         `name` tells several holders of one key apart (two lost sensors).
@@ -93,7 +114,7 @@ class Arbiter:
         saying = self._sayings.get(slot)
         if saying is None or saying.alert is not alert:
             more_urgent = saying is None or alert.level > saying.alert.level
-            fresh = _Saying(slot, alert, value, because, once=False, until_s=math.inf)
+            fresh = _Saying(slot, alert, value, because, False, math.inf, bearing_left_deg)
             if saying is not None and not more_urgent:
                 # A milder level waits its turn: raise at once, lower slowly.
                 fresh.said_s = saying.said_s
@@ -106,7 +127,8 @@ class Arbiter:
             return saying.number
         saying.value = value
         saying.because = because
-        if alert.on_change and value != saying.said_value and saying.due_s == math.inf:
+        saying.bearing_left_deg = bearing_left_deg
+        if alert.on_change and self._words(saying) != saying.said and saying.due_s == math.inf:
             saying.due_s = max(now, saying.said_s + alert.repeat_s)
         return saying.number
 
@@ -125,14 +147,23 @@ class Arbiter:
         if saying is not None and (hush or not saying.started) and saying.number in self._asked:
             self._out.append(Hush(t_s=_ms(now), alert=saying.number))
 
-    def announce(self, now: float, key: str, value: str = "", because: str = "", *, insist: bool = True) -> int:
+    def announce(
+        self,
+        now: float,
+        key: str,
+        value: str = "",
+        because: str = "",
+        *,
+        insist: bool = True,
+        bearing_left_deg: float | None = None,
+    ) -> int:
         """Says something once; `insist`: tries again for a while if something more urgent cuts it."""
         slot = f"once:{key}:{value}"
         waiting = self._sayings.get(slot)
         if waiting is not None and now < waiting.said_s + SAME_NEWS_S:
             waiting.until_s = now + INSIST_S
             return waiting.number
-        saying = _Saying(slot, _ROW_OF[key], value, because, once=True, until_s=now + INSIST_S)
+        saying = _Saying(slot, _ROW_OF[key], value, because, True, now + INSIST_S, bearing_left_deg)
         if insist:
             self._sayings[slot] = saying
         self._ask_unless_just_asked(now, saying, SAME_NEWS_S)
@@ -166,7 +197,7 @@ class Arbiter:
         else:
             saying.due_s = now + alert.repeat_s if alert.repeat_s and not alert.on_change else math.inf
         saying.said_s = now
-        saying.said_value = saying.value
+        phrase, value = saying.said = self._words(saying)
         saying.started = saying.heard = False
         self.last_number += 1
         saying.number = self.last_number
@@ -174,19 +205,20 @@ class Arbiter:
         if alert.mutable and now < self.quiet_until_s:
             return
         if not self.voice_lost:
-            self._asked[saying.number] = _Asked(saying, now, saying.because)
+            self._asked[saying.number] = _Asked(saying, now, saying.because, phrase)
             if len(self._asked) > REMEMBERED:
                 del self._asked[next(iter(self._asked))]
             self._out.append(
                 Speak(
                     t_s=_ms(now),
                     alert=saying.number,
-                    phrase=alert.phrase,
-                    value=saying.value,
+                    phrase=phrase,
+                    value=value,
                     earcon=alert.earcon,
                     level=alert.level.name.lower(),
                     rank=alert.rank,
                     deadline_s=_ms(now + alert.deadline_s),
+                    pan=pan(saying.bearing_left_deg),
                 )
             )
         pattern = alert.haptic
@@ -196,9 +228,15 @@ class Arbiter:
             pattern = pattern or (alert.earcon if alert.earcon in HAPTICS else "caution")
             buzzer = True
         if pattern:
-            self._feel(now, alert.rank, pattern, buzzer)
+            self._feel(now, alert.rank, pattern, buzzer, side(saying.bearing_left_deg))
 
-    def _feel(self, now: float, rank: int, pattern: str, buzzer: bool) -> None:
+    def _words(self, saying: _Saying) -> tuple[str, str]:
+        """Phrase and value that tell of it now."""
+        alert = saying.alert
+        where = side(saying.bearing_left_deg) if self._say_side and alert.sided else ""
+        return f"{alert.phrase}_{where}" if where else alert.phrase, saying.value
+
+    def _feel(self, now: float, rank: int, pattern: str, buzzer: bool, side: str) -> None:
         """Asks for a pattern, unless a more urgent one is being felt: the newest one takes the place of what runs."""
         running, running_rank, until_s = self._felt
         if now < until_s:
@@ -206,7 +244,7 @@ class Arbiter:
                 return
             rank = max(rank, running_rank)
         self._felt = (pattern, rank, now + sum(on_s + off_s for on_s, off_s in HAPTICS[pattern]))
-        self._out.append(Touch(t_s=_ms(now), pattern=pattern, buzzer=buzzer))
+        self._out.append(Touch(t_s=_ms(now), pattern=pattern, buzzer=buzzer, side=side))
 
     # -- time ---------------------------------------------------------------------------------------------
 
@@ -230,7 +268,7 @@ class Arbiter:
                 saying.due_s = now + AGAIN_S  # it was cut, and would be cut again
                 if saying.alert.rank < self.coming[0] and self.coming[1] < math.inf:
                     saying.until_s += AGAIN_S  # a countdown is no reason to give up
-            elif saying.alert.on_change and saying.value == saying.said_value and saying.heard:
+            elif saying.alert.on_change and self._words(saying) == saying.said and saying.heard:
                 saying.due_s = math.inf
             else:
                 self._ask(now, saying)
@@ -269,7 +307,7 @@ class Arbiter:
                     AlertSpoken(
                         t_s=_ms(item.t_received_s),
                         alert=item.alert,
-                        phrase=alert.phrase or alert.earcon,
+                        phrase=asked.phrase or alert.earcon,
                         words=item.words,
                         level=alert.level.name.lower(),
                         played_s=_ms(item.t_measured_s),
@@ -311,6 +349,20 @@ class Arbiter:
 _ROW_OF: dict[str, Alert] = {}
 for _row in ALERTS.values():
     _ROW_OF.setdefault(_row.key, _row)
+
+
+def pan(bearing_left_deg: float | None) -> float:
+    """Where something sounds from: -1 the walker's own left, 0 the middle (also where nobody knows), 1 the right."""
+    if not bearing_left_deg:
+        return 0.0
+    return round(max(-1.0, min(1.0, -bearing_left_deg / PAN_FULL_DEG)), 2)
+
+
+def side(bearing_left_deg: float | None) -> str:
+    """The walker's own side something is on, `left` or `right`; empty: neither."""
+    if bearing_left_deg is None or abs(bearing_left_deg) < SIDE_DEG:
+        return ""
+    return "left" if bearing_left_deg > 0.0 else "right"
 
 
 def _ms(t_s: float) -> float:

@@ -87,7 +87,7 @@ class Companion:
         self._upright_learner = UprightLearner(config.balance)
         self._alarm = Alarm()
         self._button = Button()
-        self._arbiter = Arbiter(self._out)
+        self._arbiter = Arbiter(self._out, say_side=config.voice.say_side)
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
 
         self._now = -math.inf

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from retrowalk.sim.noise import stream
+from retrowalk.sim.noise import WIDE_M, WIDTH_M, stream
 from retrowalk.sim.world import World
 
 SPOT_HALF_DEG = 1.0
@@ -55,18 +55,6 @@ REFLECTANCE: dict[str, float] = {
     "glass": 0.02,
 }
 """Share of the light at 850 nm that comes back, for each kind of target [A].  Black cloth, the worst, has 0.1."""
-
-WIDTH_M = {
-    "car": 1.8,
-    "pole_90mm": 0.09,
-    "person_jacket": 0.45,
-    "person_fleece": 0.45,
-    "bicycle": 0.45,
-    "child": 0.25,
-    "rod_25mm": 0.025,
-    "wire_6mm": 0.006,
-}
-"""Width of what may be narrower than the beam's wandering; all else fills the spot."""
 
 HEDGE_FILL, HEDGE_DEPTH_M = 0.6, 0.3
 """A hedge lets part of the light through to twigs up to this much deeper [A]."""
@@ -163,12 +151,14 @@ def fill(width_m: float, range_m: float, off_m: float) -> float:
 class Beam:
     """A lidar's beam on the walker's back: `look(t_s)` is what it meets.
 
-    `up_deg` is the tilt of its axis above level when the wearer stands upright (the drop-off sensor's is -35).  Its
-    height is that of the world's range sensor.
+    `up_deg` is the tilt of its axis above level when the wearer stands upright (the drop-off sensor's is -35),
+    `bearing_left_deg` where it points, from straight behind towards the walker's own left.  Its height is that of the
+    world's range sensor.
     """
 
-    def __init__(self, world: World, name: str, *, up_deg: float | None = None) -> None:
+    def __init__(self, world: World, name: str, *, up_deg: float | None = None, bearing_left_deg: float = 0.0) -> None:
         self._world = world
+        self._bearing_deg = bearing_left_deg
         self._up_deg = world.mount.up_deg if up_deg is None else up_deg
         aim = stream(world.seed, f"{name}.aim")
         self._aim_deg = aim.uniform(-AIM_DEG, AIM_DEG)
@@ -193,15 +183,16 @@ class Beam:
         ground_m, grounds = self._ground(moment.position_m, height_m, depression_deg)
         speed = min(1.0, abs(moment.speed_m_s) / 0.6)
         turn = math.sin(2.0 * math.pi * YAW_SWAY_HZ * t_s + self._sway)
-        yaw_deg = self._aim_deg + YAW_SWAY_DEG * speed * turn
-        along = math.cos(math.radians(depression_deg))
+        yaw_deg = self._aim_deg + YAW_SWAY_DEG * speed * turn + self._bearing_deg
+        along = math.cos(math.radians(depression_deg)) * math.cos(math.radians(self._bearing_deg))
         light = RAIN_PASSES if scene.rain else 1.0
         total = weighted = 0.0
         for target in scene.targets:
             kind, range_m = target.kind, target.range_m / along
             if range_m >= ground_m or light <= 0.01:
                 break
-            for depth_m, share in self._surfaces(kind, range_m, yaw_deg, t_s):
+            beside_m = target.range_m * math.tan(math.radians(yaw_deg)) - target.left_m
+            for depth_m, share in self._surfaces(kind, range_m, beside_m, t_s):
                 back = amplitude(REFLECTANCE[kind], depth_m, share) * light
                 if depth_m < COVERED_M:
                     back = 0.0
@@ -236,8 +227,10 @@ class Beam:
                 depths.append((max(0.02, hit_m - rough_m / math.sin(math.radians(max(5.0, down_deg)))), share))
         return axis_m, depths
 
-    def _surfaces(self, kind: str, range_m: float, yaw_deg: float, t_s: float) -> Iterator[tuple[float, float]]:
-        """(depth, share of the spot) of what an obstacle puts into the beam."""
+    def _surfaces(self, kind: str, range_m: float, beside_m: float, t_s: float) -> Iterator[Depth]:
+        """What an obstacle puts into the beam, whose axis passes so far beside its middle."""
+        if kind not in WIDTH_M and abs(beside_m) > WIDE_M / 2.0:
+            return
         if kind == "hedge":
             # Other leaves at every moment: the near ones and the deep ones take turns.
             sway = math.sin(7.3 * t_s + self._hedge) * math.sin(11.9 * t_s)
@@ -249,6 +242,6 @@ class Beam:
             crossing = math.sin(23.0 * t_s + self._hedge) * math.sin(3.7 * t_s + self._sway)
             yield range_m, MESH_FILL + (MESH_KNOT_FILL - MESH_FILL) * crossing * crossing
         elif kind in WIDTH_M:
-            yield range_m, fill(WIDTH_M[kind], range_m, range_m * math.tan(math.radians(yaw_deg)))
+            yield range_m, fill(WIDTH_M[kind], range_m, beside_m)
         else:
             yield range_m, 1.0

@@ -36,6 +36,20 @@ TARGET_LOSS_DB: dict[str, float] = {
 """Loss of each kind of target against a flat wall (dB).  All estimates; `hand` is a palm held square to the beam,
 `child` a person in a jacket of half the size, `bicycle` one with its rider from in front."""
 
+WIDTH_M = {
+    "car": 1.8,
+    "pole_90mm": 0.09,
+    "person_jacket": 0.45,
+    "person_fleece": 0.45,
+    "bicycle": 0.45,
+    "child": 0.25,
+    "rod_25mm": 0.025,
+    "wire_6mm": 0.006,
+}
+"""Width of what may be narrower than a beam's wandering."""
+WIDE_M = 4.0
+"""Width of all else: walls, hedges, fences."""
+
 GROUND_CLUTTER: dict[str, float] = {"asphalt": 0.05, "gravel": 0.30, "grass": 0.30, "leaves": 0.60}
 """Chance a ping that the ground answers when the beam's edge meets it."""
 
@@ -96,11 +110,21 @@ class EchoParameters:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something in the beam.  `closing_m_s` is positive when it nears."""
+    """Something behind.  `closing_m_s` is positive when it nears.
+
+    `left_m` is how far its middle is to the walker's own left of the line that leads straight back.
+    """
 
     kind: str
     range_m: float
     closing_m_s: float = 0.0
+    left_m: float = 0.0
+
+    def seen_from(self, bearing_left_deg: float) -> tuple[float, float]:
+        """Distance to its nearest point, and how far that is off an axis of this bearing (degrees, left positive)."""
+        aside_m = math.copysign(max(0.0, abs(self.left_m) - WIDTH_M.get(self.kind, WIDE_M) / 2.0), self.left_m)
+        off_deg = math.degrees(math.atan2(aside_m, self.range_m)) - bearing_left_deg
+        return math.hypot(self.range_m, aside_m), off_deg
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +201,21 @@ def ground_slant_m(mount_height_m: float, nose_down_deg: float, half_beam_deg: f
 
 
 class EchoModel:
-    """One module's echoes.  Draws only from its own streams: equal pings and seeds give equal echoes."""
+    """One module's echoes.  Draws only from its own streams: equal pings and seeds give equal echoes.
 
-    def __init__(self, seed: int, name: str = "rear", parameters: EchoParameters | None = None) -> None:
+    `bearing_left_deg` is where its axis points, from straight behind towards the walker's own left.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        name: str = "rear",
+        parameters: EchoParameters | None = None,
+        *,
+        bearing_left_deg: float = 0.0,
+    ) -> None:
         self.parameters = parameters or EchoParameters()
+        self.bearing_left_deg = bearing_left_deg
         self.crosstalk_p = 0.0
         """Share of pings that hear another walker's module (5.4 item 6: 0.05 to 0.2 when one is near)."""
         self._detect = stream(seed, f"{name}.detect")
@@ -199,15 +234,18 @@ class EchoModel:
         lost_db = self._lost_db(t_s, scene)
         candidates: list[tuple[float, str]] = []
         missed: tuple[float, str] | None = None
-        for target in scene.targets:
+        bearing_deg = self.bearing_left_deg
+        for (at_m, off_deg), target in sorted(
+            ((target.seen_from(bearing_deg), target) for target in scene.targets), key=lambda seen: seen[0][0]
+        ):
             # The echo is as far as the target was at mid-flight.
-            range_m = max(0.02, target.range_m - target.closing_m_s * target.range_m / speed_m_s)
+            range_m = max(0.02, at_m - target.closing_m_s * at_m / speed_m_s)
             margin = margin_db(
                 target.kind,
                 range_m,
                 parameters,
                 temperature_c=scene.temperature_c,
-                off_axis_deg=scene.nose_down_deg,
+                off_axis_deg=math.hypot(scene.nose_down_deg, off_deg),
             )
             if target.kind == "hedge":
                 margin += self._detect.uniform(-parameters.hedge_spread_db, parameters.hedge_spread_db)

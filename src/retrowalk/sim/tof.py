@@ -10,10 +10,11 @@ light.  What targets reflect is estimated in `light`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retrowalk.sim import light
-from retrowalk.sim.noise import Scene, ground_slant_m, stream
+from retrowalk.sim import light, noise
+from retrowalk.sim.noise import Scene, Target, ground_slant_m, stream
 from retrowalk.sim.world import World
 
 MODES = ("short", "medium", "long")
@@ -41,7 +42,7 @@ DARK_COUNT_KCPS = 0.05
 """Counts of a SPAD that sees nothing."""
 
 HEIGHT_M = {"hand": 0.18, "car": 1.4, "child": 0.9}
-WIDTH_M = {**light.WIDTH_M, "hand": 0.10, "hedge": 3.0}
+WIDTH_M = {**noise.WIDTH_M, "hand": 0.10, "hedge": 3.0}
 """Size of what may be smaller than the cone; all else fills it.  What it reflects is as for the lidar (`light`)."""
 GROUND_COVER = 0.15
 """Share of the cone that the ground fills when the lower edge meets it."""
@@ -69,6 +70,8 @@ class Sight:
 
     scene: Scene
     ambient_kcps: float
+    bearing_left_deg: float = 0.0
+    """Where its axis points, from straight behind towards the walker's own left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +105,14 @@ def cover(kind: str, range_m: float, field_deg: float = FIELD_DEG) -> float:
     return min(1.0, WIDTH_M.get(kind, math.inf) / across_m) * min(1.0, HEIGHT_M.get(kind, math.inf) / across_m)
 
 
-def sight(world: World, t_s: float) -> Sight:
+def sight(world: World, t_s: float, bearing_left_deg: float = 0.0) -> Sight:
     """What a sensor on the walker's back sees of the world at session second `t_s` (no more than 5 s ago)."""
     scene = world.scene(t_s)
     ambient_kcps = world.ambient_kcps
     if world.sun_deg > 0.0:
         seen = abs(world.sun_deg + scene.nose_down_deg) < SUN_WITHIN_DEG
         ambient_kcps = max(ambient_kcps, SUN_SEEN_KCPS if seen else SUN_ELSEWHERE_KCPS)
-    return Sight(scene, ambient_kcps)
+    return Sight(scene, ambient_kcps, bearing_left_deg)
 
 
 class TofModel:
@@ -122,7 +125,7 @@ class TofModel:
     def shot(self, sight: Sight, mode: str, *, field_deg: float = FIELD_DEG, spads: float = SPADS) -> Shot:
         """Measures once, in `mode`, with a cone of `field_deg` and at most so many SPADs."""
         ambient_kcps = max(0.0, sight.ambient_kcps) + DARK_COUNT_KCPS
-        returns = self._returns(sight.scene, field_deg)
+        returns = self._returns(sight, field_deg)
         photons = sum(share for _, share in returns)
         # Every shot draws the same numbers, so that what is seen does not move what will be drawn later.
         seen, which, wide, spread, jitter = (self._chance.random() for _ in range(5))
@@ -152,12 +155,13 @@ class TofModel:
             status = CLIPPED if range_m < CONTACT_M else MERGED if depth_m > MERGED_M and which < 0.5 else VALID
         return Shot(status, range_m, sigma_m, signal, max(0.0, ambient), used)
 
-    def _returns(self, scene: Scene, field_deg: float) -> list[tuple[float, float]]:
+    def _returns(self, sight: Sight, field_deg: float) -> list[tuple[float, float]]:
         """(range, light) of everything that can be seen: what is near hides what is behind it."""
+        scene = sight.scene
         parts = [
             (range_m, light.REFLECTANCE[target.kind], cover(target.kind, range_m, field_deg), target.kind == "glass")
             for target in scene.targets
-            for range_m in (max(0.005, target.range_m),)
+            for range_m in _in_cone(target, sight.bearing_left_deg, field_deg)
         ]
         slant_m = ground_slant_m(scene.mount_height_m, scene.nose_down_deg, field_deg / 2.0)
         if math.isfinite(slant_m):
@@ -171,6 +175,16 @@ class TofModel:
                 returns.append((range_m, reflectance * shown / range_m**2))
             free -= shown * (1.0 - light.GLASS_PASSES) if glass else shown
         return returns
+
+
+def _in_cone(target: Target, bearing_left_deg: float, field_deg: float) -> Iterator[float]:
+    """Distance of a target if the cone meets it."""
+    range_m, off_deg = target.seen_from(bearing_left_deg)
+    if target.kind not in noise.WIDTH_M and target.left_m == 0.0:
+        # What is wide is met wherever the cone points.
+        range_m, off_deg = target.range_m / math.cos(math.radians(bearing_left_deg)), 0.0
+    if abs(off_deg) < field_deg / 2.0:
+        yield max(0.005, range_m)
 
 
 def _beyond(mode: str, range_m: float, which: float) -> int:

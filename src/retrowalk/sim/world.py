@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from retrowalk.sim import terrain
-from retrowalk.sim.noise import GROUND_CLUTTER, TARGET_LOSS_DB, Scene, Target, stream
+from retrowalk.sim.noise import GROUND_CLUTTER, TARGET_LOSS_DB, WIDE_M, WIDTH_M, Scene, Target, stream
 from retrowalk.sim.walker import OLDER, Moment, Profile, Walker
 
 STEP_S = 0.005
@@ -22,6 +22,8 @@ KEPT_STEPS = 1024
 
 BODY_M = 0.02
 """Nearer than this the body itself is touched, whoever moves."""
+BODY_HALF_M = 0.25
+"""Half the width of a body with its arms: what is further to the side is walked past."""
 PARTED_M = 0.10
 """Two contacts with one thing are told apart when the gap has been this much wider between them."""
 
@@ -48,7 +50,8 @@ class Obstacle:
     """Something on the path at `position_m`, present from `from_s` up to `to_s`.
 
     `nears_m_s` is its own speed towards the walker.  One that is `carried` keeps its distance from the sensor; one that
-    walks along by itself does so in steps of its own: `sways_m` either way, `sways_hz` times a second.
+    walks along by itself does so in steps of its own: `sways_m` either way, `sways_hz` times a second.  Its middle is
+    `left_m` to the walker's own left of the path's line; how wide it is goes by its kind.
     """
 
     name: str
@@ -60,6 +63,12 @@ class Obstacle:
     carried: bool = False
     sways_m: float = 0.0
     sways_hz: float = 0.0
+    left_m: float = 0.0
+
+    @property
+    def in_the_way(self) -> bool:
+        """Whether a walker who keeps to the path's line meets it."""
+        return abs(self.left_m) <= WIDTH_M.get(self.kind, WIDE_M) / 2.0 + BODY_HALF_M
 
     def present(self, t_s: float) -> bool:
         return self.from_s <= t_s < self.to_s
@@ -120,7 +129,7 @@ class World:
         self.smallest_gap_m: dict[str, float] = {}
         """Smallest distance between the sensor and each obstacle while it was there."""
         self.felt: list[tuple[float, str]] = []
-        """When `vibration` or `buzzer` began."""
+        """When `vibration`, `vibration-right` or `buzzer` began."""
         self.heard: list[tuple[float, str]] = []
         """When the walker understood which clip."""
         self.button_edges: list[tuple[float, bool]] = []
@@ -129,8 +138,8 @@ class World:
         """Called when edges have been added."""
         self._buttons = stream(seed, "button")
         self._touching: set[str] = set()
-        self._pulse_s: float | None = None
-        self._pulses = 0
+        self._pulses: dict[str, tuple[float, int]] = {}
+        """By motor: when its latest pulse began, and how many short ones came before it."""
         self._agenda: list[tuple[float, int, Action]] = []
         self._order = 0
         self._steps = 0
@@ -188,7 +197,7 @@ class World:
     def _look_for_contact(self, t: float, moment: Moment) -> None:
         reach_m = self.walker.profile.reach_m
         for obstacle in self.obstacles:
-            if obstacle.carried or not obstacle.present(t):
+            if obstacle.carried or not obstacle.present(t) or not obstacle.in_the_way:
                 continue
             gap_m = obstacle.gap_m(t, moment.position_m)
             name = obstacle.name
@@ -265,7 +274,7 @@ class World:
                 gap_m = obstacle.gap_m(t_s, moment.position_m)
                 nears_m_s = 0.0 if obstacle.carried else moment.speed_m_s + obstacle.nears_m_s
                 if gap_m > 0.0:
-                    targets.append(Target(obstacle.kind, gap_m, nears_m_s))
+                    targets.append(Target(obstacle.kind, gap_m, nears_m_s, obstacle.left_m))
         targets.sort(key=lambda target: target.range_m)
         lean_deg = moment.pitch_deg - self.walker.upright_deg
         return Scene(
@@ -296,18 +305,18 @@ class World:
             self.at(understood_s + self.walker.profile.reaction_s, _Slowed())
 
     def feel(self, what: str, on: bool, t_s: float) -> None:
-        """`vibration` or `buzzer` goes on or off; two short pulses of the motor are felt as a warning."""
+        """A motor or the buzzer goes on or off; two short pulses of a motor are felt as a warning."""
         if on:
             self.felt.append((t_s, what))
-        if what != "vibration":
+        if what == "buzzer":
             return
+        began_s, pulses = self._pulses.get(what, (-math.inf, 0))
         if on:
-            if self._pulse_s is None or t_s - self._pulse_s > 0.3:
-                self._pulses = 0
-            self._pulse_s = t_s
-        elif self._pulse_s is not None:
-            self._pulses = self._pulses + 1 if 0.09 <= t_s - self._pulse_s <= 0.16 else 0
-            if self._pulses == 2 and self.walker.profile.stops_for_touch:
+            self._pulses[what] = t_s, 0 if t_s - began_s > 0.3 else pulses
+        elif what in self._pulses:
+            pulses = pulses + 1 if 0.09 <= t_s - began_s <= 0.16 else 0
+            self._pulses[what] = began_s, pulses
+            if pulses == 2 and self.walker.profile.stops_for_touch:
                 self.at(t_s, _Warned())
 
     def add_press(self, t_s: float, hold_s: float) -> None:
@@ -404,13 +413,17 @@ class HandBehind:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Put something `behind_m` behind the sensor, for `for_s`; `nears_m_s` is its own speed towards the walker."""
+    """Put something `behind_m` behind the sensor, for `for_s`; `nears_m_s` is its own speed towards the walker.
+
+    `left_m` is how far its middle is to the walker's own left.
+    """
 
     kind: str
     behind_m: float
     name: str = ""
     nears_m_s: float = 0.0
     for_s: float = math.inf
+    left_m: float = 0.0
 
     def __post_init__(self) -> None:
         # Not only when it takes place: that is in the middle of a driver's work, which would take it for a broken pin.
@@ -418,7 +431,8 @@ class Place:
 
     def apply(self, world: World, t_s: float) -> None:
         position_m = world.walker.position_m + self.behind_m
-        world.place(Obstacle(self.name or self.kind, self.kind, position_m, self.nears_m_s, t_s, t_s + self.for_s))
+        name = self.name or self.kind
+        world.place(Obstacle(name, self.kind, position_m, self.nears_m_s, t_s, t_s + self.for_s, left_m=self.left_m))
 
 
 @dataclass(frozen=True, slots=True)

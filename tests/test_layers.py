@@ -17,6 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "retrowalk"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
+    ("calibrate",),
     ("sim", "replay", "doctor", "record", "foreground"),
     ("guard", "voice", "courier", "hub"),
     ("devices",),
@@ -24,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("platform",),
     ("wire",),
     ("core",),
-    ("lastgood",),
+    ("lastgood", "calibration"),
     ("config",),
     ("errors",),
     ("__init__",),

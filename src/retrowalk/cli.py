@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -116,14 +116,18 @@ def run(config_file: Path | None, run_dir: Path | None, state_dir: Path | None) 
         raise click.UsageError(f"{config_file} is not there: check the name after --config.")
     run_dir = _own_directory(run_dir or _person_run_dir(), 0o700)
     state_dir = _own_directory(state_dir or _person_state_dir(), 0o755)
-    config, problem, unusable = _resolved(config_file, state_dir)
-    if problem:
-        click.echo(problem, err=True)
-        going_on = "retrowalk protects nobody until this is mended" if unusable else "going on with the last good ones"
+    found = _resolved(config_file, state_dir)
+    if found.problem:
+        click.echo(found.problem, err=True)
+        going_on = "going on with the last good ones"
+        if found.unusable:
+            going_on = "retrowalk protects nobody until this is mended"
         click.echo(f"The settings in {config_file} cannot be used: {going_on}, and says so aloud.", err=True)
+    if found.damage:
+        click.echo(f"{found.damage}, and retrowalk says so aloud.", err=True)
     from retrowalk import foreground
 
-    sys.exit(foreground.run(config_file.absolute(), config, run_dir, state_dir, click.echo))
+    sys.exit(foreground.run(config_file.absolute(), found.config, run_dir, state_dir, click.echo))
 
 
 @cli.command(
@@ -391,6 +395,136 @@ def record(
     click.echo(f"The recording lies in {out}.  Go through it again: retrowalk replay {names}")
 
 
+@cli.group(
+    cls=_Commands,
+    short_help="Measure the walker: how long stopping takes.",
+    epilog=_examples("calibrate stop", "calibrate list"),
+)
+def calibrate() -> None:
+    """Measure the walker, so that retrowalk need not assume how they are."""
+
+
+@calibrate.command(
+    "stop",
+    short_help="Measure how long this walker takes to stop.",
+    epilog=_examples("calibrate stop", "calibrate stop --undo"),
+)
+@click.option("--undo", is_flag=True, help="Go back to the measurement before, or to the assumed time.")
+@click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {CONFIG_FILE}]")
+@click.option("--run-dir", type=_path, metavar="DIR", help="Of the running retrowalk.")
+@click.option("--state-dir", type=_path, metavar="DIR", help="Where that retrowalk keeps what was measured.")
+def calibrate_stop(undo: bool, config_file: Path | None, run_dir: Path | None, state_dir: Path | None) -> None:
+    """Measure how long this walker takes to stop.
+
+    Five times the walker walks backward, in a clear space of ten metres or more and best with somebody beside them,
+    and stops when "Stop" is heard.  Everything is spoken, and a press of the button begins each walk.  Hold the button
+    for two seconds, or press Ctrl-C, to end it without any change.  A running retrowalk does it beside its work, and
+    goes on warning; else one is started for as long.
+
+    From its next start on retrowalk gives the walker the time that 95 of 100 of their stops are expected to take,
+    instead of the time assumed for their age.  Earlier measurements are kept.  A walker.measured_stop_s that you set
+    yourself, with walker.profile = "measured", stands before any measurement.
+    """
+    from retrowalk import calibration
+
+    if run_dir is not None and state_dir is None:
+        raise click.UsageError("--run-dir needs --state-dir as well: where that retrowalk keeps what was measured.")
+    if undo:
+        file = (state_dir or _state_dir_in_use()) / calibration.FILE_NAME
+        counts = calibration.undo(file)
+        now = f"{counts.stop_s:g} s, measured on {counts.measured_at[:10]}" if counts else "the assumed time"
+        click.echo(f"Undone in {file}.  What counts is {now}.\n{_AT_NEXT_START}")
+        return
+    import time
+
+    from retrowalk import calibrate as measuring
+    from retrowalk import control as controls
+    from retrowalk.doctor.computer import services
+    from retrowalk.doctor.machine import ThisMachine
+    from retrowalk.errors import CalibrationError
+    from retrowalk.platform import MonotonicClock
+    from retrowalk.record import own_guard, stop_on_signals
+    from retrowalk.voice.bank import default_directory
+    from retrowalk.voice.say import render_text
+
+    line = None
+    for directory, beside in [(run_dir, state_dir)] if run_dir and state_dir else _places():
+        line = controls.connect([directory], "calibrate", MonotonicClock())
+        if line is not None:
+            state_dir = state_dir or beside
+            break
+    if line is None and "active" in services(ThisMachine()):
+        raise click.ClickException(
+            "retrowalk runs as a service, which does not answer you: sudo retrowalk calibrate ..."
+        )
+    if config_file is None and line is None and not CONFIG_FILE.exists():
+        raise click.UsageError(f"{CONFIG_FILE} is not there: give your settings with --config FILE.")
+    config = _configuration(config_file)
+    if config.walker.profile == "measured":
+        raise click.ClickException(
+            f"the settings hold a time of their own, walker.measured_stop_s = {config.walker.measured_stop_s:g}, "
+            'which stands before any measurement: set walker.profile to "older" or "younger" first.'
+        )
+    state_dir = _own_directory(state_dir or _state_dir_in_use(), 0o755)
+    if not os.access(state_dir, os.W_OK):  # nobody shall walk five times for nothing
+        raise click.ClickException(f"{state_dir} is not yours to write: sudo retrowalk calibrate ...")
+    file = state_dir / calibration.FILE_NAME
+    try:
+        calibration.read(file)
+    except CalibrationError as error:
+        click.echo(f"{error}; it is kept as {calibration.set_aside(file)}.", err=True)
+    bank_dir = _bank_dir(STATE_DIR) if line is not None else default_directory()
+
+    def measure(control: controls.Control) -> calibration.Measured | None:
+        session = measuring.Session(control, lambda text: render_text(config, bank_dir, text), click.echo)
+        stop_on_signals(session.stop)
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return measuring.measure(session, config, file, at)
+
+    if line is not None:
+        try:
+            measured = measure(line)
+        finally:
+            line.close()
+    else:
+        kept = [file] if file.exists() else []
+        with own_guard((config_file or CONFIG_FILE).absolute(), "calibrate", kept) as own:
+            measured = measure(own.control)
+            own.end()
+    if measured is None:
+        click.echo("Nothing is changed.")
+        sys.exit(DIFFERENT)
+    click.echo(f"{measured.stop_s:g} s, kept in {file}.  Back: retrowalk calibrate stop --undo\n{_AT_NEXT_START}")
+
+
+@calibrate.command("list", short_help="What was measured, and what counts.", epilog=_examples("calibrate list"))
+@click.option("--state-dir", type=_path, metavar="DIR", help="Where the retrowalk in question keeps it.")
+def calibrate_list(state_dir: Path | None) -> None:
+    """What was measured of the walker, newest first, and which measurement counts."""
+    from rich.table import Table
+
+    from retrowalk import calibration
+
+    file = (state_dir or _state_dir_in_use()) / calibration.FILE_NAME
+    measurements = calibration.read(file)
+    if not measurements:
+        click.echo(f"Nothing was measured: {file} is not there.  To measure: retrowalk calibrate stop")
+        return
+    counts = calibration.current(measurements)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("measured", "allowed", "stops (s)", "in place of", ""):
+        table.add_column(title)
+    for measured in measurements:
+        table.add_row(
+            measured.measured_at,
+            f"{measured.stop_s:.2f} s",
+            " ".join(f"{stop_s:.2f}" for stop_s in measured.stops_s),
+            measured.profile,
+            "counts" if measured is counts else "undone" if measured.undone else "",
+        )
+    _console().print(table, highlight=False)
+
+
 @cli.command(
     "set-lidar-address",
     short_help="Give the second TF-Luna an address of its own, once.",
@@ -498,12 +632,14 @@ def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     )
 
     clock = MonotonicClock()
-    config, problem, unusable = _resolved(config_file, state_dir)
-    if problem:
-        import logging
+    found = _resolved(config_file, state_dir)
+    problem = "\n".join(filter(None, (found.problem, found.damage)))
+    import logging
 
-        for line in problem.splitlines():
-            logging.getLogger("retrowalk.config").error("%s", line)
+    for line in problem.splitlines():
+        logging.getLogger("retrowalk.config").error("%s", line)
+    if found.note:
+        logging.getLogger("retrowalk.calibration").info("%s", found.note)
     platform = Platform(
         clock=clock,
         mailbox=SocketMailbox(run_dir, "guard"),
@@ -512,7 +648,7 @@ def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
         serial=PySerialPorts(),
         host=SysFiles(),
     )
-    sys.exit(process.run(config, platform, run_dir, problem, unusable=unusable))
+    sys.exit(process.run(found.config, platform, run_dir, problem, unusable=found.unusable))
 
 
 @_process("voice")
@@ -524,7 +660,7 @@ def voice(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     from retrowalk.voice.alsa import AlsaSystem
     from retrowalk.voice.bank import default_directory
 
-    config, _, _ = _resolved(config_file, state_dir)
+    config = _resolved(config_file, state_dir).config
     platform = Platform(clock=MonotonicClock(), mailbox=SocketMailbox(run_dir, "voice"), sound=AlsaSystem())
     process.run(config, platform, default_directory())
 
@@ -536,7 +672,7 @@ def courier(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     from retrowalk.courier import process
     from retrowalk.platform import MonotonicClock, Platform, SocketMailbox
 
-    config, _, _ = _resolved(config_file, state_dir)
+    config = _resolved(config_file, state_dir).config
     platform = Platform(clock=MonotonicClock(), mailbox=SocketMailbox(run_dir, "courier"))
     process.run(config, platform, state_dir)
 
@@ -648,8 +784,22 @@ def _configuration(config_file: Path | None) -> Config:
     return load(config_file or CONFIG_FILE)
 
 
-def _resolved(config_file: Path, state_dir: Path) -> tuple[Config, str, bool]:
-    """Configuration to run with, what is wrong with the file, and whether not even an earlier one can be used."""
+class _Resolved(NamedTuple):
+    """What a process runs with."""
+
+    config: Config
+    problem: str
+    """What is wrong with the settings file; empty: nothing."""
+    unusable: bool
+    """Whether not even an earlier one can be used."""
+    note: str
+    """What was laid over the settings; empty: nothing."""
+    damage: str
+    """What is wrong with what was to be laid over them; empty: nothing."""
+
+
+def _resolved(config_file: Path, state_dir: Path) -> _Resolved:
+    from retrowalk.calibration import FILE_NAME, lay_over
     from retrowalk.config import Config
     from retrowalk.errors import ConfigError
     from retrowalk.lastgood import resolve
@@ -657,8 +807,9 @@ def _resolved(config_file: Path, state_dir: Path) -> tuple[Config, str, bool]:
     try:
         config, problem = resolve(config_file, state_dir / LAST_GOOD)
     except ConfigError as error:
-        return Config(), str(error), True
-    return config, problem, False
+        return _Resolved(Config(), str(error), True, "", "")
+    config, note, damage = lay_over(config, state_dir / FILE_NAME)
+    return _Resolved(config, problem, False, note, damage)
 
 
 def _from_env(name: str, otherwise: Path) -> Path:
@@ -679,6 +830,21 @@ def _person_state_dir() -> Path:
     parent = os.environ.get("XDG_STATE_HOME")
     home = Path(parent) if parent else Path.home() / ".local" / "state"
     return _from_env("STATE_DIRECTORY", home / "retrowalk")
+
+
+_AT_NEXT_START = "retrowalk takes it up at its next start; the service: sudo systemctl restart retrowalk.target"
+
+
+def _places() -> list[tuple[Path, Path]]:
+    """Run directory and state directory of a person's own retrowalk, and of the service."""
+    return [(_person_run_dir(), _person_state_dir()), (RUN_DIR, STATE_DIR)]
+
+
+def _state_dir_in_use() -> Path:
+    """The state directory of the retrowalk that a person means who names none."""
+    if (_person_run_dir() / "guard.sock").exists() or not STATE_DIR.exists():
+        return _person_state_dir()
+    return STATE_DIR
 
 
 def _run_dirs(run_dir: Path | None) -> list[Path]:
@@ -706,3 +872,5 @@ def _log_to_stderr() -> None:
     import logging
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
+    # What differs from the settings file is told, though nothing is wrong with it.
+    logging.getLogger("retrowalk.calibration").setLevel(logging.INFO)

@@ -36,6 +36,10 @@ class ConfigError(RetrowalkError, ValueError):
         super().__init__("\n".join(str(finding) for finding in self.findings))
 
 
+class CalibrationError(RetrowalkError, ValueError):
+    """What was measured of the walker is damaged, cannot be read, or is not there to be undone."""
+
+
 class DeviceError(RetrowalkError, OSError):
     """A device that is not a sensor (buzzer, motor, sound, bus) cannot be used now."""
 

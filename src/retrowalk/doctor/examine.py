@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from retrowalk import __version__
+from retrowalk.calibration import FILE_NAME, lay_over
 from retrowalk.config import Config, load
 from retrowalk.control import Control
 from retrowalk.core.events import Touch
+from retrowalk.core.hazards import human_stop_s
 from retrowalk.core.samples import ButtonEdge, CourierHeartbeat, Item, VoiceHeartbeat
 from retrowalk.devices import battery
 from retrowalk.devices.lines import InputLine
@@ -212,6 +214,8 @@ def examine(
     checks: list[Check] = []
     machine = ground.machine
     config, usable = _settings(config_file, checks)
+    if usable:
+        checks.append(_stop(config, Path(ground.state_dir) / FILE_NAME))
     tell("looking at the computer")
     control, hangs = None, ""
     try:
@@ -269,6 +273,21 @@ def _settings(file: Path | None, checks: list[Check]) -> tuple[Config, bool]:
     sensors = ", ".join(sensor.name for sensor in config.range_sensor)
     checks.append(Check("settings.file", OK, "settings", f"{file} is in order; range sensors: {sensors}."))
     return config, True
+
+
+def _stop(config: Config, file: Path) -> Check:
+    """How long the walker is given to stop, and who says so."""
+    laid, note, damage = lay_over(config, file)
+    shown = f"The walker is given {human_stop_s(laid.walker):g} s to stop"
+    if damage:
+        mend = "retrowalk calibrate stop: it is put aside, and measured anew"
+        return Check("settings.stop", LOOK, "stopping", f"{shown}: {damage}.", mend)
+    if note:
+        return Check("settings.stop", OK, "stopping", f"{shown}: {note}.")
+    if config.walker.profile == "measured":
+        return Check("settings.stop", OK, "stopping", f"{shown}, by the settings.")
+    mend = "When there is time: retrowalk calibrate stop"
+    return Check("settings.stop", OK, "stopping", f"{shown}, as assumed ({config.walker.profile}).", mend)
 
 
 def _phrases(config: Config, ground: Ground) -> Check:

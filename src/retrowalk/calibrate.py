@@ -1,0 +1,317 @@
+"""Measuring how a walker stops: five "Stop" at random moments, while they walk backward in a clear space.
+
+A `Session` drives a guard that runs, through its control socket.  The guard says each "Stop" itself, as it says a
+warning, and only when it has nothing to warn of; the clip tells when the walker stood (`core.stopping`).  Everything
+is spoken, and the button begins each walk, so that a person alone can do it.  Real alerts go first as always, and make
+the attempt void.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec import structs
+
+from retrowalk import calibration
+from retrowalk.calibration import Measured
+from retrowalk.config import Config
+from retrowalk.control import Control
+from retrowalk.core import events as ev
+from retrowalk.core.events import Level
+from retrowalk.core.gestures import HOLD_SPOKEN_S
+from retrowalk.core.governor import protected_speed_m_s
+from retrowalk.core.samples import ButtonEdge, ImuSample, Item, VoicePhase, VoiceProgress
+from retrowalk.core.stopping import STEPS_BEFORE, STOPS, Attempt, StopWatch, Void, allowed_s
+from retrowalk.errors import StartError
+from retrowalk.record import Speaker
+
+CUE_AFTER_S = (3.0, 8.0)
+"""The cue comes so long after the walk is steady, drawn anew each time: who can foresee it has no need to react."""
+ATTEMPTS_MAX = 15
+GUARDING_WITHIN_S = 90.0
+"""The guard's own check takes half a minute when nobody does it."""
+PRESS_WITHIN_S = 300.0
+WALK_WITHIN_S = 30.0
+"""Who presses and does not walk within this time is asked again."""
+CUE_HEARD_WITHIN_S = 1.5
+DECIDED_WITHIN_S = 9.0
+"""A stop is decided 7 s after its cue at the latest; samples come up to half a second late."""
+LOOK_S = 0.1
+_chance = random.SystemRandom()
+LABEL = "calibrate_stop"
+"""Holds in the recording for each attempt, from the press to its end."""
+
+INTRO = (
+    "I measure how you stop. You need ten metres of free, even ground behind you, and nobody close. "
+    "Each time, walk backward until you hear Stop. Then stop as you usually do, and stand for two seconds. "
+    "That is done five times. To end it, hold the button for two seconds."
+)
+READY = "Press the button when the way behind you is clear. Then walk backward."
+SAVED = "I use it from the next start on."
+ENDED = "Ended. Nothing is changed."
+TOO_MANY = "That did not work today. Nothing is changed."
+
+AGAIN = {
+    Void.NOT_WALKING.value: "You were not walking when it came. Once more.",
+    Void.MOVED_ON.value: "You moved on too soon. Stand for two seconds. Once more.",
+    Void.NO_STANDSTILL.value: "You did not stop. Once more.",
+    Void.GAP.value: "I could not measure that. Once more.",
+    "no_walk": "You did not walk. Once more.",
+    "disturbed": "Something else was more important. Once more.",
+    "alarm": "A call for help is open. End that first.",
+    "hazard": "Something else needs you: perhaps too little room behind. Once more.",
+    "not_guarding": "I am not guarding. Once more.",
+    "standing": "You were not walking when it came. Once more.",
+    "voice": "I could not be heard. Once more.",
+}
+"""What is said of an attempt that does not count, by its cause: `Void`, or why the guard said no "Stop"."""
+
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def in_words(value: float) -> str:
+    """A number from 0 to 9.9 as it is said, to one decimal place."""
+    whole, tenth = divmod(round(10.0 * value), 10)
+    return f"{_DIGITS[whole]} point {_DIGITS[tenth]}" if tenth else _DIGITS[whole]
+
+
+def said_of(stop_s: float, left: int) -> str:
+    """What is said after a stop that counts."""
+    more = f"{_DIGITS[left]} more." if left else "That was the last."
+    return f"{in_words(stop_s)} seconds. {more}".capitalize()
+
+
+def result(stop_s: float, protected_m_s: float) -> str:
+    """What is said at the end."""
+    return (
+        f"From now on I give you {in_words(stop_s)} seconds to stop. "
+        f"You are protected up to {in_words(protected_m_s)} metres a second."
+    )
+
+
+def measure(session: Session, config: Config, file: Path, measured_at: str) -> Measured | None:
+    """Has a session run, keeps what it measured in `file`, and says what follows from it; None: it was ended before.
+
+    `config`: settings with an assumed profile.  Raises `StartError`, `CalibrationError` and `OSError`.
+    """
+    profile = config.walker.profile
+    assert profile != "measured"  # that number stands before any measurement, so nobody is asked to walk
+    stops_s = [round(stop_s, 2) for stop_s in session.run()]
+    if not stops_s:
+        return None
+    stop_s = round(allowed_s(stops_s, profile), 2)
+    measured = Measured(measured_at=measured_at, stops_s=stops_s, stop_s=stop_s, profile=profile)
+    calibration.add(file, measured)
+    walker = structs.replace(config.walker, profile="measured", measured_stop_s=stop_s)
+    reach_m = max(sensor.clear_range_m for sensor in config.range_sensor if sensor.role == "rear")
+    session.say(result(stop_s, protected_speed_m_s(reach_m, walker, config.collision)))
+    session.say(SAVED)
+    return measured
+
+
+class Session:
+    """Measures once.  `stop` may be called at any time, also from a signal handler; then nothing is measured.
+
+    `render` is called with each text before it is said, so that the voice finds its sound; `tell` with a line for
+    whoever watches; `draw` gives a random number between its two arguments.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        render: Callable[[str], object],
+        tell: Callable[[str], None] = lambda line: None,
+        draw: Callable[[float, float], float] = _chance.uniform,
+    ) -> None:
+        self.attempts: list[Attempt | str] = []
+        """What became of each: an attempt that was measured or void, or why there was no cue."""
+        self._control = control
+        self._render = render
+        self._tell = tell
+        self._draw = draw
+        self._speaker = Speaker(control, self._take)
+        self._stopped = self._speaker.stopped
+        self._down_s: float | None = None
+        self._pressed = False
+        self._watch: StopWatch | None = None
+        self._progress: dict[int, list[VoiceProgress]] = {}
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._stopped.set()
+
+    def run(self) -> list[float]:
+        """Measures; returns cue to standstill of each stop, in seconds, or nothing when it was ended before.
+
+        Raises `StartError` when the guard does not guard, or does not answer any more.
+        """
+        if not self._guarding():
+            if self._stopped.is_set():
+                return []
+            raise StartError("the device does not guard: do its check; retrowalk doctor says what is wrong")
+        stops_s: list[float] = []
+        self.say(INTRO)
+        while len(stops_s) < STOPS and not self._stopped.is_set():
+            if len(self.attempts) >= ATTEMPTS_MAX:
+                self.say(TOO_MANY)
+                return []
+            self._control.label(LABEL, "begin", READY)
+            try:
+                attempt = self._attempt()
+            finally:
+                self._watch = None
+                self._control.label(LABEL, "end", READY)
+            if self._stopped.is_set():
+                break
+            self.attempts.append(attempt)
+            stop_s = attempt.stop_s if isinstance(attempt, Attempt) else None
+            if stop_s is not None:
+                stops_s.append(stop_s)
+                self._tell(f"   {stop_s:.2f} s")
+                self.say(said_of(stop_s, STOPS - len(stops_s)))
+            else:
+                self.say(AGAIN[attempt.void.value if isinstance(attempt, Attempt) and attempt.void else str(attempt)])
+        if self._stopped.is_set():
+            # It was asked for, so the one thing still to be said is said.
+            self._stopped.clear()
+            self.say(ENDED)
+            self._stopped.set()
+            return []
+        return stops_s
+
+    def say(self, text: str) -> None:
+        """Says a text and shows it."""
+        self._tell(text)
+        self._render(text)
+        if not self._speaker.say(text):
+            self._tell("   (it could not be said)")
+
+    # -- one attempt ----------------------------------------------------------------------------------------
+
+    def _attempt(self) -> Attempt | str:
+        self.say(READY)
+        if not self._press():
+            self._stopped.set()
+            return ""
+        self._watch = watch = StopWatch()
+        self._control.events()
+        asked = self._walk(watch)
+        if isinstance(asked, str):
+            return asked
+        return self._standstill(watch, asked)
+
+    def _walk(self, watch: StopWatch) -> str | int:
+        """Waits for a steady walk and a random moment, and has "Stop" said: its number, or why not."""
+        control = self._control
+        walks_by_s = control.now() + WALK_WITHIN_S
+        cue_s: float | None = None
+        while not self._stopped.is_set():
+            self._look()
+            if self._disturbed(0):
+                return "disturbed"
+            walking = watch.steady_steps >= STEPS_BEFORE
+            now = control.now()
+            if cue_s is None and walking:
+                cue_s = now + self._draw(*CUE_AFTER_S)
+            elif cue_s is None and now >= walks_by_s:
+                return "no_walk"
+            elif cue_s is not None and not watch.steady_steps:
+                return Void.NOT_WALKING.value
+            elif cue_s is not None and now >= cue_s:
+                answer = control.cue()
+                if answer is None:
+                    raise StartError("the guard does not answer any more")
+                return answer.refused or answer.alert
+        return ""
+
+    def _standstill(self, watch: StopWatch, alert: int) -> Attempt | str:
+        control = self._control
+        asked_s = control.now()
+        cued = False
+        while not self._stopped.is_set():
+            self._look()
+            if self._disturbed(alert):
+                return "disturbed"
+            for progress in self._progress.get(alert, ()):
+                if progress.phase is VoicePhase.STARTED and not cued:
+                    cued = True
+                    watch.cue(progress.t_measured_s)
+                elif progress.phase is VoicePhase.CUT:
+                    return "disturbed"
+            outcome = watch.outcome()
+            if outcome is not None:
+                return outcome
+            waited_s = control.now() - asked_s
+            if not cued and waited_s > CUE_HEARD_WITHIN_S:
+                return "voice"
+            if waited_s > DECIDED_WITHIN_S:
+                return Void.GAP.value  # no samples come any more
+        return ""
+
+    def _press(self) -> bool:
+        """Waits for a press; returns whether there was one."""
+        self._pressed = False
+        until = self._control.now() + PRESS_WITHIN_S
+        while not self._stopped.is_set() and self._control.now() < until:
+            self._look()
+            if self._pressed:
+                return True
+        return False
+
+    def _guarding(self) -> bool:
+        began_s = self._control.now()
+        told = False
+        while not self._stopped.is_set() and self._control.now() < began_s + GUARDING_WITHIN_S:
+            self._look()
+            examined = self._control.examined
+            if examined is not None and examined.guard_state in ("guarding", "limited"):
+                return True
+            if not told and self._control.now() > began_s + 3.0:  # it is asked every two seconds
+                told = True
+                self._tell("   waiting until it guards: hold a hand behind you, and take it away")
+        return False
+
+    # -- what comes from the guard --------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self._control.wait(LOOK_S)
+        self._speaker.items()
+
+    def _take(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if isinstance(item, ImuSample):
+                if self._watch is not None:
+                    self._watch.feed(item)
+            elif isinstance(item, VoiceProgress):
+                self._progress.setdefault(item.alert, []).append(item)
+            elif isinstance(item, ButtonEdge):
+                self._edge(item)
+
+    def _edge(self, edge: ButtonEdge) -> None:
+        if edge.pressed:
+            self._down_s = edge.t_measured_s
+        elif self._down_s is not None:
+            held_s, self._down_s = edge.t_measured_s - self._down_s, None
+            if held_s >= HOLD_SPOKEN_S:
+                self._stopped.set()
+            else:
+                self._pressed = True
+
+    def _disturbed(self, alert: int) -> bool:
+        """Whether the guard has had something else to say that a walker acts on; `alert`: our own "Stop"."""
+        urgent = (Level.CAUTION.name.lower(), Level.WARNING.name.lower())
+        for event in self._control.events():
+            match event:
+                case ev.AlertSpoken(phrase="limited"):
+                    pass  # the answer to the press, of a device that guards with less than usual
+                case ev.AlertSpoken() if event.alert != alert and event.level in urgent:
+                    return True
+                case ev.HazardRaised() if event.level in urgent:
+                    return True
+                case ev.BalanceLost() | ev.FallSuspected() | ev.SosRaised() | ev.GuardChanged():
+                    return True
+                case _:
+                    pass
+        return False

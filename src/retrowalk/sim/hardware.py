@@ -21,6 +21,7 @@ from retrowalk.sim.host import SimHost
 from retrowalk.sim.i2c import Chip, SimBus
 from retrowalk.sim.light import DROPOFF_UP_DEG, Beam
 from retrowalk.sim.noise import EchoModel, EchoParameters
+from retrowalk.sim.room import Room
 from retrowalk.sim.scheduler import Scheduler
 from retrowalk.sim.serial import SerialTwin, SimSerialPorts
 from retrowalk.sim.tof import sight as tof_sight
@@ -71,8 +72,13 @@ class Hardware:
         self._ports: dict[str, SerialTwin] = {}
         self.button = pins.ButtonTwin(self.board, scheduler, world, line=config.button.pin, faults=faults)
         self.vibration = pins.TouchTwin(self.board, world, line=config.vibration.pin, what="vibration")
+        self.vibration_right: pins.TouchTwin | None = None
+        if config.vibration.right_pin >= 0:
+            line = config.vibration.right_pin
+            self.vibration_right = pins.TouchTwin(self.board, world, line=line, what="vibration-right")
         self.buzzer = pins.TouchTwin(self.board, world, line=config.buzzer.pin, what="buzzer")
         self.rear: list[pins.HcSr04Twin] = []
+        self._room = Room(world.seed)
         for sensor in config.range_sensor:
             self._add_range_sensor(sensor)
         self.imu = self._imu(config)
@@ -94,14 +100,28 @@ class Hardware:
                         trigger_line=sensor.trigger_pin,
                         echo_line=sensor.echo_pin,
                         name=sensor.name,
-                        model=EchoModel(self._world.seed, sensor.name, self._echo),
+                        model=EchoModel(
+                            self._world.seed, sensor.name, self._echo, bearing_left_deg=sensor.bearing_left_deg
+                        ),
                         faults=self._faults,
+                        room=self._room,
                     )
                 )
             case A02yyuw():
-                self._ports[sensor.port] = A02yyuwTwin(self._world, name=sensor.name, faults=self._faults)
+                self._ports[sensor.port] = A02yyuwTwin(
+                    self._world,
+                    name=sensor.name,
+                    faults=self._faults,
+                    bearing_left_deg=sensor.bearing_left_deg,
+                    room=self._room,
+                )
             case TfLuna():
-                beam = Beam(self._world, sensor.name, up_deg=DROPOFF_UP_DEG if sensor.role == "dropoff" else None)
+                beam = Beam(
+                    self._world,
+                    sensor.name,
+                    up_deg=DROPOFF_UP_DEG if sensor.role == "dropoff" else None,
+                    bearing_left_deg=sensor.bearing_left_deg,
+                )
                 self.chips[sensor.address] = TfLunaTwin(
                     beam.look,
                     self._world.seed,
@@ -112,7 +132,9 @@ class Hardware:
             case Vl53l1x():
                 # At power-on it is where its maker put it, whatever the settings say; there is one at most.
                 self.chips[VL53L1X_AT] = Vl53l1xTwin(
-                    lambda t_s: tof_sight(self._world, t_s), self._world.seed, faults=self._faults
+                    lambda t_s: tof_sight(self._world, t_s, sensor.bearing_left_deg),
+                    self._world.seed,
+                    faults=self._faults,
                 )
 
     def _imu(self, config: Config) -> Lsm6dsoxTwin | Mpu6050Twin:

@@ -7,9 +7,10 @@ as the kernel's are.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from gpiozero.pins.mock import MockFactory, MockPWMPin
 from gpiozero.pins.pi import PiPin
@@ -18,6 +19,7 @@ from retrowalk.errors import StrictTwinError
 from retrowalk.platform import Clock
 from retrowalk.sim.faults import Faults, has_contact, loses_edges
 from retrowalk.sim.noise import EchoModel, speed_of_sound_m_s, stream
+from retrowalk.sim.room import DEAF_S, LISTENS_S, Room
 from retrowalk.sim.scheduler import Entry, Scheduler
 from retrowalk.sim.world import World
 
@@ -196,11 +198,22 @@ NoTarget = Literal["none", "stuck"] | float
 pulse of so many seconds."""
 
 
+class _Listening(NamedTuple):
+    """A pulse whose end is not settled yet: another module's echo may come first."""
+
+    rise_s: float
+    falls_s: float
+    fall_late_s: float
+    fall: Entry
+    risen: tuple[float, float]
+    """Stamp and delivery of its rise."""
+
+
 class HcSr04Twin:
     """An HC-SR04 at two lines of a board, looking at a world.
 
     Wants a trigger of at least 10 us and ignores one while it is busy.  `no_target`: 0.036, 0.038, 0.060, 0.110 or
-    0.200 seconds by make, `none`, or `stuck`.
+    0.200 seconds by make, `none`, or `stuck`.  In a `room` with others it hears their pings, too.
     """
 
     def __init__(
@@ -215,6 +228,7 @@ class HcSr04Twin:
         model: EchoModel | None = None,
         no_target: NoTarget = 0.038,
         faults: Faults | None = None,
+        room: Room | None = None,
     ) -> None:
         self.pings = 0
         """Triggers answered."""
@@ -233,6 +247,12 @@ class HcSr04Twin:
         self._busy_until_s = -math.inf
         self._asked = 0
         self._stamped_s = self._delivered_s = -math.inf
+        self._era = 0
+        """Counts what ends a ping that is under way."""
+        self._listening: _Listening | None = None
+        self._bursts: deque[float] = deque(maxlen=16)
+        self._room = room or Room(world.seed)
+        self._room.add(self)
         board.drive(echo_line, False, scheduler.clock.now())
         board.watch(trigger_line, self._on_trigger)
         for t_s in self._faults.changes(name):
@@ -243,11 +263,13 @@ class HcSr04Twin:
     def power_cycle(self) -> None:
         """Cuts the power for a moment: a module that hangs comes back."""
         self._busy_until_s = self._scheduler.clock.now()
+        self._era += 1
         self._set_echo(False, self._busy_until_s)
 
     def _fault_changed(self) -> None:
         now = self._scheduler.clock.now()
         self._busy_until_s = now  # what was under way is over
+        self._era += 1
         self._set_echo(self._faults.active(self._name, now) == "stuck", now)
 
     def _on_trigger(self, value: float, t_s: float) -> None:
@@ -275,37 +297,68 @@ class HcSr04Twin:
         scene = self._world.scene(t_s)
         echo = self.model.ping(t_s, scene)
         rise_s = t_s + RISE_AFTER_S
+        flight_s = echo.flight_s
+        overheard_s = self._room.heard_by(self, rise_s, scene)
+        if overheard_s is not None:
+            flight_s = min(flight_s or math.inf, overheard_s - rise_s)
+        self._bursts.append(rise_s)
         width_s: float
         if fault == "garbage":
             width_s = 10.0 ** self._random.uniform(-5.3, -1.5)  # 5 us to 32 ms, every decade as often
         elif fault == "wrong":
             width_s = 2.0 / speed_of_sound_m_s(scene.temperature_c)
-        elif echo.flight_s is not None:
-            width_s = echo.flight_s
+        elif flight_s is not None:
+            width_s = flight_s
         elif self._no_target == "none":
             self._busy_until_s = rise_s + 0.038
+            self._room.pinged(self, rise_s, scene)
             return
         elif self._no_target == "stuck":
             width_s = math.inf
         else:
             width_s = float(self._no_target)
         self._busy_until_s = rise_s + width_s
+        self._era += 1
         late_s = 0.25 if fault == "delayed" else 0.0
         self._edge(True, rise_s, rise_s + echo.rise_late_s, late_s)
+        risen = self._stamped_s, self._delivered_s
+        self._listening = None
         if math.isfinite(width_s):
-            self._edge(False, rise_s + width_s, rise_s + width_s + echo.fall_late_s, late_s)
+            fall = self._edge(False, rise_s + width_s, rise_s + width_s + echo.fall_late_s, late_s)
+            if not fault:
+                self._listening = _Listening(rise_s, rise_s + width_s, echo.fall_late_s, fall, risen)
+        self._room.pinged(self, rise_s, scene)
 
-    def _edge(self, level: bool, at_s: float, stamp_s: float, late_s: float) -> None:
+    def bursts(self, from_s: float, to_s: float) -> list[float]:
+        """When it has sent sound."""
+        return [burst_s for burst_s in self._bursts if from_s <= burst_s <= to_s]
+
+    def overhear(self, arrivals: list[float]) -> None:
+        """The first of them that comes before its own echo ends the pulse."""
+        heard = self._listening
+        if heard is None:
+            return
+        last_s = min(heard.falls_s, heard.rise_s + LISTENS_S)
+        first_s = next((at_s for at_s in arrivals if heard.rise_s + DEAF_S < at_s < last_s), None)
+        if first_s is None:
+            return
+        heard.fall.cancel()
+        self._stamped_s, self._delivered_s = heard.risen
+        self._busy_until_s = first_s
+        fall = self._edge(False, first_s, first_s + heard.fall_late_s, 0.0)
+        self._listening = _Listening(heard.rise_s, first_s, heard.fall_late_s, fall, heard.risen)
+
+    def _edge(self, level: bool, at_s: float, stamp_s: float, late_s: float) -> Entry:
         # Edges neither overtake each other on their way nor change places in their stamps.
         stamp_s = self._stamped_s = max(stamp_s, self._stamped_s + 1e-6)
         deliver_s = max(at_s, stamp_s) + late_s + self._random.uniform(*DELIVERY_S)
         deliver_s = self._delivered_s = max(deliver_s, self._delivered_s)
-        asked = self._busy_until_s
-        self._scheduler.at(deliver_s, lambda: self._deliver(level, stamp_s, asked, late_s > 0.0), self._name)
+        era = self._era
+        return self._scheduler.at(deliver_s, lambda: self._deliver(level, stamp_s, era, late_s > 0.0), self._name)
 
-    def _deliver(self, level: bool, stamp_s: float, asked: float, delayed: bool) -> None:
+    def _deliver(self, level: bool, stamp_s: float, era: int, delayed: bool) -> None:
         # A fault or a power cut that came meanwhile has ended this ping; edges on their way late still arrive, both.
-        if delayed or asked == self._busy_until_s:
+        if delayed or era == self._era:
             self._set_echo(level, stamp_s)
 
     def _set_echo(self, level: bool, t_s: float) -> None:
@@ -365,9 +418,11 @@ class ButtonTwin:
 
 
 class TouchTwin:
-    """The vibration motor or the buzzer at a line: the walker feels or hears it."""
+    """A vibration motor or the buzzer at a line: the walker feels or hears it."""
 
-    def __init__(self, board: Board, world: World, *, line: int, what: Literal["vibration", "buzzer"]) -> None:
+    def __init__(
+        self, board: Board, world: World, *, line: int, what: Literal["vibration", "vibration-right", "buzzer"]
+    ) -> None:
         self.what = what
         self._world = world
         self._on = False

@@ -7,6 +7,7 @@ nobody.  Wired in real-time mode, as the driver wants it: its RX is on ground, s
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections import deque
 from typing import Literal
@@ -14,6 +15,7 @@ from typing import Literal
 from retrowalk.errors import StrictTwinError
 from retrowalk.sim.faults import Faults, has_contact
 from retrowalk.sim.noise import EchoModel, EchoParameters, stream
+from retrowalk.sim.room import Room
 from retrowalk.sim.world import KEPT_STEPS, STEP_S, World
 
 BAUD = 9600
@@ -63,12 +65,18 @@ class A02yyuwTwin:
         model: EchoModel | None = None,
         no_target: NoTarget = "zero",
         faults: Faults | None = None,
+        bearing_left_deg: float = 0.0,
+        room: Room | None = None,
     ) -> None:
         self.pings = 0
         """Measurements made."""
         self.pinged: deque[tuple[float, int]] = deque(maxlen=100)
         """The latest ones: when, and the number that was sent."""
-        self.model = model or EchoModel(world.seed, name, EchoParameters(half_beam_deg=HALF_BEAM_DEG))
+        self.model = model or EchoModel(
+            world.seed, name, EchoParameters(half_beam_deg=HALF_BEAM_DEG), bearing_left_deg=bearing_left_deg
+        )
+        self._room = room or Room(world.seed)
+        self._room.add(self)
         self._name = name
         self._world = world
         self._nothing = _NOTHING_MM[no_target]
@@ -105,6 +113,16 @@ class A02yyuwTwin:
 
     # ------------------------------------------------------------------------------------------- measuring
 
+    def bursts(self, from_s: float, to_s: float) -> list[float]:
+        """When it has sent sound, or will: nobody can tell it when."""
+        first = math.ceil((from_s - self._next_s) / self.period_s)
+        last = math.floor((to_s - self._next_s) / self.period_s)
+        times = [self._next_s + number * self.period_s for number in range(first, last + 1)]
+        return [t_s for t_s in times if t_s >= 0.0 and self._faults.active(self._name, t_s) not in ("off", "unplugged")]
+
+    def overhear(self, arrivals: list[float]) -> None:
+        """It looks for what it has heard when it answers."""
+
     def _run(self, now: float) -> None:
         """Makes every measurement whose frame has begun."""
         behind = now - LOOK_BACK_S - self._next_s
@@ -136,15 +154,19 @@ class A02yyuwTwin:
 
     def _number(self, ping_s: float, fault: str) -> int:
         self.pings += 1
-        echo = self.model.ping(ping_s, self._world.scene(ping_s))
+        scene = self._world.scene(ping_s)
+        flight_s = self.model.ping(ping_s, scene).flight_s
+        overheard_s = self._room.heard_by(self, ping_s, scene)
+        if overheard_s is not None:
+            flight_s = min(flight_s or math.inf, overheard_s - ping_s)
         if fault == "stuck":
             number = self._held
         elif fault == "wrong":
             number = 1000
-        elif echo.flight_s is None:
+        elif flight_s is None:
             number = self._nothing
         else:
-            number = round(1000.0 * max(RANGE_MIN_M, echo.flight_s * MODULE_M_S / 2.0))
+            number = round(1000.0 * max(RANGE_MIN_M, flight_s * MODULE_M_S / 2.0))
         self._held = number
         self.pinged.append((ping_s, number))
         return number

@@ -291,6 +291,10 @@ class Status(Struct, frozen=True, tag_field="kind", tag="status"):
     health: dict[str, str]
     saying: str
     last_events: list[str]
+    own_speed_m_s: float | None = None
+    """How fast the walker walks, either way, by the clip; None: stands, or not known."""
+    protected_speed_m_s: float | None = None
+    """How fast they may walk backward, for the rear sensors as they are now."""
 
 
 class GuardCode(IntEnum):
@@ -324,6 +328,10 @@ class StatusRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_to_collision_s: float | None = None
     trunk_pitch_deg: float | None = None
     cadence_spm: float | None = None
+    own_speed_m_s: float | None = None
+    """Walking speed, either way, by the clip."""
+    protected_speed_m_s: float | None = None
+    """Up to which the rear sensors protect, as they are now."""
     countdown_s: float | None = None
 
 

@@ -29,7 +29,11 @@ from retrowalk.core.events import GuardState, Level
 
 ROWS = [pytest.param(row, id=f"{row.key} {row.level.name.lower()}") for row in ALERTS.values()]
 PHRASES = phrase_values(Config())
-SOURCE = Path(companion_module.__file__).read_text(encoding="utf-8")
+SOURCE = "".join(
+    file.read_text(encoding="utf-8")
+    for file in sorted(Path(companion_module.__file__).parent.glob("*.py"))
+    if file.name != "alerts.py"
+)
 
 HAZARDS = {
     ("rear", Level.ADVISORY),

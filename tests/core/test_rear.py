@@ -137,7 +137,7 @@ def _coming(speed_m_s: float, from_s: float, from_m: float = 7.5) -> Where:
 
 def test_somebody_who_hurries_after_the_walker_is_announced():
     """A person at 1.6 m/s more than the walker's own: "Someone is coming.", once, and before "Stop"."""
-    found = street(lambda t: None, 16.0, config=BOTH, lidar=_coming(1.7, 10.0))
+    found = street(lambda t: None, 16.0, config=BOTH, lidar=_coming(2.2, 10.0))
     assert len(found.spoken("approaching")) == 1
     assert found.spoken("approaching")[0].t_s < raised_s(found, "warning")
 

@@ -33,6 +33,8 @@ def status(**fields):
         "health": HEALTH,
         "saying": "Object, one and a half",
         "last_events": [],
+        "own_speed_m_s": 0.52,
+        "protected_speed_m_s": 0.68,
     }
     return wire.Status(**{**values, **fields})
 
@@ -56,6 +58,7 @@ NOTHING = status(
     time_to_collision_s=None,
     trunk_pitch_deg=None,
     cadence_spm=None,
+    own_speed_m_s=None,
     path="unknown",
     saying="",
 )
@@ -94,7 +97,7 @@ def test_fits_the_terminal(shown, columns, lines):
 
 
 def test_shows_what_matters():
-    """Range, room needed, speed, time to collision, posture, cadence, state, health and what is being said"""
+    """Range, room needed, speeds, time to collision, posture, cadence, state, health and what is being said"""
     text = "\n".join(drawn(frame(status()), 80, 24))
     for words in (
         "1.62 m",
@@ -103,6 +106,7 @@ def test_shows_what_matters():
         "room needed: ",
         "-3.2° backward",
         "92 steps/min",
+        "0.52 of 0.68 m/s",
         "guarding",
         "rear ok",
         "courier ok",

@@ -24,7 +24,9 @@ from retrowalk.core.falls import FallDetector, tilt_deg
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.gait import Gait
 from retrowalk.core.gestures import Button, Gesture, Meant
+from retrowalk.core.governor import Governor, protected_speed_m_s
 from retrowalk.core.hazards import Path
+from retrowalk.core.own_speed import OwnSpeed
 from retrowalk.core.posture import Posture, unit
 from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
@@ -49,6 +51,8 @@ BATTERY_STEPS = (20, 10)
 CHARGED_PERCENT = 5.0
 """A reading that wavers by less is not a battery that was charged."""
 QUIET_S = 60.0
+JUDGE_EVERY_S = 0.1
+"""Whether the walker is too fast is judged so often."""
 USELESS = ("slow", "garbage", "frozen", "wrong", "delayed")
 """What a driver may report of a sensor that still answers."""
 
@@ -66,6 +70,8 @@ class Snapshot:
     path: str
     trunk_pitch_deg: float | None
     cadence_spm: float | None
+    own_speed_m_s: float | None
+    protected_speed_m_s: float | None
     steps: int
     countdown_s: float | None
     health: dict[str, str]
@@ -89,6 +95,9 @@ class Companion:
         self._button = Button()
         self._arbiter = Arbiter(self._out, say_side=config.voice.say_side)
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
+        self._own_speed = OwnSpeed()
+        self._governor = Governor(config.governor, self._arbiter, self._emit)
+        self._judged_s = -math.inf
 
         self._now = -math.inf
         self._due_s = -math.inf
@@ -189,6 +198,8 @@ class Companion:
             path=self._rear.path.value,
             trunk_pitch_deg=_round(posture.trunk_pitch_deg, 1) if self._freshness.seen("imu") else None,
             cadence_spm=_round(self._gait.cadence_spm(now), 0),
+            own_speed_m_s=_round(self._own_speed.speed_m_s(now) if self._walking(now) else None, 2),
+            protected_speed_m_s=_round(self._protected_m_s(now), 2),
             steps=self._gait.steps,
             countdown_s=_round(self._alarm.left_s(now), 1),
             health={name: self._freshness.health(name, now) for name in self._freshness.parts},
@@ -210,7 +221,10 @@ class Companion:
             return
         now, lie = self._now, ""
         if item.sensor in self._rear.sensors:
-            lie = self._rear.feed(item, now, self._walking(now), None)
+            lie = self._rear.feed(item, now, self._walking(now), self._own_speed.speed_m_s(now))
+            closing = self._rear.followed(item, now)
+            if closing is not None:
+                self._own_speed.learn(now, closing)
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
             self._freshness.useless(item.sensor, item.status.value)
         elif lie:
@@ -245,6 +259,12 @@ class Companion:
         if self._gait.update(t, vertical):
             self._fall_detector.stepped()
             self._stepped(now)
+        self._own_speed.update(t, self._gait.bounce_m_s2, self._gait.walking(t))
+        if not 0.0 <= t - self._judged_s < JUDGE_EVERY_S:
+            self._judged_s = t
+            speed_m_s, error = self._own_speed.speed_m_s(now), self._own_speed.error
+            self._governor.judge(now, speed_m_s, error, self._protected_m_s(now))
+            self._due_s = min(self._due_s, self._governor.deadline())
         fallen = self._fall_detector.update(t, accel, gyro, posture.upright)
         if fallen is not None:
             self._suspect(now, fallen.impact_g, fallen.tilt_deg)
@@ -440,6 +460,7 @@ class Companion:
         self._rear.advance(now, walking)
         self._update_state(now)
         self._update_rear(now, walking)
+        self._update_governor(now, walking)
         self._update_countdown(now)
         self._update_walk(now)
         if not self._not_reached and self._told and now >= min(self._told.values()) + NOT_REACHED_AFTER_S:
@@ -459,6 +480,7 @@ class Companion:
             self._arbiter.deadline(),
             self._tick_due_s,
             self._rear.deadline(),
+            self._governor.deadline(),
             alarm.next_count_s(now),
             alarm.countdown_ends_s if alarm.countdown_ends_s is not None else math.inf,
         )
@@ -670,6 +692,22 @@ class Companion:
             fallen=self._fallen,
             trunk_pitch_deg=self._posture.trunk_pitch_deg,
         )
+
+    def _protected_m_s(self, now: float) -> float:
+        """Fastest backward speed at which the working rear sensors protect the walker."""
+        return protected_speed_m_s(self._rear.reach.reach_m(now), self._config.walker, self._config.collision)
+
+    def _update_governor(self, now: float, walking: bool | None) -> None:
+        if not walking:
+            self._governor.judge(now, None, 0.0, 0.0)
+        quiet = (
+            self._state not in (GuardState.GUARDING, GuardState.LIMITED)
+            or self._fallen
+            or self._rear.level >= Level.CAUTION
+            or any(self._arbiter.holds(key) for key in ("unknown", "drop", "ground"))
+            or self._own_speed.forward(now)
+        )
+        self._governor.advance(now, quiet=quiet)
 
     @property
     def _fallen(self) -> bool:

@@ -18,33 +18,43 @@ FASTEST_M_S = 1.5
 """The estimate goes no higher: nobody walks backward faster, and bouncing beyond that is no speed."""
 RMS_M_S2 = 1.5
 """Scale of the bounce."""
-SMOOTH_S = 1.2
-"""Time constant of the mean square."""
+SMOOTH_S = 1.0
+"""Time constant of the mean square: about two steps."""
 STALE_S = 0.5
 """Without a sample for longer nothing is known."""
-POPULATION_ERROR = 0.18
+POPULATION_ERROR = 0.12
 """Error of the estimate for somebody unknown, as a share of the speed (one standard deviation) ..."""
-LEARNED_ERROR = 0.08
+LEARNED_ERROR = 0.06
 """... and once enough has been learned about the wearer."""
 
 TEACHES_M_S = (0.2, 1.6)
 """Closing speeds that can be somebody walking; slower ones belong to things that move along."""
 TEACHES_AFTER_S = 1.5
-"""So long must a thing have been nearing before it teaches."""
+"""So long must a thing have been nearing before it has given its first lesson."""
 PAUSE_S = 0.4
 """A thing that was not seen for longer is another one."""
 LESSON_S = 1.0
 """A thing gives one lesson in so much time: the median of what it said meanwhile."""
 LESSONS = 15
 """Latest lessons that count."""
-DOUBT = 4
+DOUBTS = 4
 """So many lessons that say "as everybody" count from the beginning."""
 FACTOR = (0.6, 1.6)
 """Limits of the wearer's factor."""
 BELIEVED = (0.5, 2.0)
 """A lesson outside these limits is about a thing that moves by itself."""
-STEADY = 0.2
+STEADY = 0.3
 """The estimate may have changed by this share within a lesson; else the wearer sped up or slowed down."""
+STANDS_STILL = (0.75, 1.35)
+"""A thing that nears at the estimated speed, give or take this, stands still: its closing speed is the walking speed
+now."""
+SEEN_S = 1.5
+"""So long after its lesson a thing tells the walking speed."""
+LEAVES_M_S = -0.3
+LEAVES_S = 1.0
+"""Something that is left so fast for so long: the wearer walks forward ..."""
+FORWARD_S = 10.0
+"""... and is taken to do so for this long after."""
 
 
 class OwnSpeed:
@@ -55,13 +65,15 @@ class OwnSpeed:
     """
 
     __slots__ = (
+        "_forward_until_s",
+        "_leaving_since_s",
         "_lesson",
         "_lesson_began_s",
         "_lessons",
         "_mean_square",
-        "_nearing_m_s",
         "_nearing_s",
         "_nearing_since_s",
+        "_still",
         "_t",
         "_walking",
         "factor",
@@ -74,11 +86,15 @@ class OwnSpeed:
         self.factor = 1.0
         """The wearer's speed over that of everybody with this bounce (0.6 to 1.6)."""
         self._lessons: deque[float] = deque(maxlen=LESSONS)
-        self._lesson: list[tuple[float, float]] = []
+        self._lesson: list[tuple[float, float, float]] = []
+        """Of the lesson that is being given: ratio, what the bounce means for everybody, closing speed."""
         self._lesson_began_s = 0.0
         self._nearing_since_s = 0.0
         self._nearing_s = -math.inf
-        self._nearing_m_s = 0.0
+        self._still = (-math.inf, 0.0)
+        """When a thing that stands still last told the walking speed, and what."""
+        self._leaving_since_s: float | None = None
+        self._forward_until_s = -math.inf
 
     def update(self, t_measured_s: float, bounce_m_s2: float, walking: bool) -> None:
         """Feeds a sample: vertical acceleration in the band of the steps, and whether steps are being taken."""
@@ -91,52 +107,75 @@ class OwnSpeed:
             self._mean_square += min(1.0, dt / SMOOTH_S) * (bounce_m_s2 * bounce_m_s2 - self._mean_square)
 
     def speed_m_s(self, now: float) -> float | None:
-        """Walking speed at `now` (0.05 to 2.4 m/s); None when standing or not known."""
-        common = self._common_m_s(now)
-        return None if common is None else common * self.factor
+        """Walking speed at `now` (up to 2.4 m/s); None when standing or not known.
 
-    def error_m_s(self, now: float) -> float | None:
-        """Uncertainty of `speed_m_s` (one standard deviation); None as there."""
-        speed = self.speed_m_s(now)
-        return None if speed is None else speed * self.error
+        The larger of what the bounce says and what something that stands still says.
+        """
+        common = self._common_m_s(now)
+        if common is None:
+            return None
+        told_s, told_m_s = self._still
+        speed = common * self.factor
+        return max(speed, told_m_s) if now - told_s <= SEEN_S else speed
 
     @property
     def error(self) -> float:
-        """Uncertainty of the estimate as a share of it (one standard deviation)."""
-        known = min(1.0, len(self._lessons) / (2.0 * DOUBT))
+        """Uncertainty of the speed as a share of it (one standard deviation)."""
+        known = min(1.0, len(self._lessons) / (2.0 * DOUBTS))
         return POPULATION_ERROR + known * (LEARNED_ERROR - POPULATION_ERROR)
+
+    def forward(self, now: float) -> bool:
+        """Whether the wearer has lately left something behind, walking forward."""
+        return self._walking and now <= self._forward_until_s
 
     def _common_m_s(self, now: float) -> float | None:
         """What the bounce means for everybody."""
         if not self._walking or now - self._t > STALE_S:
             return None
-        return max(0.05, FASTEST_M_S * math.tanh(math.sqrt(self._mean_square) / RMS_M_S2))
+        return FASTEST_M_S * math.tanh(math.sqrt(self._mean_square) / RMS_M_S2)
 
     # -- learning ---------------------------------------------------------------------------------------------
 
     def learn(self, now: float, closing_speed_m_s: float) -> None:
-        """A trusted track nears so fast at `now`.  What moves by itself, or along, does not teach."""
+        """A trusted track nears so fast at `now`.  What moves by itself, or along, teaches nothing, or little."""
+        self._leave(now, closing_speed_m_s)
         common = self._common_m_s(now)
         slow, fast = TEACHES_M_S
-        if common is None or not slow <= closing_speed_m_s <= fast or now - self._nearing_s > PAUSE_S:
-            self._nearing_since_s = self._lesson_began_s = now
+        if not common or not slow <= closing_speed_m_s <= fast or now - self._nearing_s > PAUSE_S:
+            self._nearing_since_s = now
             self._lesson.clear()
         self._nearing_s = now
-        self._nearing_m_s = closing_speed_m_s
-        if common is None or now - self._nearing_since_s < TEACHES_AFTER_S - LESSON_S:
+        if not common or now - self._nearing_since_s < TEACHES_AFTER_S - LESSON_S:
             self._lesson_began_s = now
             return
-        self._lesson.append((closing_speed_m_s / common, common))
-        if now - self._lesson_began_s < LESSON_S:
-            return
-        lesson, self._lesson, self._lesson_began_s = self._lesson, [], now
-        speeds = [speed for _, speed in lesson]
-        ratio = _median([ratio for ratio, _ in lesson])
+        self._lesson.append((closing_speed_m_s / common, common, closing_speed_m_s))
+        if now - self._lesson_began_s >= LESSON_S:
+            self._lesson_began_s = now
+            self._taught(now)
+            self._lesson.clear()
+
+    def _taught(self, now: float) -> None:
+        """A lesson is over."""
+        speeds = [common for _, common, _ in self._lesson]
+        ratio = _median([ratio for ratio, _, _ in self._lesson])
         if max(speeds) > (1.0 + STEADY) * min(speeds) or not BELIEVED[0] <= ratio <= BELIEVED[1]:
             return
+        if STANDS_STILL[0] <= ratio / self.factor <= STANDS_STILL[1]:
+            self._still = (now, _median([closing for _, _, closing in self._lesson]))
         self._lessons.append(ratio)
         # A median of lessons and doubts: one bicycle, or one carer, moves it little.
-        self.factor = max(FACTOR[0], min(FACTOR[1], _median([*self._lessons, *[1.0] * DOUBT])))
+        self.factor = max(FACTOR[0], min(FACTOR[1], _median([*self._lessons, *[1.0] * DOUBTS])))
+
+    def _leave(self, now: float, closing_speed_m_s: float) -> None:
+        if closing_speed_m_s > LEAVES_M_S or now - self._nearing_s > PAUSE_S:
+            self._leaving_since_s = None
+            if closing_speed_m_s >= TEACHES_M_S[0]:
+                self._forward_until_s = -math.inf  # something nears again: backward
+        if closing_speed_m_s <= LEAVES_M_S:
+            if self._leaving_since_s is None:
+                self._leaving_since_s = now
+            if now - self._leaving_since_s >= LEAVES_S:
+                self._forward_until_s = now + FORWARD_S
 
 
 def _median(values: list[float]) -> float:

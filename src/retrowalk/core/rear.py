@@ -19,6 +19,7 @@ from retrowalk.core.beam import Beam
 from retrowalk.core.events import Level
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.hazards import Behind, Path, RearHazard, needed_m
+from retrowalk.core.reach import Reach
 from retrowalk.core.samples import RangeSample, RangeStatus
 
 TIPPED_DEG = 40.0
@@ -56,6 +57,7 @@ class RearWatch:
         """The hazard of each rear sensor, by its name."""
         self._beams = {sensor.name: Beam(sensor, config.mount) for sensor in config.range_sensor}
         self.air = AirSpeed(config.range_sensor)
+        self.reach = Reach(config, freshness, self.air)
         self.level = Level.NONE
         """What is held now, of all sensors."""
         self.unknown_since_s: float | None = None
@@ -73,6 +75,8 @@ class RearWatch:
     def turned(self, now: float, t_s: float, pitch_deg: float | None, rate_deg_s: float) -> None:
         """How the trunk leans and tips, with every sample of the clip."""
         self._pitch = None if pitch_deg is None else (t_s, pitch_deg, rate_deg_s)
+        if pitch_deg is not None:
+            self.reach.leans(t_s, pitch_deg)
         if abs(rate_deg_s) > TURNING_DEG_S:
             self._turning_until_s = now + TURNING_HOLD_S
 
@@ -83,7 +87,7 @@ class RearWatch:
         rear.others = self._followed_by_others(rear)
         rear.own_speed_m_s = own_speed_m_s
         sigma_m = ground_m = None
-        range_m = item.range_m
+        said, range_m = item, item.range_m
         if item.status is RangeStatus.VALID and range_m is not None:
             range_m *= self.air.factor(name, now)
             sigma_m = self._config.tracker.sigma_range_m
@@ -106,8 +110,16 @@ class RearWatch:
             self._sees[name] = now, rear.sensor.clear_range_m
         elif range_m is not None:
             self._sees[name] = now, range_m
+        self.reach.saw(said, ground=ground_m is not None)
         rear.feed(item, walking, sigma_m, turning=now < self._turning_until_s, ground_m=ground_m)
         return "garbage" if rear.nonsense else "frozen" if rear.frozen else ""
+
+    def followed(self, item: RangeSample, now: float) -> float | None:
+        """Closing speed of what the sample's sensor follows for sure, if the sample was an echo; else None."""
+        rear = self.sensors[item.sensor]
+        if item.status is not RangeStatus.VALID or not rear.sure or rear.blind(now):
+            return None
+        return rear.tracker.closing_speed_m_s
 
     @property
     def tipped(self) -> bool:

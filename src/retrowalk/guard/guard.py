@@ -314,6 +314,8 @@ class Guard:
             time_to_collision_s=seen.time_to_collision_s,
             trunk_pitch_deg=seen.trunk_pitch_deg,
             cadence_spm=seen.cadence_spm,
+            own_speed_m_s=seen.own_speed_m_s,
+            protected_speed_m_s=seen.protected_speed_m_s,
             countdown_s=seen.countdown_s,
         )
         self._append(0, wire.STATUS_CHANNEL, wire.encode(status), now, now)
@@ -523,6 +525,8 @@ class Guard:
                 health=seen.health,
                 saying=seen.saying,
                 last_events=list(self._recent),
+                own_speed_m_s=seen.own_speed_m_s,
+                protected_speed_m_s=seen.protected_speed_m_s,
             )
         )
         for name in self._watchers:

@@ -193,8 +193,15 @@ def _walker(status: wire.Status | None) -> RenderableType:
     lean = "" if pitch is None else "forward" if pitch >= 0.5 else "backward" if pitch <= -0.5 else "upright"
     table.add_row("trunk pitch", Text.assemble(_value(pitch, "{:+.1f}°"), f" {lean}"))
     table.add_row("cadence", Text.assemble(_value(status.cadence_spm if status else None, "{:.0f} steps/min")))
-    table.add_row("steps", Text.assemble(_value(status.steps if status else None, "{:d}")))
+    table.add_row("steps", Text.assemble(_value(status.steps if status else None, "{:d}"), _speed(status)))
     return _panel("walker", table)
+
+
+def _speed(status: wire.Status | None) -> str:
+    """How fast the walker is, and up to where that is protected."""
+    if status is None or status.own_speed_m_s is None or status.protected_speed_m_s is None:
+        return ""
+    return f" {status.own_speed_m_s:.2f} of {status.protected_speed_m_s:.2f} m/s"
 
 
 def _guard(status: wire.Status | None, width: int) -> RenderableType:
@@ -324,6 +331,10 @@ def status_line(status: wire.Status | None) -> str:
         parts.append(f"pitch {status.trunk_pitch_deg:+.1f} deg")
     if status.cadence_spm is not None:
         parts.append(f"{status.cadence_spm:.0f} steps/min")
+    if status.own_speed_m_s is not None:
+        parts.append(f"walking {status.own_speed_m_s:.2f} m/s")
+    if status.protected_speed_m_s is not None:
+        parts.append(f"protected to {status.protected_speed_m_s:.2f} m/s")
     if status.countdown_s is not None:
         parts.append(f"calling for help in {status.countdown_s:.0f} s")
     parts += [f"{name} {state}" for name, state in status.health.items() if state != "ok"]

@@ -43,6 +43,7 @@ STARTED_WALL = "2026-01-01T00:00:00Z"
 
 STAND_IN_BEAT_S = 1.0
 _EVENT = b'{"kind":"event"'
+_RECORDS = b'{"kind":"records"'
 
 
 class Shelf:
@@ -295,17 +296,25 @@ class VirtualWalk(Worn):
 class WornAlone(Worn):
     """A device whose courier is a sign of life once a second: for thousands of short walks.
 
-    It goes on from `kept`, as after a restart.  `events` has what the guard told the courier.
+    It goes on from `kept`, as after a restart.  `events` has what the guard has told the courier, as far as
+    `take_events` or the courier's last second goes; `records` what it would have written down, if asked for.
     """
 
-    def __init__(self, config: Config, world: World, bank: Bank, kept: Kept, **options: Any) -> None:
+    def __init__(
+        self, config: Config, world: World, bank: Bank, kept: Kept, *, keep_records: bool = False, **options: Any
+    ) -> None:
         super().__init__(config, world, bank, **options)
         self.shelf.kept = kept
-        self._stand_in = _StandIn(self.mail.open("courier"))
+        self._stand_in = _StandIn(self.mail.open("courier"), keep_records)
         self.events = self._stand_in.events
+        self.records = self._stand_in.records
         self.scheduler.add(self._stand_in)
         self.start_voice()
         self.start_guard()
+
+    def take_events(self) -> None:
+        """Lets the courier take what is waiting for it."""
+        self._stand_in.poll(self.clock.now())
 
     def close(self) -> None:
         """Ends everything, however far the walk has come."""
@@ -316,13 +325,15 @@ class WornAlone(Worn):
 
 
 class _StandIn:
-    """Takes what a courier takes, confirms every event at once, and keeps nothing but the events."""
+    """Takes what a courier takes, confirms every event, and keeps nothing but the events, and records if asked."""
 
     name = "courier"
 
-    def __init__(self, mailbox: MemoryMailbox) -> None:
+    def __init__(self, mailbox: MemoryMailbox, keep_records: bool) -> None:
         self.wake: Callable[[], None] = no_wake
         self.events: list[wire.EventMessage] = []
+        self.records: list[wire.Record] = []
+        self._keep_records = keep_records
         self._mailbox = mailbox
         self._taken = 0
 
@@ -334,5 +345,7 @@ class _StandIn:
                     self._taken = event.number
                     self.events.append(event)
                 self._mailbox.send("guard", wire.encode(wire.CommittedMessage(event.session, event.number)))
+            elif self._keep_records and data.startswith(_RECORDS):
+                self.records += wire.decode(data, wire.RecordsMessage).records
         self._mailbox.send("guard", wire.encode(wire.CourierBeat(connected=True, waiting=0, recording=False)))
         return now + STAND_IN_BEAT_S

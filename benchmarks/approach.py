@@ -1,0 +1,389 @@
+"""Walking backward towards something: who stops short of it with our device, with what people build, with nothing.
+
+A walker in the loop, in virtual time, through the real drivers; the worlds, the people and what counts as a contact are
+in `encounters`, what is assumed of the others in `peers`.  A seed gives the same numbers on any number of processes.
+
+- `contacts_per_100`: at exactly the protected speed of this walker with a healthy default set (`retrowalk one
+  ultrasonic`: with its own).  `pooled`: wall (square or tilted 10 or 20 degrees), pole, hedge, car, person in fleece,
+  person in jacket, chain-link, equally often; then each of them; `older` and `younger`; child, bicycle and kerb.
+- `contacts_all_per_100`: all ten kinds equally often, from 0.3 to 1.2 m/s, protected or not; the walker obeys "Slow
+  down".  `contacts_cell_per_100`: the same by speed, age and kind.
+- `contact_causes`: contacts of `pooled` (and of the others) by kind and cause.  `never detected`; `detected late`: the
+  cue left less room than 95 of 100 such people need; `person slower than 95 %`: it left that room, and this person took
+  longer; `governor had spoken` before; `other`.
+- `lead_time_s`: from the first sound of the warning until the foot would be there.
+- `first_sound_ms`: from the truth to that sound.  The truth: the first instant at which room and closing speed (a mean
+  over a step) satisfy the warning rule, or the thing appears where they do.  Warned before counts as negative.
+- `decision_ms`: from the truth to the decision.  `followed`: things that came nearer from afar (`pooled`); `appearing`:
+  people, cars and walls (a door) that are suddenly there, inside the warning zone.
+- `protected_speed_m_s`: the highest speed of a ladder up to which at least 95 % of older walkers stop short of a person
+  in a jacket, in the shade, at every speed, and the governor speaks no more than twice an hour.  `governor_per_h`: at
+  the speeds up to it, walking steadily.
+- `false_warnings_per_h`, `false_cautions_per_h`: of walks with nothing in the way (`encounters.Stretch`), with a
+  companion behind, and followed while walking forward.  A warning is an episode; a caution is every clip of level
+  caution of the rear channel that is heard, "Look behind you, I cannot" included; their parts have cases of their own.
+  `gravel` has a trunk that swings 10 degrees each way at every step; `gravel 5` half of it; `asphalt sun` a low sun
+  straight behind, which blinds the lidar: what is said of that is true.
+
+Intervals are 95 %: Wilson's for shares, Garwood's for rates, order statistics for quantiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import encounters
+from common import Row, arguments, run
+from encounters import (
+    ALONE,
+    KINDS,
+    OTHERS,
+    OURS,
+    PARTS,
+    POOLED,
+    STRETCH_S,
+    SUBJECTS,
+    Assumed,
+    Counts,
+    Encounter,
+    Outcome,
+    Stretch,
+)
+from intervals import poisson, quantile, quantile_interval, wilson
+
+TUTORIALS = ("tutorial", "tutorial 1.0 m")
+LADDER_M_S = (0.5, 0.6, 0.7, 0.8, 0.9)
+STOP_SHORT = 0.95
+GOVERNOR_PER_H = 2.0
+BANDS_M_S = ((0.3, 0.6), (0.6, 0.9), (0.9, 1.2))
+FALSE_GOALS = {
+    "asphalt": (1, 4),
+    "companion 1.0": (1, 4),
+    "companion 1.5": (1, 4),
+    "gravel": (2, 8),
+}
+RATES = ("asphalt", "gravel", "gravel 5", "grass", "asphalt sun", "companion 1.0", "companion 1.5", "followed")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is walked."""
+
+    walks: int
+    """Encounters of `pooled`; the others follow from it."""
+    minutes: float
+    """Of each rate."""
+
+    def encounters(self, seed: int) -> list[Encounter]:
+        """Everything that every subject walks into."""
+        counts = {"pooled": self.walks, "all": self.walks, "appearing": self.walks // 2}
+        counts |= dict.fromkeys(OTHERS, max(10, self.walks // 5))
+        return [encounters.draw(seed, case, i) for case, count in counts.items() for i in range(count)]
+
+    def ladder(self, seed: int) -> list[Encounter]:
+        """Older walkers, a person in a jacket, speed by speed."""
+        count = max(10, self.walks // 7)
+        return [encounters.draw(seed, f"shade {v:g}", i) for v in LADDER_M_S for i in range(count)]
+
+    def stretches(self, seed: int, cases: Iterable[str], share: float = 1.0) -> list[Stretch]:
+        """So many minutes of each case."""
+        count = max(1, math.ceil(self.minutes * share * 60.0 / STRETCH_S))
+        return [Stretch(case, i, seed) for case in cases for i in range(count)]
+
+
+SIZES = {"quick": Size(28, 5.0), "default": Size(420, 30.0), "full": Size(2800, 600.0)}
+
+Job = tuple[Encounter | Stretch, str, Assumed]
+Result = Outcome | Counts
+
+
+def jobs_of(size: Size, seed: int) -> list[Job]:
+    """All of it, for every subject."""
+    assumed = Assumed()
+    jobs: list[Job] = []
+    for subject in SUBJECTS:
+        jobs += [(encounter, subject, assumed) for encounter in size.encounters(seed)]
+        if subject == OURS:
+            jobs += [(encounter, subject, assumed) for encounter in size.ladder(seed)]
+            jobs += [(s, subject, assumed) for s in size.stretches(seed, [f"steady {v:g}" for v in LADDER_M_S], 0.5)]
+        if subject != encounters.NOTHING:
+            cases = RATES if subject != ALONE else ("asphalt", "gravel")
+            jobs += [(s, subject, assumed) for s in size.stretches(seed, cases)]
+    return jobs
+
+
+def done(job: Job) -> Result:
+    """One job, in any process."""
+    what, subject, assumed = job
+    if isinstance(what, Encounter):
+        return encounters.lived(what, subject, assumed)
+    return encounters.strolled(what, subject)
+
+
+def _numbered(job: tuple[int, Job]) -> tuple[int, Result]:
+    return job[0], done(job[1])
+
+
+def done_all(jobs: Sequence[Job], processes: int, title: str = "approach") -> list[Result]:
+    """Every job, in their order; tells on stderr how far it is."""
+    encounters.prepare()
+    results: dict[int, Result] = {}
+    # The long ones first, so that no process ends up alone with one.
+    order = sorted(enumerate(jobs), key=lambda job: isinstance(job[1][0], Encounter))
+    told = 0
+
+    def take(answers: Iterable[tuple[int, Result]]) -> None:
+        nonlocal told
+        for number, result in answers:
+            results[number] = result
+            if len(results) * 10 // len(jobs) > told:
+                told = len(results) * 10 // len(jobs)
+                print(f"{title}: {len(results)} of {len(jobs)} walks", file=sys.stderr, flush=True)
+
+    if processes == 1:
+        take(map(_numbered, order))
+    else:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            take(pool.imap_unordered(_numbered, order, chunksize=4))
+    return [results[number] for number in range(len(jobs))]
+
+
+# --------------------------------------------------------------------------------------------------------- rows
+
+
+def contacts(metric: str, subject: str, case: str, outcomes: Sequence[Outcome], goal: str | None = None) -> list[Row]:
+    """Contacts of a hundred; no row of nothing."""
+    n = len(outcomes)
+    if not n:
+        return []
+    hits = sum(o.contact_s is not None for o in outcomes)
+    low, high = wilson(hits, n)
+    interval = (round(100.0 * low, 2), round(100.0 * high, 2))
+    return [Row(metric, subject, case, round(100.0 * hits / n, 3), "1/100", n, interval, goal)]
+
+
+def quantiles(
+    metric: str, subject: str, cases: dict[str, float], values: Sequence[float], unit: str, goal: str | None = None
+) -> list[Row]:
+    """Quantiles by case; no row of nothing."""
+    if not values:
+        return []
+    rows = []
+    for case, share in cases.items():
+        low, high = quantile_interval(values, share)
+        value = quantile(values, share)
+        rows.append(
+            Row(metric, subject, case, round(value, 3), unit, len(values), (round(low, 3), round(high, 3)), goal)
+        )
+    return rows
+
+
+def rate(metric: str, subject: str, case: str, count: int, hours: float, goal: str | None = None) -> Row:
+    """Events an hour; n is the count of hours' hundredths, so that it says how long was walked."""
+    low, high = poisson(count)
+    interval = (round(low / hours, 2), round(high / hours, 2))
+    return Row(metric, subject, case, round(count / hours, 3), "1/h", count, interval, goal)
+
+
+def rows_of(results: Sequence[Result]) -> list[Row]:
+    """The table."""
+    outcomes: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
+    counts: dict[str, dict[str, list[Counts]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        if isinstance(result, Outcome):
+            outcomes[result.subject][result.encounter.case].append(result)
+        else:
+            counts[result.subject][result.stretch.case].append(result)
+    table: list[Row] = []
+    for subject in SUBJECTS:
+        of = outcomes[subject]
+        ours = subject == OURS
+        table += pooled_rows(subject, of["pooled"], "<= 2" if ours else None)
+        for kind in OTHERS:
+            table += contacts("contacts_per_100", subject, kind, of[kind])
+        goal = None
+        if ours:
+            reference = contacts("contacts_all_per_100", "", "", outcomes["tutorial"]["all"])
+            goal = f"<= {reference[0].value / 10.0:.4g}" if reference else None
+        table += contacts("contacts_all_per_100", subject, "pooled", of["all"], goal)
+        seven = [o for o in of["all"] if o.encounter.kind in POOLED]
+        table += contacts("contacts_all_per_100", subject, "the seven kinds", seven)
+        if subject in (OURS, *TUTORIALS[:1]):
+            table += cell_rows(subject, of["all"])
+        every = [o for case in ("pooled", *OTHERS, "all") for o in of[case]]
+        if subject in (OURS, ALONE):
+            table += cause_rows(subject, every)
+        table += time_rows(subject, of)
+        table += rate_rows(subject, counts[subject])
+    table += ladder_rows(outcomes[OURS], counts[OURS])
+    return table
+
+
+def pooled_rows(subject: str, outcomes: Sequence[Outcome], goal: str | None) -> list[Row]:
+    """The headline, and what it is made of."""
+    table = contacts("contacts_per_100", subject, "pooled", outcomes, goal)
+    for kind in POOLED:
+        table += contacts("contacts_per_100", subject, kind, [o for o in outcomes if o.encounter.kind == kind])
+    for age in encounters.AGES:
+        table += contacts("contacts_per_100", subject, age, [o for o in outcomes if o.encounter.age == age])
+    sunny = [o for o in outcomes if o.encounter.sun_deg > 0.0]
+    return table + contacts("contacts_per_100", subject, "sun behind", sunny)
+
+
+def cell_rows(subject: str, outcomes: Sequence[Outcome]) -> list[Row]:
+    """By speed, age and kind."""
+    table = []
+    for low, high in BANDS_M_S:
+        for age in encounters.AGES:
+            for kind in KINDS:
+                some = [
+                    o
+                    for o in outcomes
+                    if low <= o.speed_m_s < high and (o.encounter.age, o.encounter.kind) == (age, kind)
+                ]
+                table += contacts("contacts_cell_per_100", subject, f"{low:g} to {high:g} m/s {age} {kind}", some)
+    return table
+
+
+def cause_rows(subject: str, outcomes: Sequence[Outcome]) -> list[Row]:
+    """Contacts by kind and cause, at protected speed and at any."""
+    table = []
+    for which in ("protected", "all"):
+        some = [o for o in outcomes if (o.encounter.case == "all") is (which == "all")]
+        n = Counter(o.encounter.kind for o in some)
+        causes = Counter((o.encounter.kind, o.cause) for o in some if o.contact_s is not None)
+        for kind in KINDS:
+            for (of, cause), count in sorted(causes.items()):
+                if of == kind:
+                    table.append(Row("contact_causes", subject, f"{which} {kind}: {cause}", count, "contacts", n[kind]))
+    return table
+
+
+def time_rows(subject: str, of: dict[str, list[Outcome]]) -> list[Row]:
+    """When it was known, and heard."""
+    pooled = of["pooled"]
+    rooms = [o.room_s for o in pooled if o.room_s is not None]
+    table = quantiles("lead_time_s", subject, {"p5": 0.05, "p50": 0.5}, rooms, "s")
+    for case, outcomes in (("", pooled), (" appearing", of["appearing"])):
+        late = [1e3 * (o.sound_s - o.truth_s) for o in outcomes if o.truth_s is not None and o.sound_s is not None]
+        table += quantiles("first_sound_ms", subject, {f"p50{case}": 0.5, f"p99{case}": 0.99}, late, "ms")
+    for name, outcomes in (("followed", pooled), ("appearing", of["appearing"])):
+        late = [
+            1e3 * (o.decided_s - o.truth_s) if o.decided_s is not None else math.inf
+            for o in outcomes
+            if o.truth_s is not None and (name == "followed" or o.appeared)
+        ]
+        goal = None
+        if subject == OURS:
+            goal = "<= 130" if name == "followed" else "<= 200"
+        elif subject == ALONE and name == "appearing":
+            goal = "<= 300"
+        known = [value for value in late if math.isfinite(value)]
+        table += quantiles("decision_ms", subject, {f"p99 {name}": 0.99, f"p50 {name}": 0.5}, known, "ms", goal)
+        if late and len(known) < len(late):
+            case = f"{name}: never decided"
+            table.append(Row("decision_ms", subject, case, len(late) - len(known), "walks", len(late)))
+    return [row if row.case.startswith("p99") else _without_goal(row) for row in table]
+
+
+def _without_goal(row: Row) -> Row:
+    return Row(row.metric, row.subject, row.case, row.value, row.unit, row.n, row.ci95)
+
+
+def rate_rows(subject: str, counts: dict[str, list[Counts]]) -> list[Row]:
+    """What is said of nothing."""
+    table = []
+    for case in RATES:
+        some = counts.get(case, [])
+        if not some:
+            continue
+        hours = sum(c.hours for c in some)
+        warnings, cautions = FALSE_GOALS.get(case, (None, None)) if subject == OURS else (None, None)
+        table.append(
+            rate(
+                "false_warnings_per_h",
+                subject,
+                case,
+                sum(c.warnings for c in some),
+                hours,
+                None if warnings is None else f"<= {warnings}",
+            )
+        )
+        if subject not in encounters.DEVICES:
+            continue
+        parts = {part: sum(c.cautions[part] for c in some) for part in PARTS}
+        goal = None if cautions is None else f"<= {cautions}"
+        table.append(rate("false_cautions_per_h", subject, case, sum(parts.values()), hours, goal))
+        table += [
+            rate("false_cautions_per_h", subject, f"{case}: {part}", count, hours)
+            for part, count in parts.items()
+            if count
+        ]
+        table.append(rate("governor_per_h", subject, case, parts["governor"], hours))
+    return table
+
+
+def ladder_rows(outcomes: dict[str, list[Outcome]], counts: dict[str, list[Counts]]) -> list[Row]:
+    """The protected speed, by what it protects."""
+    table: list[Row] = []
+    protected, spoken, hours, n = 0.0, 0, 0.0, 0
+    holds = True
+    for speed in LADDER_M_S:
+        some = outcomes.get(f"shade {speed:g}", [])
+        steady = counts.get(f"steady {speed:g}", [])
+        if not some or not steady:
+            return []
+        table += contacts("contacts_per_100", OURS, f"older shade jacket {speed:g} m/s", some)
+        said, walked = sum(c.cautions["governor"] for c in steady), sum(c.hours for c in steady)
+        table.append(rate("governor_per_h", OURS, f"older shade {speed:g} m/s", said, walked))
+        short = sum(o.contact_s is None for o in some) / len(some)
+        holds = holds and short >= STOP_SHORT and said / walked <= GOVERNOR_PER_H
+        if holds:
+            protected, spoken, hours, n = speed, spoken + said, hours + walked, n + len(some)
+    case = "older shade jacket"
+    table.append(Row("protected_speed_m_s", OURS, case, protected, "m/s", n, None, ">= 0.6"))
+    if hours:
+        table.append(rate("governor_per_h", OURS, case, spoken, hours, f"<= {GOVERNOR_PER_H:g}"))
+    return table
+
+
+# ---------------------------------------------------------------------------------------------------------- run
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """Walks, and tells on stderr what went wrong."""
+    size = SIZES["quick" if options.quick else "full" if options.full else "default"]
+    if options.walks:
+        size = Size(options.walks, size.minutes)
+    results = done_all(jobs_of(size, options.seed), options.jobs)
+    unready = [r.encounter.name for r in results if isinstance(r, Outcome) and not r.guarding]
+    if unready:
+        print(f"approach: not guarding at the start: {', '.join(unready)}", file=sys.stderr)
+    for result in results:
+        if isinstance(result, Outcome) and result.subject == OURS and result.contact_s is not None:
+            of = result.encounter
+            if of.case == "pooled":
+                print(f"approach: contact {of.name} {of.kind}: {result.cause}", file=sys.stderr)
+    return rows_of(results)
+
+
+def main() -> Any:
+    """The program."""
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--walks", type=int, default=0, help="encounters of the headline (default 420, quick 28)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    run("approach", parser.parse_args(), measure)
+
+
+if __name__ == "__main__":
+    main()

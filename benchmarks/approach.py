@@ -31,6 +31,7 @@ Intervals are 95 %: Wilson's for shares, Garwood's for rates, order statistics f
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import multiprocessing
 import os
@@ -60,6 +61,8 @@ from encounters import (
     Stretch,
 )
 from intervals import poisson, quantile, quantile_interval, wilson
+
+from retrowalk import wire
 
 TUTORIALS = ("tutorial", "tutorial 1.0 m")
 LADDER_M_S = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -357,6 +360,50 @@ def ladder_rows(outcomes: dict[str, list[Outcome]], counts: dict[str, list[Count
     return table
 
 
+# ------------------------------------------------------------------------------------------------------ explaining
+
+EXPLAIN_S = 0.1
+
+
+def explain(name: str, subject: str) -> None:
+    """Prints one walk of ours over time: what was true, what the sensors said, what was followed, what was heard.
+
+    `name` is that of an encounter or a stretch, as printed: `seed/case/index`.
+    """
+    seed, case, index = name.split("/")
+    trace = encounters.Trace()
+    encounters.prepare()
+    if case in (*RATES, "steady") or case.startswith("steady"):
+        print(encounters.strolled(Stretch(case, int(index), int(seed)), subject, trace))
+    else:
+        encounter = encounters.draw(int(seed), case, int(index))
+        outcome = encounters.lived(encounter, subject, trace=trace)
+        print(f"{encounter}\n{outcome}\n{outcome.cause}")
+    notes: list[tuple[float, str]] = [(t_s, f"heard {key}") for t_s, key in trace.heard]
+    notes += [(t_s, f"felt {what}") for t_s, what in trace.felt]
+    statuses: list[tuple[float, str]] = []
+    for record in trace.records:
+        t_s, data = record.log_ns / 1e9, json.loads(bytes(record.data))
+        if record.channel.startswith("/item/range/"):
+            sensor = record.channel.rsplit("/", 1)[1]
+            said = f"{data['range_m']:.2f}" if data["status"] == "valid" else data["status"]
+            notes.append((t_s, f"{sensor} {said}"))
+        elif record.channel == wire.STATUS_CHANNEL:
+            range_m, closing = data.get("range_m"), data.get("closing_speed_m_s")
+            seen = "" if range_m is None else f"{range_m:.2f} m {'' if closing is None else format(closing, '+.2f')}"
+            statuses.append((t_s, f"{data['path']} {data['hazard_level']} {seen}"))
+        elif record.channel.startswith("/event/") and record.channel != "/event/alert.spoken":
+            told = {
+                key: value for key, value in data.items() if key not in ("t_s", "alert") and value not in ("", None)
+            }
+            notes.append((t_s, f"** {record.channel[7:]} {told}"))
+    print(f"{'t':>6} {'gap':>6} {'v':>5}  {'device':<28} what came in, what was heard")
+    for t_s, gap, speed in trace.truth:
+        said = [text for at_s, text in sorted(notes) if t_s - EXPLAIN_S < at_s <= t_s]
+        status = next((text for at_s, text in reversed(statuses) if at_s <= t_s), "")
+        print(f"{t_s:6.2f} {gap:6.2f} {speed:5.2f}  {status:<28} {', '.join(said)}")
+
+
 # ---------------------------------------------------------------------------------------------------------- run
 
 
@@ -382,7 +429,13 @@ def main() -> Any:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--walks", type=int, default=0, help="encounters of the headline (default 420, quick 28)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
-    run("approach", parser.parse_args(), measure)
+    parser.add_argument("--explain", metavar="SEED/CASE/INDEX", help="print one walk of ours over time, and end")
+    parser.add_argument("--subject", choices=(ALONE, OURS), default=OURS, help="whose walk --explain prints")
+    options = parser.parse_args()
+    if options.explain:
+        explain(options.explain, options.subject)
+    else:
+        run("approach", options, measure)
 
 
 if __name__ == "__main__":

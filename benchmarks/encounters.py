@@ -33,6 +33,7 @@ from typing import Any
 from msgspec import structs
 
 import peers
+from retrowalk import wire
 from retrowalk.config import Config, HcSr04, Walker
 from retrowalk.core.governor import protected_speed_m_s
 from retrowalk.core.samples import SavedState
@@ -366,7 +367,19 @@ def worn(subject: str, age: str, world: World, echo: EchoParameters, *, records:
 # ---------------------------------------------------------------------------------------------------------- living
 
 
-def lived(encounter: Encounter, subject: str, assumed: Assumed | None = None) -> Outcome:
+@dataclass
+class Trace:
+    """What a person who wants to know why may look at."""
+
+    truth: list[tuple[float, float, float]] = field(default_factory=list)
+    """(session second, distance of the thing from the sensor, the walker's speed)."""
+    records: list[wire.Record] = field(default_factory=list)
+    """What the guard would have written down."""
+    heard: list[tuple[float, str]] = field(default_factory=list)
+    felt: list[tuple[float, str]] = field(default_factory=list)
+
+
+def lived(encounter: Encounter, subject: str, assumed: Assumed | None = None, trace: Trace | None = None) -> Outcome:
     """One subject's walk through it."""
     assumed = assumed or Assumed()
     speed_m_s = encounter.speed_m_s or protected_m_s(encounter.age, subject)
@@ -374,10 +387,11 @@ def lived(encounter: Encounter, subject: str, assumed: Assumed | None = None) ->
         world = world_of(encounter, speed_m_s, assumed)
         outcome = Outcome(encounter, subject, speed_m_s)
         if subject in DEVICES:
-            device = worn(subject, encounter.age, world, echo)
+            device = worn(subject, encounter.age, world, echo, records=trace is not None)
             try:
-                _live(world, outcome, device.run_until)
+                _live(world, outcome, _watched(world, device.run_until, trace))
                 _read_ours(world, outcome, device)
+                _keep(trace, world, device)
             finally:
                 device.close()
         elif subject == NOTHING:
@@ -385,6 +399,26 @@ def lived(encounter: Encounter, subject: str, assumed: Assumed | None = None) ->
         else:
             _live_with_peer(world, outcome, peers.PEERS[subject](world, echo, word_s()))
     return outcome
+
+
+def _watched(world: World, run_until: Any, trace: Trace | None) -> Any:
+    if trace is None:
+        return run_until
+
+    def run_and_note(t_s: float) -> None:
+        run_until(t_s)
+        trace.truth.append((t_s, gap_m(world, t_s), world.moment(t_s).speed_m_s))
+
+    return run_and_note
+
+
+def _keep(trace: Trace | None, world: World, device: WornAlone) -> None:
+    if trace is not None:
+        device.guard.poll(device.clock.now() + 1.0)  # what it holds back for half a second
+        device.take_events()
+        trace.records = device.records
+        trace.heard = [(heard.start_s, heard.key) for heard in device.ear.heard]
+        trace.felt = world.felt
 
 
 def _live_with_peer(world: World, outcome: Outcome, peer: peers.Peer) -> None:
@@ -578,7 +612,7 @@ def _legs(of: random.Random, steady_m_s: float | None, followed: bool) -> Iterat
             t_s += of.uniform(2.0, 5.0)
 
 
-def strolled(stretch: Stretch, subject: str) -> Counts:
+def strolled(stretch: Stretch, subject: str, trace: Trace | None = None) -> Counts:
     """One subject's two minutes."""
     of = random.Random(f"approach:{stretch.name}")
     case = stretch.case
@@ -625,9 +659,10 @@ def strolled(stretch: Stretch, subject: str) -> Counts:
     world.run([(t_s, Walk(speed) if speed else Stand()) for t_s, speed in legs])
     counts = Counts(stretch, subject, (STRETCH_S - SETS_OFF_S) / 3600.0)
     if subject in DEVICES:
-        device = worn(subject, age, world, EchoParameters())
+        device = worn(subject, age, world, EchoParameters(), records=trace is not None)
         try:
-            _stroll(world, legs, device.run_until)
+            _stroll(world, legs, _watched(world, device.run_until, trace))
+            _keep(trace, world, device)
             _count(counts, [(heard.start_s, heard.key) for heard in device.ear.heard])
         finally:
             device.close()

@@ -31,6 +31,10 @@ AIM_S = 0.02
 DENIED_M = 0.5
 DENIED_SHARE = 1.5
 """Another sensor that sees nothing up to so much behind a track denies it: it is kept, and its noise is widened."""
+APART_DEG = 10.0
+"""Sensors whose bearings differ by more look elsewhere, and deny nothing."""
+SAME_M = 0.30
+"""What two sensors follow at so nearly the same range is one thing."""
 TURNING_DEG_S = 60.0
 TURNING_HOLD_S = 0.5
 """While the trunk tips this fast, and so long after, a beam sweeps over ground and sky: ranges that do not fit each
@@ -56,6 +60,7 @@ class RearWatch:
         }
         """The hazard of each rear sensor, by its name."""
         self._beams = {sensor.name: Beam(sensor, config.mount) for sensor in config.range_sensor}
+        self._bearings_deg = {sensor.name: sensor.bearing_left_deg for sensor in config.range_sensor}
         self.air = AirSpeed(config.range_sensor)
         self.reach = Reach(config, freshness, self.air)
         self.level = Level.NONE
@@ -132,7 +137,7 @@ class RearWatch:
         return any(
             seen_s >= fresh_s and nothing_to_m > range_m + DENIED_M
             for other, (seen_s, nothing_to_m) in self._sees.items()
-            if other != name
+            if other != name and abs(self._bearings_deg[other] - self._bearings_deg[name]) <= APART_DEG
         )
 
     def stepped(self, t_s: float, walking_since_s: float) -> list[str]:
@@ -185,6 +190,21 @@ class RearWatch:
                 best = (behind, name)
         return best
 
+    def _bearing_left_deg(self, behind: Behind) -> float | None:
+        """Where it is, by the sensors with a bearing that see it; None: only straight ones do.
+
+        Seen from both sides at the same range it is in the middle.
+        """
+        if behind.range_m is None:
+            return None
+        seen = [
+            bearing_deg
+            for name, rear in self.sensors.items()
+            if (bearing_deg := self._bearings_deg[name]) and self._believed(name)
+            if (range_m := rear.behind.range_m) is not None and abs(range_m - behind.range_m) <= SAME_M
+        ]
+        return sum(seen) / len(seen) if seen else None
+
     def _believed(self, name: str) -> bool:
         """Whether a sensor's readings count: one that talks nonsense is named instead, until it makes sense again."""
         part = self._freshness.parts[name]
@@ -212,7 +232,10 @@ class RearWatch:
         arbiter = self._arbiter
         if level > Level.NONE:
             value = distance_value(behind.range_m) if level is Level.CAUTION and behind.range_m is not None else ""
-            number = arbiter.hold(now, "rear", level, value=value, because=_because(behind))
+            bearing_deg = self._bearing_left_deg(behind)
+            number = arbiter.hold(
+                now, "rear", level, value=value, because=_because(behind), bearing_left_deg=bearing_deg
+            )
             if level > self.level:
                 self._emit(self._hazard(now, behind, name, level, number, trunk_pitch_deg))
             elif level < self.level:
@@ -223,7 +246,13 @@ class RearWatch:
         self.level = level
         self._name = name if level > Level.NONE else ""
         if level is Level.WARNING and behind.touching:
-            arbiter.hold(now, "touching", Level.WARNING, because=_because(behind))
+            arbiter.hold(
+                now,
+                "touching",
+                Level.WARNING,
+                because=_because(behind),
+                bearing_left_deg=self._bearing_left_deg(behind),
+            )
         else:
             arbiter.release(now, "touching")
         self._update_approaching(now, behind, name, level)
@@ -241,7 +270,13 @@ class RearWatch:
         self._announced = True
         number = None
         if level < Level.WARNING:
-            number = self._arbiter.announce(now, "approaching", because=_because(behind), insist=False)
+            number = self._arbiter.announce(
+                now,
+                "approaching",
+                because=_because(behind),
+                insist=False,
+                bearing_left_deg=self._bearing_left_deg(behind),
+            )
         hazard = self._hazard(now, behind, name, level, number, None)
         self._emit(replace(hazard, hazard="approaching"))
 
@@ -283,6 +318,7 @@ class RearWatch:
             time_to_collision_s=_round(behind.time_to_collision_s, 1),
             needed_m=_round(need, 2),
             trunk_pitch_deg=_round(trunk_pitch_deg, 1),
+            bearing_left_deg=_round(self._bearing_left_deg(behind), 1),
         )
 
 

@@ -25,7 +25,7 @@ from retrowalk.sim.outcome import Expectation, Message, Outcome, Spoken
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "systemd" / "retrowalk.toml"
 PATIENCE_S = 20.0
-PEOPLES = ("run", "demo", "replay", "say", "doctor", "record", "set-lidar-address", "voices")
+PEOPLES = ("run", "demo", "replay", "say", "doctor", "record", "calibrate", "set-lidar-address", "voices")
 PROCESSES = ("guard", "voice", "courier")
 
 
@@ -55,7 +55,7 @@ def test_settings_that_are_not_there_are_a_mistyped_name(retrowalk, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param((*name.split(),), id=name) for name in (*PEOPLES[:-1], "voices build")]
+    "command", [pytest.param((*name.split(),), id=name) for name in (*PEOPLES[:-1], "voices build", "calibrate stop", "calibrate list")]
 )
 def test_help_of_a_command_has_an_example(retrowalk, command):
     """Each command shows how it is used"""

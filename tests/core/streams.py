@@ -15,6 +15,7 @@ from retrowalk.core.samples import (
     ButtonEdge,
     Command,
     CourierHeartbeat,
+    CueRequested,
     EventDelivered,
     HealthReport,
     ImuSample,
@@ -178,6 +179,7 @@ pieces: st.SearchStrategy[Piece] = st.one_of(
         )
     ),
     _one(st.builds(Restored, st.just(0.0), saved, st.floats(-5.0, 1e5))),
+    _one(st.builds(CueRequested, st.just(0.0), words)),
     _one(st.builds(StopRequested, st.just(0.0), st.sampled_from(["button", "service", "person"]))),
     _one(st.builds(Tick, st.just(0.0))),
 )

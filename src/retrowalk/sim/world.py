@@ -144,6 +144,7 @@ class World:
         self._order = 0
         self._steps = 0
         self._ring: list[Moment] = [self.walker.moment(0.0, STEP_S)] * KEPT_STEPS
+        self._latest, self._latest_s = self._ring[0], math.nan
 
     # ------------------------------------------------------------------------------------------- commands
 
@@ -234,8 +235,11 @@ class World:
 
     def moment(self, t_s: float) -> Moment:
         """The walker at `t_s`, between two steps by proportion.  Raises `ValueError` for more than 5 s ago."""
-        earlier, later, share = self._around(t_s)
-        return Moment(*[a + (b - a) * share for a, b in zip(earlier, later, strict=True)])
+        if t_s != self._latest_s:  # who asks for a scene asks for the moment, too
+            earlier, later, share = self._around(t_s)
+            self._latest = Moment(*[a + (b - a) * share for a, b in zip(earlier, later, strict=True)])
+            self._latest_s = t_s
+        return self._latest
 
     def _around(self, t_s: float) -> tuple[Moment, Moment, float]:
         """The steps before and after `t_s`, and how far between them it lies (0 to 1)."""

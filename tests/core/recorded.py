@@ -112,3 +112,48 @@ def sisfall_names(data: Path) -> tuple[list[str], list[str]]:
         rows = list(csv.DictReader(file))
     falls = [row["trial_id"] for row in rows if row["is_fall"] == "1"]
     return falls, [row["trial_id"] for row in rows if row["is_fall"] == "0"]
+
+
+@dataclass(frozen=True)
+class AtSpeed:
+    """Somebody who walks on at a known speed, m/s, between two seconds."""
+
+    name: str
+    motion: Motion
+    from_s: float
+    to_s: float
+    speed_m_s: float
+
+
+def gait_speeds(data: Path, names: set[str] | None = None) -> list[AtSpeed]:
+    """Both ways of each walk of gait_l5: 10 m there, a turn, 10 m back, forward.  Speeds from the labelled times.
+
+    The first 2 s and the last 0.8 s of a way, of starting and stopping, are left out.
+    """
+    with (data / "gait_l5" / "trials.csv").open(newline="") as file:
+        rows = {row["trial_id"]: row for row in csv.DictReader(file)}
+    found: list[AtSpeed] = []
+    for walk in gait_walks(data):
+        if names is not None and walk.name not in names:
+            continue
+        row = rows[walk.name]
+        for begins, ends in (("walk_start_s", "uturn_start_s"), ("uturn_end_s", "walk_end_s")):
+            from_s, to_s = float(row[begins]), float(row[ends])
+            found.append(AtSpeed(walk.name, walk.motion, from_s + 2.0, to_s - 0.8, 10.0 / (to_s - from_s)))
+    return found
+
+
+def mocap_speeds(data: Path, direction: str) -> list[AtSpeed]:
+    """backward_mocap: actors who walk `backward` or `forward`, true speeds; signals computed for a clip at the belt."""
+    folder = data / "backward_mocap"
+    found: list[AtSpeed] = []
+    with (folder / "trials.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["direction"] == direction and row["edited_loop"] == "0"]
+    with np.load(folder / "backward_mocap.npz") as npz:
+        for row in rows:
+            name = row["trial"]
+            accel, gyro = npz[f"{name}__acc_back"].astype(float), npz[f"{name}__gyr"].astype(float)
+            speed = np.hypot(npz[f"{name}__v_fwd"], npz[f"{name}__v_left"])
+            end_s = len(speed) / 100.0
+            found.append(AtSpeed(name, resampled(accel, gyro, 100.0), 1.5, end_s, float(speed[150:].mean())))
+    return found

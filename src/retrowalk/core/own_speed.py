@@ -18,8 +18,8 @@ FASTEST_M_S = 1.5
 """The estimate goes no higher: nobody walks backward faster, and bouncing beyond that is no speed."""
 RMS_M_S2 = 1.5
 """Scale of the bounce."""
-SMOOTH_S = 1.0
-"""Time constant of the mean square: about two steps."""
+SMOOTH_S = 0.8
+"""Time constant of the mean square: a step and a half.  Longer is no better on recorded people, and later."""
 STALE_S = 0.5
 """Without a sample for longer nothing is known."""
 POPULATION_ERROR = 0.12
@@ -41,8 +41,8 @@ DOUBTS = 4
 """So many lessons that say "as everybody" count from the beginning."""
 FACTOR = (0.6, 1.6)
 """Limits of the wearer's factor."""
-BELIEVED = (0.5, 2.0)
-"""A lesson outside these limits is about a thing that moves by itself."""
+BELIEVED = (0.6, 1.5)
+"""A lesson outside these limits (four standard deviations) is about a thing that moves by itself."""
 STEADY = 0.3
 """The estimate may have changed by this share within a lesson; else the wearer sped up or slowed down."""
 STANDS_STILL = (0.75, 1.35)
@@ -53,8 +53,8 @@ SEEN_S = 1.5
 LEAVES_M_S = -0.3
 LEAVES_S = 1.0
 """Something that is left so fast for so long: the wearer walks forward ..."""
-FORWARD_S = 10.0
-"""... and is taken to do so for this long after."""
+FORWARD_S = 30.0
+"""... and is taken to do so for this long after, unless they stand, or something nears."""
 
 
 class OwnSpeed:
@@ -101,6 +101,8 @@ class OwnSpeed:
         dt = t_measured_s - self._t
         self._t = t_measured_s
         self._walking = walking
+        if not walking:
+            self._forward_until_s = -math.inf
         if dt > STALE_S:
             self._mean_square = 0.0
         elif dt > 0.0:
@@ -126,7 +128,7 @@ class OwnSpeed:
 
     def forward(self, now: float) -> bool:
         """Whether the wearer has lately left something behind, walking forward."""
-        return self._walking and now <= self._forward_until_s
+        return now <= self._forward_until_s
 
     def _common_m_s(self, now: float) -> float | None:
         """What the bounce means for everybody."""

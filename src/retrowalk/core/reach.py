@@ -44,8 +44,8 @@ COLDEST_C = -10.0
 """Coldest walk; without a thermometer every walk may be as cold."""
 LEAN_S = 4.0
 """The trunk's mean pitch over this time counts: single steps do not."""
-LEAN_FREE_DEG = 6.0
-"""A lean up to this much is within what `clear_range_m` allows for."""
+LEAN_FREE_DEG = 3.0
+"""So much of a lean is within what `clear_range_m` allows for."""
 LOWEST_M, HIGHEST_M = 0.3, 1.4
 """What stands behind is met by the axis of a narrow beam between these heights: above the ground, below the roof of a
 car."""
@@ -132,9 +132,10 @@ class Reach:
 
     def _leaning_m(self, sensor: RangeSensor, usual_m: float) -> float:
         """How far a beam that leaning has turned up or down still meets what stands behind."""
-        if abs(self._pitch_deg) <= LEAN_FREE_DEG:
+        leans_deg = max(0.0, abs(self._pitch_deg) - LEAN_FREE_DEG)
+        if leans_deg == 0.0:
             return usual_m
-        height_m, up_deg = self._mount.height_m, self._mount.rear_up_deg + self._pitch_deg
+        height_m, up_deg = self._mount.height_m, self._mount.rear_up_deg + math.copysign(leans_deg, self._pitch_deg)
         half_deg = HALF_BEAM_DEG[type(sensor)]
         if half_deg >= WIDE_DEG:
             # 6 dB one way at the edge of the beam, both ways, and 40 dB a decade of range.

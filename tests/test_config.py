@@ -334,6 +334,16 @@ def test_no_setting_loses_a_part_that_is_well(knob, beat_s):
             "rw.toml: buzzer.pin = 2: is already used by imu, whose I2C bus needs it",
             id="pin of the bus",
         ),
+        pytest.param(
+            '[air]\nthermometer = "ds18b20"\n[buzzer]\npin = 4',
+            "rw.toml: buzzer.pin = 4: is already used by air.thermometer, whose 1-Wire bus needs it",
+            id="pin of the thermometer",
+        ),
+        pytest.param(
+            "[vibration]\nright_pin = 27",
+            "rw.toml: vibration.right_pin = 27: is already used by vibration.pin",
+            id="two motors on one pin",
+        ),
     ],
 )
 def test_finding_says_the_rule(text, message):

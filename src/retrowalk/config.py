@@ -446,6 +446,10 @@ SERIAL_PINS = {"/dev/serial0": (14, 15), "/dev/ttyAMA0": (14, 15), "/dev/ttyS0":
 """GPIO lines of the Pi's own serial ports."""
 
 
+ONE_WIRE_PIN = 4
+"""GPIO line of the kernel's 1-Wire bus, where dtoverlay=w1-gpio names no other."""
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole configuration.  `Config()` is the documented default."""
 
@@ -695,6 +699,8 @@ def _rules(config: Config) -> Iterator[_Rule]:
             ports.setdefault(sensor.port, key)
 
     taken = {2: "imu, whose I2C bus needs it", 3: "imu, whose I2C bus needs it"}
+    if config.air.thermometer == "ds18b20":
+        taken[ONE_WIRE_PIN] = "air.thermometer, whose 1-Wire bus needs it"
     for port, key in ports.items():
         taken.update(dict.fromkeys(SERIAL_PINS.get(port, ()), key))
     for key, pin in _pins(config):

@@ -13,6 +13,7 @@ import socket
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +207,12 @@ class HostFiles(Protocol):
     def read(self, path: str) -> str:
         """Text of a file under /sys or /proc.  Raises `OSError`."""
 
+    def begin(self, path: str) -> Callable[[], str | None]:
+        """Begins to read a file that may take seconds (the kernel measures meanwhile), and returns at once.
+
+        What it returns gives the text, None while it is not there yet, and raises `OSError`.
+        """
+
     def names(self, directory: str) -> Sequence[str]:
         """Names in a directory, in order; empty when it is not there."""
 
@@ -215,6 +222,25 @@ class SysFiles:
 
     def read(self, path: str) -> str:
         return Path(path).read_text()
+
+    def begin(self, path: str) -> Callable[[], str | None]:
+        outcome: deque[str | OSError] = deque(maxlen=1)
+
+        def work() -> None:
+            try:
+                outcome.append(Path(path).read_text(errors="replace"))
+            except OSError as error:
+                outcome.append(error)
+
+        def text() -> str | None:
+            got = outcome[0] if outcome else None
+            if isinstance(got, OSError):
+                raise got
+            return got
+
+        # A thread of its own, which nobody waits for: a bus whose wires are off keeps the kernel trying for seconds.
+        threading.Thread(target=work, name="slow file", daemon=True).start()
+        return text
 
     def names(self, directory: str) -> Sequence[str]:
         try:

@@ -16,8 +16,8 @@ from retrowalk.core.samples import AirSample
 
 FRESH_S = 300.0
 """Air does not change within minutes, a walker who goes through a door does: an older sample counts for nothing."""
-PLAUSIBLE_C = (-30.0, 50.0)
-"""No walk is colder or warmer."""
+PLAUSIBLE_C = (-30.0, 60.0)
+"""No walk is colder; none is warmer, even by a thermometer in the sun, which reads 15 C and 2.5 % too far."""
 LAG_S = 60.0
 """A thermometer follows the air by about a minute.  Coming out of a warm house it would read far for as long: while it
 falls, the air is taken for as much colder as it will fall in that time.  While it rises it is taken at its word."""

@@ -119,6 +119,10 @@ def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDr
         steps.append(battery)
     if platform.host is not None:
         steps.append(PiHealthDriver(config.pi, platform.host, platform.clock))
+        if config.air.thermometer == "ds18b20":
+            from retrowalk.devices.ds18b20 import Ds18b20
+
+            steps.append(Ds18b20(platform.host, platform.clock))
     steps.append(ButtonDriver(config.button, pins, platform.clock))
     steps.append(touch)
     return steps, touch

@@ -88,6 +88,15 @@ KINDS: dict[str, dict[str, str]] = {
         "empty": "5 % left",
         "reboot": "forgets its settings (a brown-out, at the beginning)",
     },
+    "thermometer": {
+        "off": "not on its bus",
+        "intermittent": "a loose wire: its file is empty",
+        "garbage": "its checksum does not fit",
+        "reboot": "loses its power while it measures: 85 C",
+        "stuck": "the same temperature for ever",
+        "sun": "the sun shines on it: 15 C too warm",
+        "slow": "a reading takes 12 s",
+    },
     "pi": {
         "undervoltage": "the firmware's voltage alarm is on",
         "hot": "the processor is at 83 C",

@@ -9,6 +9,7 @@ from retrowalk.config import A02yyuw, Battery, Config, HcSr04, RangeSensor, TfLu
 from retrowalk.sim import pins
 from retrowalk.sim.battery import SimBattery
 from retrowalk.sim.chips.a02yyuw import A02yyuwTwin
+from retrowalk.sim.chips.ds18b20 import Ds18b20Twin
 from retrowalk.sim.chips.ina219 import Ina219Twin
 from retrowalk.sim.chips.lsm6dsox import Lsm6dsoxTwin
 from retrowalk.sim.chips.max17048 import Max17048Twin
@@ -33,6 +34,8 @@ def parts(config: Config) -> list[str]:
     found = {"imu", "bus", "pi", "voice", "button"}
     if config.battery.chip != "none":
         found.add("battery")
+    if config.air.thermometer != "none":
+        found.add("thermometer")
     for sensor in config.range_sensor:
         match sensor:
             case TfLuna():
@@ -87,7 +90,8 @@ class Hardware:
             self.chips[config.battery.bus_address] = self._battery(config.battery)
         self.bus = SimBus(clock, self.chips, faults)
         self.serial = SimSerialPorts(clock, self._ports)
-        self.host = SimHost(clock, faults)
+        thermometer = Ds18b20Twin(lambda: world.temperature_c, faults) if config.air.thermometer == "ds18b20" else None
+        self.host = SimHost(clock, faults, thermometer)
 
     def _add_range_sensor(self, sensor: RangeSensor) -> None:
         match sensor:

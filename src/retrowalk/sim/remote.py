@@ -26,6 +26,7 @@ import msgspec
 
 from retrowalk.errors import DeviceError, SoundError, StrictTwinError
 from retrowalk.platform import Clock, SerialPort, Sound, SoundSystem
+from retrowalk.sim.chips.ds18b20 import MEASURES_S
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.hardware import Hardware
 from retrowalk.sim.pins import Listener, SimPinFactory
@@ -531,6 +532,10 @@ class RemoteHost(_Questions):
 
     def read(self, path: str) -> str:
         return self.ask(lambda number: File(number, path, names=False)).decode()
+
+    def begin(self, path: str) -> Callable[[], str | None]:
+        ready_s = time.monotonic() + MEASURES_S
+        return lambda: self.read(path) if time.monotonic() >= ready_s else None
 
     def names(self, directory: str) -> Sequence[str]:
         try:

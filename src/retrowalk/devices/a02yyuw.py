@@ -23,6 +23,11 @@ What the numbers mean (the maker's page names none of the special ones; sources 
 
 Whether the module corrects for temperature is not documented: it is taken for one that is right at 20 °C, and read as
 if the air had 0 °C, 3.5 % nearer, as `HcSr04.temperature_c` does.
+
+It pings by itself, every 100 ms or so, and nothing tells it when: it takes no turns (`devices.turns`).  Beside an
+HC-SR04 each hears the other, which makes one reading in six false, and in an open place what would be "nothing".  The
+HC-SR04's jitter, and that a track needs two readings which agree, keep what is false from becoming a warning; what is
+new is warned of a reading or two later.  Two of this kind drift through each other's time for minutes: wear one.
 """
 
 from __future__ import annotations

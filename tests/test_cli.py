@@ -55,7 +55,11 @@ def test_settings_that_are_not_there_are_a_mistyped_name(retrowalk, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param((*name.split(),), id=name) for name in (*PEOPLES[:-1], "voices build", "calibrate stop", "calibrate list")]
+    "command",
+    [
+        pytest.param((*name.split(),), id=name)
+        for name in (*PEOPLES[:-1], "voices build", "calibrate stop", "calibrate list")
+    ],
 )
 def test_help_of_a_command_has_an_example(retrowalk, command):
     """Each command shows how it is used"""

@@ -497,7 +497,11 @@ def calibrate_stop(undo: bool, config_file: Path | None, run_dir: Path | None, s
     click.echo(f"{measured.stop_s:g} s, kept in {file}.  Back: retrowalk calibrate stop --undo\n{_AT_NEXT_START}")
 
 
-@calibrate.command("list", short_help="What was measured, and what counts.", epilog=_examples("calibrate list"))
+@calibrate.command(
+    "list",
+    short_help="What was measured, and what counts.",
+    epilog=_examples("calibrate list", "calibrate list --state-dir my-state"),
+)
 @click.option("--state-dir", type=_path, metavar="DIR", help="Where the retrowalk in question keeps it.")
 def calibrate_list(state_dir: Path | None) -> None:
     """What was measured of the walker, newest first, and which measurement counts."""

@@ -126,6 +126,15 @@ def test_nothing_outranks_stop():
     assert all(row.rank < stop for key, row in ALERTS.items() if key != ("rear", Level.WARNING))
 
 
+def test_a_cue_that_warns_of_nothing_is_a_warning_that_anything_real_cuts():
+    """It is heard and felt as the warning is; whatever warns, alarms or names a fault is more urgent."""
+    cue, stop = ALERT_BY_KEY["cue"], ALERTS["rear", Level.WARNING]
+    assert (cue.level, cue.phrase, cue.earcon) == (stop.level, stop.phrase, stop.earcon)
+    assert (cue.haptic, cue.buzzer, cue.deadline_s) == (stop.haptic, stop.buzzer, stop.deadline_s)
+    real = [row for row in ALERTS.values() if row is not cue and row.level >= Level.CAUTION]
+    assert all(row.rank > cue.rank for row in real)
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_quiet_never_covers_what_matters(row: Alert):
     """Warnings, faults, alarms and guard states ignore the 60 s of quiet."""

@@ -19,6 +19,7 @@ from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.core.stopping import STOPS, Attempt, allowed_s
 from retrowalk.courier import recording
+from retrowalk.errors import StartError
 from retrowalk.replay import replay
 from retrowalk.sim.scenarios import WALKER, Scenario
 from retrowalk.sim.virtual import VirtualWalk
@@ -288,3 +289,23 @@ def test_ctrl_c_ends_it_at_any_moment(measuring: Start) -> None:
     assert it.measure() is None
     assert it.told[-1] == ENDED
     assert not it.file.exists()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "named"),
+    [
+        pytest.param(
+            sm.HealthReport(8.0, "config", "rejected", True, "calibration.json: is damaged"), "config", id="file"
+        ),
+        pytest.param(sm.HealthReport(8.0, "buzzer", "absent", True), "buzzer", id="buzzer"),
+    ],
+)
+def test_nobody_walks_beside_a_guard_that_has_a_fault_to_tell(
+    measuring: Start, trouble: sm.HealthReport, named: str
+) -> None:
+    """It would refuse every cue: the fault is named before the first step."""
+    it = measuring()
+    it.walk.guard.take([trouble], it.now)
+    with pytest.raises(StartError, match=named):
+        it.measure()
+    assert READY not in it.told

@@ -19,6 +19,7 @@ from retrowalk.calibration import Measured
 from retrowalk.config import Config
 from retrowalk.control import Control
 from retrowalk.core import events as ev
+from retrowalk.core.alerts import FAULT_PARTS
 from retrowalk.core.events import Level
 from retrowalk.core.gestures import HOLD_SPOKEN_S
 from retrowalk.core.governor import protected_speed_m_s
@@ -145,12 +146,13 @@ class Session:
     def run(self) -> list[float]:
         """Measures; returns cue to standstill of each stop, in seconds, or nothing when it was ended before.
 
-        Raises `StartError` when the guard does not guard, or does not answer any more.
+        Raises `StartError` when the guard does not guard, has a fault to tell of, or does not answer any more.
         """
         if not self._guarding():
             if self._stopped.is_set():
                 return []
             raise StartError("the device does not guard: do its check; retrowalk doctor says what is wrong")
+        self._nothing_wrong()
         stops_s: list[float] = []
         self.say(INTRO)
         while len(stops_s) < STOPS and not self._stopped.is_set():
@@ -259,6 +261,14 @@ class Session:
             if self._pressed:
                 return True
         return False
+
+    def _nothing_wrong(self) -> None:
+        """A guard that has a fault to tell of says no cue: told before anybody walks."""
+        examined = self._control.examined
+        for fault in examined.faults if examined is not None else ():
+            if fault.part in FAULT_PARTS:
+                what = f"{fault.part}: {fault.fault}{f', {fault.detail}' if fault.detail else ''}"
+                raise StartError(f"mend this first, then start retrowalk again: {what}")
 
     def _guarding(self) -> bool:
         began_s = self._control.now()

@@ -568,3 +568,38 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     assert set(clinic.board.outputs.values()) == {0.0}
     again = examine(settings(tmp_path), clinic.ground, hands_on=False)
     assert line(again, "sensors.rear").state is State.OK
+
+
+MEASURED = (
+    '{"version": 1, "measurements": [{"measured_at": "2026-05-01T09:30:00Z", "stops_s": [1.0, 1.2], "stop_s": 1.62, '
+    '"profile": "older"}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("walker", "kept", "state", "said"),
+    [
+        pytest.param("", None, State.OK, ("1.87 s", "assumed"), id="assumed"),
+        pytest.param("", MEASURED, State.OK, ("1.62 s", "2026-05-01", "older"), id="measured"),
+        pytest.param(
+            '[walker]\nprofile = "measured"\nmeasured_stop_s = 2.4\n',
+            MEASURED,
+            State.OK,
+            ("2.4", "stands", "1.62"),
+            id="set by a person, and measured",
+        ),
+        pytest.param("", MEASURED[:-20], State.LOOK, ("1.87 s", "damaged", "calibration.json"), id="damaged"),
+    ],
+)
+def test_how_long_the_walker_is_given_to_stop_is_shown(
+    tmp_path: Path, walker: str, kept: str | None, state: State, said: tuple[str, ...]
+) -> None:
+    """Assumed, measured or set: the time, and where it comes from."""
+    if kept is not None:
+        (tmp_path / "calibration.json").write_text(kept)
+    file = settings(tmp_path, walker)
+    clinic = Clinic(load(file))
+    clinic.ground.state_dir = str(tmp_path)
+    check = line(examine(file, clinic.ground, hands_on=False), "settings.stop")
+    assert check.state is state
+    assert all(words in check.detail for words in said)

@@ -277,6 +277,13 @@ def _settings(file: Path | None, checks: list[Check]) -> tuple[Config, bool]:
 
 def _stop(config: Config, file: Path) -> Check:
     """How long the walker is given to stop, and who says so."""
+    try:
+        file.stat()
+    except PermissionError:
+        detail = f"What was measured of the walker's stops, if anything, lies in {file}, which you may not read."
+        return Check("settings.stop", OK, "stopping", detail, "sudo retrowalk doctor")
+    except OSError:
+        pass  # there is none
     laid, note, damage = lay_over(config, file)
     shown = f"The walker is given {human_stop_s(laid.walker):g} s to stop"
     if damage:

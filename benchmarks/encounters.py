@@ -35,7 +35,11 @@ from msgspec import structs
 import peers
 from retrowalk import wire
 from retrowalk.config import Config, HcSr04, Walker
+from retrowalk.core.air import AirSpeed
+from retrowalk.core.alerts import sensor_names
+from retrowalk.core.freshness import Freshness
 from retrowalk.core.governor import protected_speed_m_s
+from retrowalk.core.reach import Reach
 from retrowalk.core.samples import SavedState
 from retrowalk.guard.state import Kept
 from retrowalk.sim import light, noise
@@ -62,9 +66,6 @@ _SIM = {
     "chain-link": "chain_link",
 }
 WALLS = ("wall", "wall", "wall_tilted_10", "wall_tilted_20")
-CLEAR_M = 2.0
-"""What the healthy sets see of everybody, as they are configured: a person in fleece."""
-
 SETS_OFF_S = 2.5
 """By then the device has said what it says after a restart."""
 STEPS_IN_S = 6.0
@@ -145,7 +146,8 @@ class Outcome:
     room_m: float | None = None
     cue_s: float | None = None
     """When the walker had understood it."""
-    cue_room_m: float | None = None
+    cue_room_s: float | None = None
+    """Time left at the cue until the foot would be there, at the pace of the walk."""
     takes_s: float | None = None
     governor_s: float | None = None
     gap_m: float = math.inf
@@ -164,7 +166,7 @@ class Outcome:
             return "never detected"
         if self.governor_s is not None and self.governor_s < self.decided_s:
             return "governor had spoken"
-        if self.cue_room_m is None or self.cue_room_m < self.speed_m_s * needs_s:
+        if self.cue_room_s is None or self.cue_room_s < needs_s:
             return "detected late"
         if self.takes_s is not None and self.takes_s > needs_s:
             return "person slower than 95 %"
@@ -232,10 +234,16 @@ def draw(seed: int, case: str, index: int) -> Encounter:
     )
 
 
+@cache
 def protected_m_s(age: str, subject: str = OURS) -> float:
     """Up to which speed this subject's device, healthy, protects such a walker; peers are asked to do as well."""
     config = configured(subject if subject in DEVICES else OURS, age)
-    return protected_speed_m_s(CLEAR_M, config.walker, config.collision)
+    freshness = Freshness(config.freshness, sensor_names(config))
+    freshness.begin(0.0)
+    for name in sensor_names(config):
+        freshness.heard(name, 0.0)
+    reach_m = Reach(config, freshness, AirSpeed(config.range_sensor)).reach_m(0.0)
+    return protected_speed_m_s(reach_m, config.walker, config.collision)
 
 
 def needed_m(age: str, closing_m_s: float) -> float:
@@ -510,7 +518,7 @@ def _measure_room(world: World, outcome: Outcome) -> None:
     if at_sound is not None:
         outcome.room_m, outcome.room_s = at_sound
     if at_cue is not None:
-        outcome.cue_room_m = at_cue[0]
+        outcome.cue_room_s = at_cue[0] / (outcome.speed_m_s + encounter.nears_m_s)
 
 
 def _read_ours(world: World, outcome: Outcome, device: WornAlone) -> None:
@@ -518,7 +526,8 @@ def _read_ours(world: World, outcome: Outcome, device: WornAlone) -> None:
     outcome.decided_s = _decision(device, outcome.truth_s)
     changes = [event for event in device.events if event.type == "guard.changed" and event.t_s < SETS_OFF_S]
     states = [event.data["state"] for event in changes]
-    outcome.guarding = bool(states) and states[-1] == "guarding"
+    # With the sun in the lidar it says so and guards with what is left.
+    outcome.guarding = bool(states) and states[-1] in ("guarding", "limited")
     outcome.heard = [(heard.start_s, heard.key) for heard in device.ear.heard]
     for start_s, key in outcome.heard:
         since_s = outcome.decided_s
@@ -555,7 +564,7 @@ def _decision(device: WornAlone, truth_s: float | None) -> float | None:
 
 GROUNDS = ("asphalt", "gravel", "grass")
 COMPANIONS = ("companion 1.0", "companion 1.5", "followed")
-STRETCH_S = 120.0
+STRETCH_S = 100.0
 GRAVEL_SWAY_DEG = 10.0
 PARTS = ("rear", "unknown", "approaching", "drop", "governor")
 """Of the cautions, by what is heard."""
@@ -572,7 +581,7 @@ _WORDS_AFTER_S = 1.2
 
 @dataclass(frozen=True)
 class Stretch:
-    """Two minutes of walking with nothing in the way: whatever is said of it is false.
+    """A hundred seconds of walking with nothing in the way: whatever is said of it is false.
 
     `case`: a ground; `gravel` with a trunk that swings 10 degrees each way, `gravel 5` with one of 5; `asphalt sun`
     with a low sun behind; a companion behind at 1.0 or 1.5 m; `followed`, walking forward; `steady v`, an older walker
@@ -613,7 +622,7 @@ def _legs(of: random.Random, steady_m_s: float | None, followed: bool) -> Iterat
 
 
 def strolled(stretch: Stretch, subject: str, trace: Trace | None = None) -> Counts:
-    """One subject's two minutes."""
+    """One subject's walk through it."""
     of = random.Random(f"approach:{stretch.name}")
     case = stretch.case
     steady_m_s = float(case.split()[1]) if case.startswith("steady") else None

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from tests.sim.helpers import stereo, tone
 
 from retrowalk.core.alerts import EARCONS
+from retrowalk.core.events import Speak
 from retrowalk.sim.ear import Ear, Heard
 from retrowalk.voice import earcons
-from retrowalk.voice.mixer import FADE_FRAMES
+from retrowalk.voice.mixer import FADE_FRAMES, Clip, Mixer
 
 RATE = 48_000
 
@@ -252,3 +253,21 @@ def test_a_clip_nobody_could_recognise_is_refused(pcm):
 def test_the_bank_of_this_test_has_every_earcon():
     """New earcons are tested, too."""
     assert set(EARCONS) <= set(BANK)
+
+
+@pytest.mark.parametrize("pan", [-1.0, -0.5, 0.5, 1.0])
+@pytest.mark.parametrize("key", ["warning", "word:3"])
+def test_a_panned_clip_is_recognised(key, pan):
+    """A clip that the mixer puts to one side, as far as it can, is understood as one in the middle is."""
+
+    def heard(pan: float) -> list[Heard]:
+        mixer = Mixer(lambda phrase, value: Clip(phrase, BANK[key].tobytes()), {}, headroom=1 / 0.9)
+        request = Speak(t_s=0.0, alert=1, phrase=key, value="", earcon="", level="", rank=1, deadline_s=9.0, pan=pan)
+        mixer.speak(request, 0.0)
+        ear = Ear((name, samples.tobytes()) for name, samples in BANK.items())
+        for block in range(120):
+            ear.feed(mixer.render(480, 0.0)[0], 0.01 * block)
+        return ear.heard
+
+    assert [h.key for h in heard(pan)] == [key]
+    assert heard(pan) == heard(0.0)

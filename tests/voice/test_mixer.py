@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import math
 from array import array
 from typing import Any
 
@@ -10,7 +12,19 @@ from tests.voice.helpers import left, noise
 
 from retrowalk.core.events import Speak
 from retrowalk.core.samples import VoicePhase
-from retrowalk.voice.mixer import FADE_FRAMES, FRAME_BYTES, GAP_FRAMES, RATE_HZ, REST_FRAMES, Clip, Mixer, Progress
+from retrowalk.voice.mixer import (
+    FADE_FRAMES,
+    FAR_MIN,
+    FRAME_BYTES,
+    GAP_FRAMES,
+    RATE_HZ,
+    REST_FRAMES,
+    UNITY,
+    Clip,
+    Mixer,
+    Progress,
+    pan_gains,
+)
 
 STARTED, FINISHED, CUT = VoicePhase.STARTED, VoicePhase.FINISHED, VoicePhase.CUT
 EXPIRED, UNKNOWN = VoicePhase.EXPIRED, VoicePhase.UNKNOWN_PHRASE
@@ -409,3 +423,70 @@ def test_splitting_blocks_changes_nothing(todo, one, other):
         return run.pcm, run.told
 
     assert heard(one) == heard(other)
+
+
+# -------------------------------------------------------------------------------------------------- left and right
+
+
+def panned(alert: int, pan: float, phrase: str = "wall", rank: int = 10) -> Speak:
+    return dataclasses.replace(request(alert, phrase, rank=rank), pan=pan)
+
+
+def levels(pcm: bytes) -> tuple[float, float]:
+    """RMS of both channels."""
+    sound = array("h", pcm)
+    return math.sqrt(sum(s * s for s in sound[0::2])), math.sqrt(sum(s * s for s in sound[1::2]))
+
+
+@pytest.mark.parametrize("pan", [-1.0, -0.67, -0.1, 0.1, 0.67, 1.0])
+def test_a_side_is_louder_and_the_other_never_silent(pan):
+    """The walker's own left is the left channel; the far ear keeps a third at the least; nothing is clipped."""
+    run = Run()
+    run.mixer = Mixer(lambda phrase, value: CLIPS.get(phrase), EARCONS, headroom=1 / 0.9)
+    run.speak(panned(1, pan)).render(5000)
+    left_level, right_level = levels(run.pcm)
+    near, far = (left_level, right_level) if pan < 0 else (right_level, left_level)
+    (middle, _) = levels(Run().speak(request(1)).render(5000).pcm)
+    assert middle <= near * 1.0001 <= middle / 0.9 * 1.01
+    assert FAR_MIN * 0.99 <= far / middle < 1.0
+    assert -2.5 <= 10 * math.log10((near**2 + far**2) / (2 * middle**2)) <= 0.05
+
+
+def test_with_room_above_a_side_is_as_loud_as_the_middle():
+    """Both ears together get the power they get in the middle, up to where the far ear's floor begins."""
+    for pan in (-0.65, -0.3, 0.3, 0.65):
+        left_gain, right_gain = (gain / UNITY for gain in pan_gains(pan, 2.0) or (0, 0))
+        assert left_gain**2 + right_gain**2 == pytest.approx(2.0, abs=0.01)
+        assert (left_gain > right_gain) == (pan < 0)
+
+
+@given(pan=st.floats(-1.0, 1.0), block=st.integers(1, 700))
+def test_both_sides_are_the_clip(pan, block):
+    """Whatever the blocks, each channel is the clip at one gain to the sample; in the middle it is the clip itself."""
+    run = Run().speak(panned(1, pan)).render(4200, block)
+    clip = array("h", CLIPS["wall"].pcm)
+    gains = pan_gains(pan) or (UNITY, UNITY)
+    for channel, gain in enumerate(gains):
+        heard = array("h", run.pcm)[channel::2][: len(clip)]
+        assert heard == array("h", [sample * gain >> 15 for sample in clip])
+
+
+def test_a_panned_sound_fades_on_its_side_under_one_in_the_middle():
+    """What is cut fades where it was; what cuts it is whole on both sides once that is over."""
+    run = Run().speak(panned(1, -1.0)).render(960).speak(request(2, "stop", rank=20)).render(1440)
+    sound, stop = array("h", run.pcm), array("h", CLIPS["stop"].pcm)
+    wall = array("h", CLIPS["wall"].pcm)
+    for channel, gain in enumerate(pan_gains(-1.0) or ()):
+        fade = [(wall[960 + i] * gain >> 15) * (FADE_FRAMES - i) // FADE_FRAMES for i in range(FADE_FRAMES)]
+        heard = sound[channel::2][960:]
+        assert list(heard[:FADE_FRAMES]) == [a + b for a, b in zip(fade, stop, strict=False)]
+        assert heard[FADE_FRAMES:1440] == stop[FADE_FRAMES:1440]
+
+
+def test_a_clip_of_another_volume_is_clipped_rather_than_fatal():
+    """A bank made at full volume served at a low one: the near ear saturates, and the voice goes on."""
+    loud = Clip("Loud", array("h", [32767, -32768] * 400).tobytes())
+    run = Run()
+    run.mixer = Mixer(lambda phrase, value: loud, {}, headroom=2.0)
+    run.speak(panned(1, -1.0)).render(800)
+    assert array("h", run.pcm)[0::2] == array("h", loud.pcm)

@@ -5,13 +5,14 @@ a lower one in the very next `render`, under a fade of 4 ms; what was cut is not
 longer be true.  An equal rank never cuts: it waits, and replaces what waited at its rank.  Nothing begins after its
 deadline.
 
-Sound is 48 kHz, signed 16 bit, little-endian: one channel in the clips, two equal channels in what is rendered.
-Clips are at their final level, so that playing is copying: this runs a hundred times a second beside a voice that
-must not stutter.
+Sound is 48 kHz, signed 16 bit, little-endian: one channel in the clips, two channels in what is rendered, equal unless
+a request is panned.  Clips are at their final level, so that playing is copying: this runs a hundred times a second
+beside a voice that must not stutter.
 """
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ REST_FRAMES = RATE_HZ * 120 // 1000
 """Silence after words, so that two messages are not heard as one.  Only a higher rank breaks it."""
 WAITING_MAX = 16
 """Ranks that may wait at once; the table of alerts has fewer."""
+
+FAR_MIN = 0.35
+"""Level of the far ear at the least, 9 dB below the middle's: far enough to tell a side, and near enough that who is
+deaf on the other ear is still warned."""
+UNITY = 1 << 15
+"""Gains are whole numbers over this: multiplying and shifting is cheap where there is no NumPy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +65,42 @@ class Progress:
     words: str = ""
 
 
+def pan_gains(pan: float, headroom: float = 1.0) -> tuple[int, int] | None:
+    """Gains of the left and of the right channel (over `UNITY`) for a `pan` of -1 (left) to 1; None: both as they are.
+
+    Both together are as loud as in the middle, as far as the near ear's `headroom` goes.
+    """
+    if not pan:
+        return None
+    turn = math.pi / 4.0 * (1.0 - min(1.0, abs(pan)))
+    near = round(min(math.sqrt(2.0) * math.cos(turn), headroom) * UNITY)
+    far = round(max(math.sqrt(2.0) * math.sin(turn), FAR_MIN) * UNITY)
+    return (near, far) if pan < 0.0 else (far, near)
+
+
+def _scaled(mono: array[int], gain: int) -> array[int]:
+    try:
+        return array("h", [sample * gain >> 15 for sample in mono])
+    except OverflowError:  # clips that were made for another volume
+        return array("h", [max(-32768, min(32767, sample * gain >> 15)) for sample in mono])
+
+
 class _Message:
-    """What sounds now: its parts, and how far they have been played."""
+    """What sounds now: its parts, how far they have been played, and the gains of both channels."""
 
-    __slots__ = ("alert", "known", "lead", "part", "parts", "position", "rank", "started", "words")
+    __slots__ = ("alert", "gains", "known", "lead", "part", "parts", "position", "rank", "started", "words")
 
-    def __init__(self, alert: int, rank: int, parts: list[memoryview], words: str, known: bool) -> None:
+    def __init__(
+        self,
+        alert: int,
+        rank: int,
+        parts: list[memoryview],
+        words: str,
+        known: bool,
+        gains: tuple[int, int] | None = None,
+    ) -> None:
         self.alert = alert
+        self.gains = gains
         self.rank = rank
         self.parts = parts
         self.words = words
@@ -108,15 +144,24 @@ _NOBODY = -(1 << 62)
 class Mixer:
     """Mixes what is asked for.  `lookup(phrase, value)` gives a clip or None; `earcons` are sounds by name.
 
-    Times are seconds on the clock of `Speak.deadline_s`.
+    Times are seconds on the clock of `Speak.deadline_s`.  `headroom` is what every sound may be multiplied by (1 or
+    more) before it is clipped.
     """
 
-    def __init__(self, lookup: Callable[[str, str], Clip | None], earcons: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        lookup: Callable[[str, str], Clip | None],
+        earcons: Mapping[str, bytes],
+        *,
+        headroom: float = 1.0,
+    ) -> None:
         self._lookup = lookup
+        self._headroom = headroom
         self._earcons = {name: memoryview(pcm) for name, pcm in earcons.items()}
         self._sounding: _Message | None = None
         self._waiting: dict[int, Speak] = {}
-        self._tail: array[int] | None = None
+        self._tail: tuple[array[int], array[int]] | None = None
+        """Left and right of what fades; one array where both are the same."""
         self._progress: list[Progress] = []
         self._silence: dict[int, bytes] = {}
 
@@ -178,6 +223,7 @@ class Mixer:
 
         filled = 0
         pieces: list[bytes | memoryview] = []
+        panned: list[tuple[int, int, tuple[int, int]]] = []
         while filled < frames:
             message = self._sounding
             if message is None:
@@ -195,6 +241,8 @@ class Mixer:
                 else:
                     message.lead -= samples
             pieces.append(piece)
+            if message.gains is not None:
+                panned.append((filled, filled + samples, message.gains))
             filled += samples
             if message.over:
                 self._end(message, filled, progress)
@@ -204,11 +252,24 @@ class Mixer:
             mono.frombytes(piece)
         if filled < frames:
             mono.frombytes(bytes((frames - filled) * SAMPLE_BYTES))
+        left = right = mono
+        if panned:
+            left, right = array("h", mono), array("h", mono)
+            for begin, end, gains in panned:
+                left[begin:end] = _scaled(mono[begin:end], gains[0])
+                right[begin:end] = _scaled(mono[begin:end], gains[1])
         if self._tail is not None:
-            self._tail = _mix_into(mono, self._tail)
+            fading_left, fading_right = self._tail
+            if left is right and fading_left is fading_right:
+                rest = _mix_into(left, fading_left)
+                self._tail = None if rest is None else (rest, rest)
+            else:
+                right = array("h", right)
+                rests = _mix_into(left, fading_left), _mix_into(right, fading_right)
+                self._tail = None if rests[0] is None or rests[1] is None else (rests[0], rests[1])
         stereo: array[int] = array("h", bytes(frames * FRAME_BYTES))
-        stereo[0::2] = mono
-        stereo[1::2] = mono
+        stereo[0::2] = left
+        stereo[1::2] = right
         return stereo.tobytes(), progress
 
     def _zeros(self, frames: int) -> bytes:
@@ -243,10 +304,16 @@ class Mixer:
             return
         tail: array[int] = array("h")
         tail.frombytes(message.take(FADE_FRAMES))
+        left = right = tail
+        if message.gains is not None or (self._tail is not None and self._tail[0] is not self._tail[1]):
+            gains = message.gains or (UNITY, UNITY)
+            left, right = _scaled(tail, gains[0]), _scaled(tail, gains[1])
         if self._tail is not None:
-            _mix_into(tail, self._tail)
-        length = len(tail)
-        self._tail = array("h", [sample * (length - i) // length for i, sample in enumerate(tail)]) if length else None
+            _mix_into(left, self._tail[0])
+            if right is not left:
+                _mix_into(right, self._tail[1])
+        faded = _faded(left)
+        self._tail = (faded, faded if right is left else _faded(right)) if tail else None
 
     def _begin(self, request: Speak, filled: int, progress: list[Progress]) -> _Message | None:
         clip = self._lookup(request.phrase, request.value) if request.phrase else None
@@ -262,7 +329,8 @@ class Mixer:
         if not parts:
             progress.append(Progress(request.alert, VoicePhase.UNKNOWN_PHRASE, filled))
             return None
-        self._sounding = _Message(request.alert, request.rank, parts, clip.words if clip else "", known)
+        gains = pan_gains(request.pan, self._headroom)
+        self._sounding = _Message(request.alert, request.rank, parts, clip.words if clip else "", known, gains)
         return self._sounding
 
     def _end(self, message: _Message, filled: int, progress: list[Progress]) -> None:
@@ -275,6 +343,11 @@ class Mixer:
             rest = _Message(_NOBODY, message.rank, [_REST], "", True)
             rest.started = True
             self._sounding = rest
+
+
+def _faded(tail: array[int]) -> array[int]:
+    length = len(tail)
+    return array("h", [sample * (length - i) // length for i, sample in enumerate(tail)])
 
 
 def _leading_zeros(parts: list[memoryview]) -> int:

@@ -82,7 +82,8 @@ class VoiceLoop:
         self._clock = platform.clock
         self._mailbox = platform.mailbox
         self._mailbox.wake = lambda: self.wake()
-        self._mixer = Mixer(self._lookup, earcons.synthesise(config.voice.volume))
+        volume = config.voice.volume
+        self._mixer = Mixer(self._lookup, earcons.synthesise(volume), headroom=1.0 / volume)
         self._builtin = Builtin(config.voice.volume)
         for phrase in OWN_PHRASES:
             if bank is None or bank.lookup(phrase, "") is None:

@@ -1,7 +1,7 @@
 """The governor: tells a walker who is faster than the working sensors can protect to slow down.
 
 What protects is the range to which things are seen (`Reach`); turned round, the stopping-distance rule makes a speed of
-it.  The walker's own speed is known to some 12 % at first (`OwnSpeed`), so it is said of who is faster by more than
+it.  The walker's own speed is known to some 15 % at first (`OwnSpeed`), so it is said of who is faster by more than
 that, for a while, and it is over when they are no faster than protected.  Who does not slow down hears it ever more
 seldom: it has been understood.
 

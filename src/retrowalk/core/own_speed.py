@@ -5,6 +5,12 @@ Whoever walks faster bounces more: the root mean square of the vertical accelera
 `v = 1.5 tanh(rms / 1.5)`.  An inverted pendulum has speed grow with its root; real people's slow steps do not.
 Cadence adds nothing (older people walk faster by cadence, younger ones by longer steps), nor does height.
 
+Error on recorded people (mean over a walk): 120 ways of 10 m by ten people walking forward at 0.8 to 1.6 m/s, clip at
+the lower back: root mean square 0.10 m/s, bias -0.03, 90 % within 0.16.  Seven backward walks of actors at 0.44 to 1.0
+m/s, clip computed from motion capture: 0.21, bias +0.10, 90 % within 0.32; without the one who hops 0.11, +0.04, 0.16.
+Fifteen forward ones of the same actors: 0.15, 0.00, 0.15.  Fitted again without the person judged: 0.10, 0.24 and 0.18.
+Nobody older has been recorded walking backward.
+
 It does not tell forward from backward, and who hops seems fast.  A wearer's own factor is learned while something that
 stands still nears: its closing speed is the walking speed.
 """
@@ -22,7 +28,7 @@ SMOOTH_S = 0.8
 """Time constant of the mean square: a step and a half.  Longer is no better on recorded people, and later."""
 STALE_S = 0.5
 """Without a sample for longer nothing is known."""
-POPULATION_ERROR = 0.12
+POPULATION_ERROR = 0.15
 """Error of the estimate for somebody unknown, as a share of the speed (one standard deviation) ..."""
 LEARNED_ERROR = 0.06
 """... and once enough has been learned about the wearer."""

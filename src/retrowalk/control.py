@@ -93,10 +93,13 @@ class Control:
             self.wait(0.05)
         return ""
 
-    def touch(self, pattern: str, *, buzzer: bool) -> str | None:
-        """Lets a pattern be felt.  Empty: it is; else why not (`alarm`, `hazard`, `walking`); None: no answer."""
+    def touch(self, pattern: str, *, buzzer: bool, side: str = "") -> str | None:
+        """Lets a pattern be felt, on one `side` (`left`, `right`) or on both.
+
+        Empty: it is; else why not (`alarm`, `hazard`, `walking`); None: no answer.
+        """
         self._tested.clear()
-        if not self.mailbox.send("guard", wire.encode(wire.TouchTest(self.mailbox.name, pattern, buzzer))):
+        if not self.mailbox.send("guard", wire.encode(wire.TouchTest(self.mailbox.name, pattern, buzzer, side))):
             return None
         until = self.now() + 1.0
         while not self._tested and self.now() < until:

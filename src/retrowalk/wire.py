@@ -374,6 +374,8 @@ class TouchTest(Struct, frozen=True, tag_field="kind", tag="touch_test"):
     reply_to: str
     pattern: str
     buzzer: bool
+    side: str = ""
+    """`left` or `right`; empty: both."""
 
 
 class TouchTested(Struct, frozen=True, tag_field="kind", tag="touch_tested"):

@@ -107,14 +107,6 @@ def test_a_side_is_spoken_only_if_enabled(say_side, phrase):
     assert set(said) == {phrase}
 
 
-def test_a_sensor_that_looks_elsewhere_denies_nothing():
-    """A pole that only the left sensor can see is warned of as soon as with the left sensor alone."""
-    pair = walk({"left": wall(6.0, 3.5, 12.0)}, end_s=12.0)
-    alone = walk({"left": wall(6.0, 3.5, 12.0)}, (LEFT,), end_s=12.0)
-    first = [next(s.t_s for s in street.spoken("stop") if s.t_s > 6.0) for street in (pair, alone)]
-    assert first[0] == pytest.approx(first[1], abs=0.1)
-
-
 def test_one_side_that_is_lost_leaves_the_other_warning():
     """The left sensor falls silent: it is named; what the right one sees is warned of, from the right."""
     silent = [RangeSample(t, t, "left", RangeStatus.NO_ECHO) for t, _ in steady(6.0, 12.0, None, RANGE_HZ)]

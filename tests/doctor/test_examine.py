@@ -81,6 +81,26 @@ address = 0x11
 chip = "max17048"
 """
 
+PAIR = """
+[[range_sensor]]
+chip = "hc-sr04"
+name = "left"
+bearing_left_deg = 12.0
+[[range_sensor]]
+chip = "hc-sr04"
+name = "right"
+bearing_left_deg = -12.0
+trigger_pin = 5
+echo_pin = 6
+[battery]
+chip = "none"
+[air]
+thermometer = "ds18b20"
+[vibration]
+right_pin = 26
+"""
+"""Two ultrasonic sensors that look to the sides, two motors, a thermometer."""
+
 WRONG = {
     # ---- settings
     "setting out of range": Wrong(
@@ -129,6 +149,14 @@ WRONG = {
         ("Shorten the echo wire",),
         device={"faults": ["rear:garbage"]},
         state=State.LOOK,
+    ),
+    "thermometer not wired": Wrong(
+        "sensors.thermometer",
+        ("Nothing came from it", "cold air"),
+        ("GPIO4", "4.7 kΩ", "dtoverlay=w1-gpio"),
+        state=State.LOOK,
+        device={"faults": ["thermometer:off"]},
+        settings=PAIR,
     ),
     "button held or short": Wrong("sensors.button", ("GPIO17",), ("short",), device={"faults": ["button:stuck"]}),
     "button line chatters": Wrong(
@@ -447,6 +475,17 @@ def test_it_speaks_signals_and_feels_the_press(tmp_path: Path) -> None:
     assert clinic.played == [HELLO, ASK, THANKS]
     assert {what for _, what in clinic.world.felt} == {"vibration", "buzzer"}
     assert line(report, "person.press").state is State.OK
+
+
+def test_sensors_and_motors_of_both_sides_are_well(tmp_path: Path) -> None:
+    """Two ultrasonic sensors in turn are not called slow; the air is read; left is felt, then right."""
+    clinic, report = visit(tmp_path, Wrong("person.press", (), (), settings=PAIR), press_s=1.0)
+    assert [c for c in report.checks if c.state is not State.OK] == []
+    assert "15.0 °C" in line(report, "sensors.thermometer").detail
+    assert {"sensors.left", "sensors.right"} <= {c.id for c in report.checks}
+    motors = [what for _, what in sorted(clinic.world.felt) if what != "buzzer"]
+    assert motors == ["vibration", "vibration-right"]
+    assert "GPIO27 and GPIO26 and GPIO22" in line(report, "person.touch").detail
 
 
 def test_a_press_in_mid_sentence_counts(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ class Patient(Protocol):
     def say(self, text: str, pcm: bytes) -> str:
         """Says a text to its end; returns what went wrong, empty for nothing."""
 
-    def touch(self, *, buzzer: bool) -> str:
-        """Lets the signal be felt; returns what went wrong, empty for nothing."""
+    def touch(self, *, buzzer: bool, side: str) -> str:
+        """Lets the signal be felt, on a side or (empty) on both; returns what went wrong, empty for nothing."""
 
     def wait_for_press(self, seconds: float) -> bool:
         """Whether the button has been let go since the signal, or is within so long."""
@@ -89,7 +89,7 @@ class Guarded:
     """A device whose guard runs."""
 
     def __init__(self, control: Control) -> None:
-        self.seen = Observation()
+        self.seen = Observation(through_guard=True)
         self._control = control
         examined = control.examined
         assert examined is not None  # `connect` has its answer
@@ -118,8 +118,8 @@ class Guarded:
             "": "the voice did not answer",
         }.get(became, became)
 
-    def touch(self, *, buzzer: bool) -> str:
-        refused = self._control.touch(PATTERN, buzzer=buzzer)
+    def touch(self, *, buzzer: bool, side: str) -> str:
+        refused = self._control.touch(PATTERN, buzzer=buzzer, side=side)
         if refused is None:
             return "the guard did not answer"
         self._control.wait(0.6)
@@ -179,8 +179,8 @@ class Alone:
             return str(error)
         return ""
 
-    def touch(self, *, buzzer: bool) -> str:
-        self._touch.touch(Touch(t_s=self._ground.platform.clock.now(), pattern=PATTERN, buzzer=buzzer))
+    def touch(self, *, buzzer: bool, side: str) -> str:
+        self._touch.touch(Touch(t_s=self._ground.platform.clock.now(), pattern=PATTERN, buzzer=buzzer, side=side))
         self._ground.runner.wait(0.8)
         self._released = False  # a press counts from here on
         return ""
@@ -515,11 +515,17 @@ def _hands_on(
             yield Check("sound.speech", OK, "speech", "A sentence was played to its end.")
     with_buzzer = sound
     tell("a signal of vibration and buzzer" if with_buzzer else "a signal of vibration")
-    problem = patient.touch(buzzer=with_buzzer)
-    dead = [part for part in ("vibration", "buzzer") if patient.seen.of(part) is not None]
+    two = config.vibration.right_pin >= 0
+    if two:
+        tell("first on the left, then on the right")
+    problem = patient.touch(buzzer=with_buzzer, side="left" if two else "")
+    if two:
+        problem = problem or patient.touch(buzzer=False, side="right")
+    dead = [part for part in ("vibration", "vibration-right", "buzzer") if patient.seen.of(part) is not None]
     if dead:
         problem = f"{' and '.join(dead)} cannot be switched"
-    pins = f"GPIO{config.vibration.pin}" + (f" and GPIO{config.buzzer.pin}" if with_buzzer else "")
+    outputs = [config.vibration.pin] + [config.vibration.right_pin] * two + [config.buzzer.pin] * with_buzzer
+    pins = " and ".join(f"GPIO{pin}" for pin in outputs)
     if problem:
         yield Check("person.touch", LOOK, "signal", f"{problem[0].upper()}{problem[1:]}.", "See buzzer and vibration")
     else:

@@ -11,9 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from retrowalk.config import A02yyuw, Config, HcSr04, RangeSensor, TfLuna, Vl53l1x, axis_matrix
-from retrowalk.core.samples import BatterySample, ButtonEdge, HealthReport, ImuSample, Item, RangeSample, RangeStatus
+from retrowalk.core.samples import (
+    AirSample,
+    BatterySample,
+    ButtonEdge,
+    HealthReport,
+    ImuSample,
+    Item,
+    RangeSample,
+    RangeStatus,
+)
 from retrowalk.doctor.bus import Scan
-from retrowalk.doctor.computer import configured_chips
+from retrowalk.doctor.computer import CONFIG_TXT, configured_chips
 from retrowalk.doctor.report import Check, State
 
 OK, LOOK, BAD = State.OK, State.LOOK, State.BAD
@@ -47,6 +56,8 @@ class Observation:
     """What is said of a fault that holds now, by part and name."""
     pressed: bool = False
     """What the button was last."""
+    through_guard: bool = False
+    """Whether a guard that runs tells of it, since long before."""
     seconds: float = 0.0
 
     def take(self, items: Iterable[Item]) -> None:
@@ -84,6 +95,8 @@ def look_at_sensors(config: Config, seen: Observation, scan: Scan | None) -> Ite
     yield _imu(config, seen, scan)
     if config.battery.chip != "none":
         yield _battery(config, seen, scan)
+    if config.air.thermometer != "none":
+        yield _thermometer(seen)
     yield _button(config, seen)
     yield from _touch(config, seen)
     yield from _pi(seen)
@@ -119,7 +132,7 @@ def _range(sensor: RangeSensor, key: str, config: Config, seen: Observation, sca
         mend = _range_mend(sensor, key, "garbage", config, scan)
         detail = f"{counts[RangeStatus.REJECTED]} of {len(samples)} answers are ones that no target can give."
         return Check(check_id, LOOK, title, detail, mend)
-    if useful < USEFUL_SHARE * len(samples) or rate_hz < RATE_SHARE * _RATE_HZ[type(sensor)]:
+    if useful < USEFUL_SHARE * len(samples) or rate_hz < RATE_SHARE * _expected_hz(sensor, config):
         mend = _range_mend(sensor, key, "slow", config, scan)
         return Check(check_id, LOOK, title, f"It answers too seldom: {share}.", mend)
     ranges = [sample.range_m for sample in samples if sample.range_m is not None]
@@ -132,6 +145,13 @@ def _range(sensor: RangeSensor, key: str, config: Config, seen: Observation, sca
         mend = "Take strap, cloth or case out of its way; clean it"
         return Check(check_id, LOOK, title, f"Something is right before it: {spread} ({share}).", mend)
     return Check(check_id, OK, title, f"Sees something at {spread} ({share}).")
+
+
+def _expected_hz(sensor: RangeSensor, config: Config) -> float:
+    """How often it should answer; ultrasonic ones on pins take turns."""
+    kind = type(sensor)
+    turns = sum(isinstance(other, HcSr04) for other in config.range_sensor) if kind is HcSr04 else 1
+    return _RATE_HZ[kind] / turns
 
 
 def _range_mend(sensor: RangeSensor, key: str, fault: str, config: Config, scan: Scan | None) -> str:
@@ -244,6 +264,24 @@ def _battery(config: Config, seen: Observation, scan: Scan | None) -> Check:
     return Check(check_id, OK, title, f"{shown} left.")
 
 
+def _thermometer(seen: Observation) -> Check:
+    title = "thermometer (DS18B20)"
+    mend = (
+        "Check 3.3 V, ground, its DQ to GPIO4, 4.7 kΩ from DQ to 3.3 V, "
+        f"and the line dtoverlay=w1-gpio in {CONFIG_TXT} (then restart the Pi)"
+    )
+    trouble = seen.of("thermometer")
+    if trouble is not None:
+        return Check("sensors.thermometer", LOOK, title, _sentence(trouble), mend)
+    latest = next((item for item in reversed(seen.items) if isinstance(item, AirSample)), None)
+    if latest is not None:
+        return Check("sensors.thermometer", OK, title, f"The air has {latest.temperature_c:.1f} °C.")
+    if seen.through_guard:
+        return Check("sensors.thermometer", OK, title, "The guard reads it twice a minute, and has nothing to report.")
+    detail = f"Nothing came from it in {seen.seconds:.0f} s: ranges are computed for cold air, and read near."
+    return Check("sensors.thermometer", LOOK, title, detail, mend)
+
+
 # ------------------------------------------------------------------------------------------- button, outputs, Pi
 
 
@@ -261,7 +299,12 @@ def _button(config: Config, seen: Observation) -> Check:
 
 
 def _touch(config: Config, seen: Observation) -> Iterator[Check]:
-    for part, pin in (("buzzer", config.buzzer.pin), ("vibration", config.vibration.pin)):
+    vibration = config.vibration
+    for part, pin in (
+        ("buzzer", config.buzzer.pin),
+        ("vibration", vibration.pin),
+        ("vibration-right", vibration.right_pin),
+    ):
         trouble = seen.of(part)
         if trouble is not None:
             yield Check(f"sensors.{part}", BAD, f"{part} (GPIO{pin})", _sentence(trouble), NO_PINS)

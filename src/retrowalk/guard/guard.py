@@ -562,7 +562,7 @@ class Guard:
         """A warning that comes meanwhile takes its place at once; it is no output of the Companion, so not recorded."""
         refused = self._busy(now)
         if not refused:
-            self._touch.touch(ev.Touch(t_s=now, pattern=message.pattern, buzzer=message.buzzer))
+            self._touch.touch(ev.Touch(t_s=now, pattern=message.pattern, buzzer=message.buzzer, side=message.side))
         self._mail.send(message.reply_to, wire.encode(wire.TouchTested(refused)))
 
     def _test_cue(self, message: wire.CueTest, now: float) -> None:

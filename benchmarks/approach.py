@@ -93,14 +93,14 @@ class Size:
     def encounters(self, seed: int) -> list[Encounter]:
         """Everything that every subject walks into."""
         counts = {"pooled": self.walks, "all": self.walks, "appearing": self.walks // 2}
-        counts |= dict.fromkeys(OTHERS, max(10, self.walks // 5))
+        counts |= dict.fromkeys(OTHERS, max(1, self.walks // 5))
         return [encounters.draw(seed, case, i) for case, count in counts.items() for i in range(count)]
 
     ladder_m_s: tuple[float, ...] = LADDER_M_S
 
     def ladder(self, seed: int) -> list[Encounter]:
         """Older walkers, a person in a jacket, speed by speed."""
-        count = max(10, self.walks // 7)
+        count = max(1, self.walks // 7)
         return [encounters.draw(seed, f"shade {v:g}", i) for v in self.ladder_m_s for i in range(count)]
 
     def stretches(self, seed: int, cases: Iterable[str], share: float = 1.0) -> list[Stretch]:
@@ -469,7 +469,7 @@ def markdown(table: Sequence[Row]) -> str:
 def size_of(options: argparse.Namespace) -> Size:
     """What was asked for."""
     size = SIZES["quick" if options.quick else "full" if options.full else "default"]
-    return replace(size, walks=options.walks) if options.walks else size
+    return replace(size, walks=options.walks or size.walks, minutes=options.minutes or size.minutes)
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
@@ -493,6 +493,7 @@ def main() -> Any:
     parser.add_argument(
         "--walks", type=int, default=0, help="encounters of the headline (default 350, quick 21, full 2800)"
     )
+    parser.add_argument("--minutes", type=float, default=0.0, help="of each rate (30; quick 5, full 600)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--sensitivity", action="store_true", help="the headline with what is assumed moved by 30 %%")
     parser.add_argument("--explain", metavar="SEED/CASE/INDEX", help="print one walk of ours over time, and end")

@@ -105,7 +105,7 @@ class Size:
 
     def stretches(self, seed: int, cases: Iterable[str], share: float = 1.0) -> list[Stretch]:
         """So many minutes of each case."""
-        count = max(1, math.ceil(self.minutes * share * 60.0 / STRETCH_S))
+        count = math.ceil(self.minutes * share * 60.0 / STRETCH_S)
         return [Stretch(case, i, seed) for case in cases for i in range(count)]
 
 
@@ -372,8 +372,6 @@ def ladder_rows(outcomes: dict[str, list[Outcome]], counts: dict[str, list[Count
 
 # ------------------------------------------------------------------------------------------------------ explaining
 
-EXPLAIN_S = 0.1
-
 
 def explain(name: str, subject: str) -> None:
     """Prints one walk of ours over time: what was true, what the sensors said, what was followed, what was heard.
@@ -408,8 +406,10 @@ def explain(name: str, subject: str) -> None:
             }
             notes.append((t_s, f"** {record.channel[7:]} {told}"))
     print(f"{'t':>6} {'gap':>6} {'v':>5}  {'device':<28} what came in, what was heard")
+    before_s = -1.0
     for t_s, gap, speed in trace.truth:
-        said = [text for at_s, text in sorted(notes) if t_s - EXPLAIN_S < at_s <= t_s]
+        said = [text for at_s, text in sorted(notes) if before_s < at_s <= t_s]
+        before_s = t_s
         status = next((text for at_s, text in reversed(statuses) if at_s <= t_s), "")
         print(f"{t_s:6.2f} {gap:6.2f} {speed:5.2f}  {status:<28} {', '.join(said)}")
 
@@ -469,7 +469,8 @@ def markdown(table: Sequence[Row]) -> str:
 def size_of(options: argparse.Namespace) -> Size:
     """What was asked for."""
     size = SIZES["quick" if options.quick else "full" if options.full else "default"]
-    return replace(size, walks=options.walks or size.walks, minutes=options.minutes or size.minutes)
+    minutes = size.minutes if options.minutes is None else options.minutes
+    return replace(size, walks=options.walks or size.walks, minutes=minutes)
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
@@ -493,7 +494,7 @@ def main() -> Any:
     parser.add_argument(
         "--walks", type=int, default=0, help="encounters of the headline (default 350, quick 21, full 2800)"
     )
-    parser.add_argument("--minutes", type=float, default=0.0, help="of each rate (30; quick 5, full 600)")
+    parser.add_argument("--minutes", type=float, default=None, help="of each rate (30; quick 5, full 600)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--sensitivity", action="store_true", help="the headline with what is assumed moved by 30 %%")
     parser.add_argument("--explain", metavar="SEED/CASE/INDEX", help="print one walk of ours over time, and end")

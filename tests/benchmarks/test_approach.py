@@ -425,18 +425,17 @@ def program(*arguments):
 @pytest.mark.process
 def test_a_seed_gives_one_result_on_any_number_of_processes():
     """The same rows from one process and from two"""
-    size = ("--walks", "2", "--minutes", "1", "--seed", "5", "--json")
+    size = ("--walks", "2", "--minutes", "0", "--seed", "5", "--json")
     one, two = (json.loads(program(*size, "--jobs", jobs).stdout) for jobs in ("1", "2"))
     assert one["rows"] == two["rows"]
-    assert {r["metric"] for r in one["rows"]} >= {"contacts_per_100", "decision_ms", "false_cautions_per_h"}
+    assert {r["metric"] for r in one["rows"]} >= {"contacts_per_100", "decision_ms", "lead_time_s"}
 
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.parametrize("name", ["1/pooled/0", "1/gravel/0"])
-def test_a_walk_can_be_looked_at(name):
+def test_a_walk_can_be_looked_at():
     """Over time: the truth, what the sensors said, what was heard"""
-    told = program("--explain", name).stdout
+    told = program("--explain", "1/pooled/0").stdout
     assert "heard guarding" in told
     assert "lidar" in told
     assert len(told.splitlines()) > 50

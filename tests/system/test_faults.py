@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from retrowalk.config import A02yyuw, Battery, Config, HcSr04, Imu, TfLuna, Vl53l1x
+from retrowalk.config import A02yyuw, Air, Battery, Config, HcSr04, Imu, TfLuna, Vl53l1x
 from retrowalk.core.samples import ImuSample
 from retrowalk.courier import recording
 from retrowalk.sim import world
@@ -38,8 +38,10 @@ DEVICES = {
     "tof": Config(range_sensor=(HcSr04(), Vl53l1x(), DROP)),
     "mpu6050": Config(imu=Imu(chip="mpu6050")),
     "ina219": Config(battery=Battery(chip="ina219")),
+    "warm": Config(air=Air(thermometer="ds18b20")),
+    "pair": Config(range_sensor=(HcSr04(), HcSr04(name="other", trigger_pin=5, echo_pin=6), LIDAR)),
 }
-"""The default device, and those that have something else in one place."""
+"""The default device, and those that have something else in one place, or one thing more."""
 
 HAND_S, WALK_S, SPEED_M_S, WALL_M, LEAVE_S, END_S = 3.2, 9.0, 0.45, 3.4, 15.0, 17.5
 SCRIPT: tuple[tuple[float, Action], ...] = (
@@ -149,6 +151,10 @@ TABLE: tuple[Row, ...] = (
     *lost("rear", "slow", 2.0),
     *lost("rear", "wrong", 3.0),
     *ridden_out("rear", "bursts"),
+    # One of two that take turns.
+    *absent("rear", "off stuck", device="pair", slow=True),
+    *lost("rear", "off stuck slow intermittent", device="pair", slow=True),
+    *lost("rear", "garbage", device="pair", back_s=PROOF_S, slow=True),
     # TF-Luna, as rear and as drop-off sensor.
     *absent("lidar", "off wrong"),
     *absent("lidar", "garbage sun", slow=True),
@@ -218,6 +224,9 @@ TABLE: tuple[Row, ...] = (
     Row("pi:hot@2", "fault:heat", 9.0),
     Row("pi:garbage", slow=True),
     Row("pi:off"),
+    # The thermometer: without it ranges read near, which is no news for somebody who walks.
+    *ridden_out("thermometer", "off", device="warm"),
+    *ridden_out("thermometer", "intermittent garbage reboot stuck sun slow", device="warm", slow=True),
     # The button.  One that hangs looks like a call for help until it has hung for ten seconds.
     Row("button:garbage@10-16", "fault:button", 2.0, back="fault_over:button", fall=True),
     Row("button:stuck@1-16", "fault:button", 10.5, back="fault_over:button", also=CALLED),

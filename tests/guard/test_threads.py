@@ -9,15 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.sim.helpers import Rig
 
-from retrowalk.config import Battery, Imu, TfLuna
+from retrowalk.config import Battery, Config, HcSr04, Imu, TfLuna
 from retrowalk.core.samples import Item, Tick
 from retrowalk.devices.lsm6dsox import Lsm6dsox
 from retrowalk.devices.max17048 import Max17048Driver
 from retrowalk.devices.tfluna import TfLunaDriver
+from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.errors import SensorError
-from retrowalk.guard.process import STEP_LATE_S, Inbox, StepThread, threads_of
-from retrowalk.platform import I2C_TIMEOUT_10_MS, Step, no_wake
+from retrowalk.guard.process import STEP_LATE_S, Inbox, StepThread, build_steps, threads_of
+from retrowalk.platform import I2C_TIMEOUT_10_MS, Platform, Step, no_wake
+from retrowalk.sim.scheduler import MemoryMail
 
 
 class Clock:
@@ -130,6 +133,19 @@ def test_steps_on_the_same_wires_share_a_thread():
     clock = Clock()
     steps = [Chip("lidar", clock), Chip("button", clock, shares=""), Chip("imu", clock), Chip("rear", clock, shares="")]
     assert [thread.name for thread in threads_of(steps, clock, Inbox())] == ["lidar+imu", "button", "rear"]
+
+
+def test_ultrasonic_sensors_take_turns_in_one_thread():
+    """However many there are; each has the same turns, and all else its own thread."""
+    rig = Rig()
+    config = Config(range_sensor=(HcSr04(), HcSr04(name="right", trigger_pin=5, echo_pin=6)))
+    mail = MemoryMail().open("guard")
+    platform = Platform(rig.clock, mail, pin_factory=rig.pins, bus=rig.bus)
+    steps, _ = build_steps(config, platform)
+    names = [thread.name for thread in threads_of(steps, rig.clock, Inbox())]
+    assert names == ["rear+right", "imu+battery", "button", "touch"]
+    sensors = [step for step in steps if isinstance(step, Ultrasonic)]
+    assert sensors[0]._turns is sensors[1]._turns
 
 
 def test_chips_of_one_rhythm_are_read_in_one_waking_up():

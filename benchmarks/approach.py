@@ -6,16 +6,17 @@ in `encounters`, what is assumed of the others in `peers`.  A seed gives the sam
 - `contacts_per_100`: at exactly the protected speed of this walker with a healthy default set (`retrowalk one
   ultrasonic`: with its own).  `pooled`: wall (square or tilted 10 or 20 degrees), pole, hedge, car, person in fleece,
   person in jacket, chain-link, equally often; then each of them; `older` and `younger`; child, bicycle and kerb.
-- `contacts_all_per_100`: all ten kinds equally often, from 0.3 to 1.2 m/s, protected or not; the walker obeys "Slow
-  down".  `contacts_cell_per_100`: the same by speed, age and kind.
+- `contacts_all_per_100`: from 0.3 to 1.2 m/s, protected or not; the walker obeys "Slow down".  `pooled`: the same seven
+  kinds; `every kind`: child, bicycle and kerb as well, a tenth each.  `contacts_cell_per_100`: by speed, age and kind.
 - `contact_causes`: contacts of `pooled` (and of the others) by kind and cause.  `never detected`; `detected late`: the
   cue left less room than 95 of 100 such people need; `person slower than 95 %`: it left that room, and this person took
   longer; `governor had spoken` before; `other`.
 - `lead_time_s`: from the first sound of the warning until the foot would be there.
 - `first_sound_ms`: from the truth to that sound.  The truth: the first instant at which room and closing speed (a mean
   over a step) satisfy the warning rule, or the thing appears where they do.  Warned before counts as negative.
-- `decision_ms`: from the truth to the decision.  `followed`: things that came nearer from afar (`pooled`); `appearing`:
-  people, cars and walls (a door) that are suddenly there, inside the warning zone.
+- `decision_ms`: from the truth to the decision.  `followed`: walks of `pooled` in which the device followed the thing just
+  before; `pooled`: all of them; `appearing`: people, cars and walls (a door) that are suddenly there, inside the
+  warning zone, with no sun behind.  `never`: in so many walks none was made.
 - `protected_speed_m_s`: the highest speed of a ladder up to which at least 95 % of older walkers stop short of a person
   in a jacket, in the shade, at every speed, and the governor speaks no more than twice an hour.  `governor_per_h`: at
   the speeds up to it, walking steadily.
@@ -225,11 +226,11 @@ def rows_of(results: Sequence[Result]) -> list[Row]:
             table += contacts("contacts_per_100", subject, kind, of[kind])
         goal = None
         if ours:
-            reference = contacts("contacts_all_per_100", "", "", outcomes["tutorial"]["all"])
+            reference = contacts("", "", "", [o for o in outcomes["tutorial"]["all"] if o.encounter.kind in POOLED])
             goal = f"<= {reference[0].value / 10.0:.4g}" if reference else None
-        table += contacts("contacts_all_per_100", subject, "pooled", of["all"], goal)
         seven = [o for o in of["all"] if o.encounter.kind in POOLED]
-        table += contacts("contacts_all_per_100", subject, "the seven kinds", seven)
+        table += contacts("contacts_all_per_100", subject, "pooled", seven, goal)
+        table += contacts("contacts_all_per_100", subject, "every kind", of["all"], goal)
         if subject in (OURS, *TUTORIALS[:1]):
             table += cell_rows(subject, of["all"])
         every = [o for case in ("pooled", *OTHERS, "all") for o in of[case]]
@@ -293,23 +294,18 @@ def time_rows(subject: str, of: dict[str, list[Outcome]]) -> list[Row]:
         for share, limit in ((50, "<= 150"), (99, "<= 300")):
             at_most = limit if subject == OURS else None
             table += quantiles("first_sound_ms", subject, {f"p{share}{case}": share / 100.0}, late, "ms", at_most)
-    for name, outcomes in (("followed", pooled), ("appearing", of["appearing"])):
-        late = [
-            1e3 * (o.decided_s - o.truth_s) if o.decided_s is not None else math.inf
-            for o in outcomes
-            if o.truth_s is not None and (name == "followed" or o.appeared)
-        ]
-        goal: str | None = None
-        if subject == OURS:
-            goal = "<= 130" if name == "followed" else "<= 200"
-        elif subject == ALONE and name == "appearing":
-            goal = "<= 300"
-        known = [value for value in late if math.isfinite(value)]
-        table += quantiles("decision_ms", subject, {f"p99 {name}": 0.99}, known, "ms", goal)
-        table += quantiles("decision_ms", subject, {f"p50 {name}": 0.5}, known, "ms")
-        if late and len(known) < len(late):
-            case = f"{name}: never decided"
-            table.append(Row("decision_ms", subject, case, len(late) - len(known), "walks", len(late)))
+    goals = {(OURS, "followed"): "<= 130", (OURS, "appearing"): "<= 200", (ALONE, "appearing"): "<= 300"}
+    for name, outcomes in (
+        ("followed", [o for o in pooled if o.followed]),
+        ("pooled", pooled),
+        ("appearing", [o for o in of["appearing"] if o.appeared]),
+    ):
+        true = [o for o in outcomes if o.truth_s is not None]
+        late = [1e3 * (o.decided_s - o.truth_s) for o in true if o.decided_s is not None and o.truth_s is not None]
+        table += quantiles("decision_ms", subject, {f"p99 {name}": 0.99}, late, "ms", goals.get((subject, name)))
+        table += quantiles("decision_ms", subject, {f"p50 {name}": 0.5}, late, "ms")
+        if len(late) < len(true):
+            table.append(Row("decision_ms", subject, f"{name}: never", len(true) - len(late), "walks", len(true)))
     return table
 
 

@@ -68,14 +68,15 @@ _SIM = {
 WALLS = ("wall", "wall", "wall_tilted_10", "wall_tilted_20")
 SETS_OFF_S = 2.5
 """By then the device has said what it says after a restart."""
-STEPS_IN_S = 6.0
-"""What steps in behind the walker does so then."""
+STEPS_IN_S = (6.0, 6.5)
+"""What steps in behind the walker does so between these."""
 CHILD_AT_M = 1.5
 THING = "thing"
 ALARMS = ("warning", "approaching")
 STOPS_FOR = OLDER.stops_for | {"approaching", "drop"}
 LOOKED_S = 3.0
 BEYOND_M = 1.0
+NEAR_M = 0.3
 SLICE_S = 0.1
 MEAN_S = 0.6
 """The true closing speed is its mean over so long: a step."""
@@ -110,6 +111,7 @@ class Encounter:
     behind_m: float
     """Where the thing is when the walker sets off, beyond what a faster walker needs more."""
     nears_m_s: float = 0.0
+    steps_in_s: float = STEPS_IN_S[0]
     inside: float | None = None
     """It steps in at this share of the room that a warning asks for."""
     ground: str = "asphalt"
@@ -138,6 +140,8 @@ class Outcome:
     truth_s: float | None = None
     """When room and closing speed first satisfied the warning rule, or the thing appeared where they did."""
     appeared: bool = False
+    followed: bool = False
+    """Whether the device was following it then: what it held nearest was no more than `NEAR_M` from the thing."""
     decided_s: float | None = None
     sound_s: float | None = None
     """First sound of the first warning."""
@@ -180,7 +184,8 @@ def draw(seed: int, case: str, index: int) -> Encounter:
     """Encounter number `index` of a case: `pooled`, `all`, `child`, `bicycle`, `kerb`, `appearing`, `shade v`.
 
     The case names what is drawn: `pooled` the seven kinds at the protected speed, `all` every kind at any speed,
-    `appearing` something inside the warning zone, `shade v` an older walker at v m/s and a person in a jacket.
+    `appearing` something inside the warning zone, without a sun behind, `shade v` an older walker at v m/s and a
+    person in a jacket.
     """
     of = random.Random(f"approach:{seed}:{case}:{index}")
     ladder = case.startswith("shade")
@@ -204,33 +209,36 @@ def draw(seed: int, case: str, index: int) -> Encounter:
     temperature_c = of.uniform(-10.0, 35.0)
     wind_m_s = of.uniform(8.0, 12.0) if of.random() < 0.15 else of.uniform(0.0, 6.0)
     sun = of.random()
-    sun_deg = of.uniform(3.0, 12.0) if sun < 0.15 and not ladder else NO_SUN_DEG
+    shaded = ladder or case == "appearing"  # how long a lidar takes is asked of one that sees
+    sun_deg = of.uniform(3.0, 12.0) if sun < 0.15 and not shaded else NO_SUN_DEG
     sway_deg = of.uniform(2.0, 4.5) if ground == "asphalt" else of.uniform(3.0, 6.0)
     cv = of.uniform(0.04, 0.07)
     behind_m = 3.5 + of.uniform(0.0, 1.0)
     nears_m_s = of.uniform(3.0, 6.0)
     inside = of.uniform(0.65, 0.95)
     backdrop = of.random() < 0.5, of.uniform(1.5, 6.0)
+    steps_in_s = of.uniform(*STEPS_IN_S)
     if kind == "bicycle":
         behind_m = 25.0 + of.uniform(0.0, 10.0)
     return Encounter(
-        case,
-        index,
-        seed,
-        kind,
-        sim_kind,
-        age,
-        speed_m_s,
-        behind_m,
-        nears_m_s if kind == "bicycle" else 0.0,
-        inside if case == "appearing" else None,
-        ground,
-        temperature_c,
-        wind_m_s,
-        sun_deg,
-        sway_deg,
-        cv,
-        backdrop[1] if kind == "chain-link" and backdrop[0] else None,
+        case=case,
+        index=index,
+        seed=seed,
+        kind=kind,
+        sim_kind=sim_kind,
+        age=age,
+        speed_m_s=speed_m_s,
+        behind_m=behind_m,
+        nears_m_s=nears_m_s if kind == "bicycle" else 0.0,
+        steps_in_s=steps_in_s,
+        inside=inside if case == "appearing" else None,
+        ground=ground,
+        temperature_c=temperature_c,
+        wind_m_s=wind_m_s,
+        sun_deg=sun_deg,
+        sway_deg=sway_deg,
+        step_time_cv=cv,
+        backdrop_m=backdrop[1] if kind == "chain-link" and backdrop[0] else None,
     )
 
 
@@ -285,9 +293,9 @@ def world_of(encounter: Encounter, speed_m_s: float, assumed: Assumed) -> World:
 def _thing(encounter: Encounter, speed_m_s: float) -> Iterator[tuple[float, Action]]:
     kind, behind_m = encounter.sim_kind, encounter.behind_m + 1.5 * speed_m_s
     if encounter.inside is not None:
-        yield STEPS_IN_S, Place(kind, encounter.inside * needed_m(encounter.age, speed_m_s), name=THING)
+        yield encounter.steps_in_s, Place(kind, encounter.inside * needed_m(encounter.age, speed_m_s), name=THING)
     elif encounter.kind == "child":
-        yield STEPS_IN_S, Place(kind, CHILD_AT_M, name=THING)
+        yield encounter.steps_in_s, Place(kind, CHILD_AT_M, name=THING)
     elif encounter.kind == "kerb":
         yield 0.0, Kerb(behind_m, name=THING)
     elif encounter.kind == "bicycle":
@@ -397,7 +405,8 @@ def lived(encounter: Encounter, subject: str, assumed: Assumed | None = None, tr
         if subject in DEVICES:
             device = worn(subject, encounter.age, world, echo, records=trace is not None)
             try:
-                _live(world, outcome, _watched(world, device.run_until, trace))
+                seen = device.guard.companion.snapshot
+                _live(world, outcome, _watched(world, device.run_until, trace), follows=lambda: seen().range_m)
                 _read_ours(world, outcome, device)
                 _keep(trace, world, device)
             finally:
@@ -439,17 +448,17 @@ def _live_with_peer(world: World, outcome: Outcome, peer: peers.Peer) -> None:
             cues.append(cue)
             world.hear("stop", cue.understood_s)
 
-    _live(world, outcome, run_until, lambda: cues[0].sound_s if cues else None)
+    _live(world, outcome, run_until, sound=lambda: cues[0].sound_s if cues else None)
 
 
-def _live(world: World, outcome: Outcome, run_until: Any, sound: Any = None) -> None:
+def _live(world: World, outcome: Outcome, run_until: Any, *, sound: Any = None, follows: Any = None) -> None:
     """Lets time pass until it is decided."""
     encounter, walker = outcome.encounter, world.walker
     reach_m = walker.profile.reach_m
     limit_s = SETS_OFF_S + (encounter.behind_m + 2.0) / (outcome.speed_m_s + encounter.nears_m_s) + 12.0
     still_since_s: float | None = None
     t_s, end_s = 0.0, limit_s
-    there = False
+    there = followed = False
     while t_s < end_s:
         before_s, t_s = t_s, round(t_s + SLICE_S, 6)
         run_until(t_s)
@@ -458,7 +467,11 @@ def _live(world: World, outcome: Outcome, run_until: Any, sound: Any = None) -> 
         outcome.gap_m = min(outcome.gap_m, gap - reach_m)
         if outcome.truth_s is None and t_s > SETS_OFF_S and gap < math.inf:
             _look_for_truth(world, outcome, before_s, t_s, appeared=not there and encounter.kind != "bicycle")
+            outcome.followed = followed
         there = there or gap < math.inf
+        if follows is not None and outcome.truth_s is None:
+            held_m = follows()
+            followed = held_m is not None and abs(held_m - gap) <= NEAR_M
         if outcome.contact_s is None:
             outcome.contact_s = _contact(world, outcome, gap, t_s)
             if outcome.contact_s is not None:

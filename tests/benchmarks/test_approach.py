@@ -267,7 +267,8 @@ def test_ours_guards_from_the_first_step_and_stops_the_walker(encounters):
 
 def outcome(encounters, case, index, subject, *, contact=False, late_s=0.05):
     """A walk as it might have gone."""
-    made = encounters.Outcome(encounters.draw(1, case, index), subject, 0.67, truth_s=6.0, appeared=case == "appearing")
+    made = encounters.Outcome(encounters.draw(1, case, index), subject, 0.67, truth_s=6.0)
+    made.appeared, made.followed = case == "appearing", subject in encounters.DEVICES
     if subject != encounters.NOTHING:
         made.decided_s, made.sound_s, made.room_s = 6.0 + late_s, 6.02 + late_s, 2.0
         made.cue_s, made.cue_room_s, made.takes_s = 6.1, 1.95, 1.0
@@ -343,14 +344,16 @@ def test_the_table_counts_what_it_says(approach, results):
     rows = approach.rows_of(results)
     assert row(rows, "contacts_per_100", "pooled").value == pytest.approx(100 / 70, abs=0.001)
     assert row(rows, "contacts_per_100", "pooled").met is True
-    assert row(rows, "contacts_all_per_100", "pooled").value == 8.0
-    assert row(rows, "contacts_all_per_100", "pooled").met is True
+    assert row(rows, "contacts_all_per_100", "pooled").value == pytest.approx(400 / 35, abs=0.001)
+    assert row(rows, "contacts_all_per_100", "pooled").met is False
+    assert row(rows, "contacts_all_per_100", "every kind").value == 8.0
+    assert row(rows, "contacts_all_per_100", "every kind").met is True
     assert row(rows, "contacts_per_100", "pooled", "tutorial").value == 100.0
     assert row(rows, "contact_causes", "protected car: other").value == 1
     assert row(rows, "decision_ms", "p99 followed").value == pytest.approx(50.0)
     assert row(rows, "decision_ms", "p99 appearing").value == pytest.approx(100.0)
     assert row(rows, "first_sound_ms", "p50").value == pytest.approx(70.0)
-    assert row(rows, "decision_ms", "followed: never decided", "no device").value == 70
+    assert row(rows, "decision_ms", "pooled: never", "no device").value == 70
     assert row(rows, "false_warnings_per_h", "asphalt").value == 2.0
     assert row(rows, "false_cautions_per_h", "gravel").value == 6.0
     assert row(rows, "false_cautions_per_h", "gravel: unknown").value == 4.0

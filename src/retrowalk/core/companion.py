@@ -110,6 +110,7 @@ class Companion:
         self._stopping = False
         self._config_unusable = False
         self._faults: set[tuple[str, str]] = set()
+        self._felt = {"buzzer", "vibration", *(["vibration-right"] if config.vibration.right_pin >= 0 else ())}
         self._courier_fault = ""
         self._voice_fault = ""
         self._voice_frames = -1
@@ -575,7 +576,7 @@ class Companion:
         reasons: list[str] = []
         parts = self._freshness.parts
         rear_lost = [name for name in self._rear.sensors if parts[name].lost]
-        touch_lost = {"buzzer", "vibration"} <= {part for part, _ in self._faults}
+        touch_lost = self._felt <= {part for part, _ in self._faults}
         if self._config_unusable:
             reasons.append("config")
         if len(rear_lost) == len(self._rear.sensors):

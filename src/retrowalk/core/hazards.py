@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from retrowalk.config import A02yyuw, Collision, Freshness, HcSr04, RangeSensor, Walker
+from retrowalk.config import A02yyuw, Collision, Freshness, HcSr04, RangeSensor, TfLuna, Walker
 from retrowalk.config import RangeTracker as TrackerKnobs
 from retrowalk.core.events import Level
 from retrowalk.core.samples import RangeSample, RangeStatus
@@ -34,11 +34,14 @@ NEARER_M = 0.10
 STRAYS_WITHIN_S = 0.6
 """A second echo within this time of the last ends the proof that nothing is there."""
 SURE_AFTER = 6
+SURE_AFTER_OF_LIGHT = 4
 UNSURE_MAX_M_S = 1.0
 """Faster than this is believed only of a track with so many updates: three echoes, one of them a second one that came
-by way of another wall, look like a bicycle."""
+by way of another wall, look like a bicycle.  Light takes no such ways."""
 SAME_THING_M = 0.3
 """Two sensors whose ranges differ by less see the same thing."""
+AGREES_M = 0.25
+"""An echo that is so near to one of the two before it fits something, whether it is followed or not."""
 NONSENSE_OF = 8
 NONSENSE_REJECTS = 6
 NONSENSE_WITHIN_S = 1.0
@@ -195,6 +198,8 @@ class RearHazard:
         self._unknown_since_s = -math.inf
         self._slow_since_s: float | None = None
         self._echoes: deque[tuple[float, bool]] = deque(maxlen=NONSENSE_OF)
+        self._latest: deque[float] = deque(maxlen=2)
+        self._sure_after = SURE_AFTER_OF_LIGHT if isinstance(sensor, TfLuna) else SURE_AFTER
         # The drivers of lidars have a tick or a count to go by; their centimetres are too coarse to tell.
         self._standstill: Standstill | None = None
         if isinstance(sensor, HcSr04 | A02yyuw):
@@ -266,7 +271,9 @@ class RearHazard:
         self._stray_s = now
         # An echo that a track begins with, or begins anew with, fits those before it: no nonsense.
         fits = accepted or (tracker.alive and tracker.last_s == t_s)
-        self._echoes.append((now, fits or turning))
+        agrees = any(abs(range_m - other_m) <= AGREES_M for other_m in self._latest)
+        self._latest.append(range_m)
+        self._echoes.append((now, fits or agrees or turning))
         if tracker.started_s != began_s:
             self._begin_anew()
         if fits:
@@ -332,7 +339,7 @@ class RearHazard:
     @property
     def sure(self) -> bool:
         """Whether it has followed something for long enough to know how fast it nears."""
-        return self.tracker.accepted >= SURE_AFTER
+        return self.tracker.accepted >= self._sure_after
 
     def stepped(self, t_s: float, walking_since_s: float) -> bool:
         """The wearer has taken a step at `t_s` (measured); returns whether the sensor's ranges stand still."""
@@ -443,11 +450,15 @@ class RearHazard:
             self._doubt_since_s = None
 
     def _judge(self, now: float, walking: bool | None) -> None:
+        collision = self._collision
         range_m = self.tracker.range_m(now)
         closing = self.tracker.closing_speed_m_s
         if not self.sure:
             others = [speed_m_s for at_m, speed_m_s in self.others if abs(at_m - range_m) <= SAME_THING_M]
             closing = max(others, default=None if closing is None else min(closing, UNSURE_MAX_M_S))
+            if closing is not None and closing > collision.moving_m_s and walking is not False:
+                # What it is cannot be slower than the walker while it has not been followed for a step.
+                closing = max(closing, min(self.own_speed_m_s or 0.0, UNSURE_MAX_M_S))
         if closing is not None:
             speed = closing
         elif walking is False:
@@ -455,7 +466,6 @@ class RearHazard:
         else:
             # Until closing speed is known, walking speed stands in for it.
             speed = self._walker.usual_speed_m_s if self.own_speed_m_s is None else self.own_speed_m_s
-        collision = self._collision
         along = self._with_walker and walking is not False
         still = closing is not None and abs(closing) < collision.moving_m_s
         if walking is False and closing is not None and self._only_seems_to_near(now, closing):

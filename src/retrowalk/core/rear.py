@@ -206,9 +206,12 @@ class RearWatch:
         return sum(seen) / len(seen) if seen else None
 
     def _believed(self, name: str) -> bool:
-        """Whether a sensor's readings count: one that talks nonsense is named instead, until it makes sense again."""
-        part = self._freshness.parts[name]
-        return not (part.lost and part.cause == "garbage")
+        """Whether a sensor's readings count: one that talks nonsense is named instead, until it makes sense again.
+
+        What it follows for sure meanwhile counts all the same: silence would be worse.
+        """
+        part, rear = self._freshness.parts[name], self.sensors[name]
+        return not (part.lost and part.cause == "garbage") or (rear.sure and not rear.nonsense)
 
     def _followed_by_others(self, rear: RearHazard) -> list[tuple[float, float]]:
         """Range and closing speed of what the other sensors follow, and know."""

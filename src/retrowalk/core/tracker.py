@@ -14,10 +14,13 @@ AGREE_M = 0.25
 AGREE_SPEED_M_S = 1.5
 """Clip of the start speed of rejects that lie together."""
 LINE_SPEED_M_S = 8.0
-LINE_M = 0.12
+LINE_M = 0.06
 """Three samples on one line speak of one thing as well, however fast it is: a bicycle passes 0.3 m between two."""
 PAIR_MAX_S = 0.35
 """Two samples further apart than this do not start a track."""
+NEARER_WITHIN_S = 0.6
+"""What is nearer than the track need not be seen by every sample: three that agree within this time are enough.  A
+second echo, by way of another wall, comes between them; nothing that is farther hides what is near."""
 KNOWN_AFTER = 3
 """Closing speed is published after so many accepted updates: earlier it is mostly noise."""
 
@@ -31,6 +34,7 @@ class RangeTracker:
         "_blind_after_s",
         "_c",
         "_gate",
+        "_nearer",
         "_pending",
         "_q",
         "_r",
@@ -60,6 +64,7 @@ class RangeTracker:
         self._a = self._b = self._c = 0.0
         self._pending: list[tuple[float, float]] = []
         self._rejects: list[tuple[float, float]] = []
+        self._nearer: list[tuple[float, float]] = []
         self.accepted = 0
         """Updates accepted since the track began; 0: no track."""
         self.started_s = 0.0
@@ -107,7 +112,7 @@ class RangeTracker:
         spread = a + r
         if innovation * innovation > self._gate * spread:
             self.rejected += 1
-            self._reject(t_measured_s, range_m)
+            self._reject(t_measured_s, range_m, nearer=innovation < 0.0)
             return False
         gain_range = a / spread
         gain_speed = b / spread
@@ -151,22 +156,36 @@ class RangeTracker:
         del pending[:-3]
         return first is not None and 0.0 < t - first[0] <= PAIR_MAX_S and abs(range_m - first[1]) <= AGREE_M
 
-    def _reject(self, t: float, range_m: float) -> None:
+    def _reject(self, t: float, range_m: float, *, nearer: bool) -> None:
         rejects = self._rejects
         rejects.append((t, range_m))
-        if len(rejects) < 3:
-            return
         del rejects[:-3]
+        if self._restart(rejects):
+            return
+        if nearer:
+            near = [(at, r) for at, r in self._nearer if at >= t - NEARER_WITHIN_S and abs(r - range_m) <= AGREE_M]
+            self._nearer = [*(sample for sample in self._nearer if sample[0] >= t - NEARER_WITHIN_S), (t, range_m)]
+            if len(near) >= 2:
+                self._restart([near[0], near[-1], (t, range_m)])
+
+    def _restart(self, rejects: list[tuple[float, float]]) -> bool:
+        """Begins anew with three samples that agree, if they do."""
+        if len(rejects) < 3:
+            return False
         (t0, r0), (_, r1), (t2, r2) = rejects
         if not 0.0 < t2 - t0 <= 2.0 * PAIR_MAX_S:
-            return
+            return False
+        steep = _line(rejects)
+        if steep is not None and abs(steep) > AGREE_SPEED_M_S:
+            self._begin(t0, t2, r2, steep, 0.5)
+            return True
         if max(r0, r1, r2) - min(r0, r1, r2) <= AGREE_M:
             slope = max(-AGREE_SPEED_M_S, min(AGREE_SPEED_M_S, (r2 - r0) / (t2 - t0)))
             self._begin(t0, t2, r2, slope, 0.25)
-        else:
-            steep = _line(rejects)
-            if steep is not None:
-                self._begin(t0, t2, r2, steep, 0.5)
+            return True
+        if steep is not None:
+            self._begin(t0, t2, r2, steep, 0.5)
+        return steep is not None
 
     def _begin(self, t_first: float, t: float, range_m: float, speed: float, speed_variance: float) -> None:
         self._t = t
@@ -176,6 +195,7 @@ class RangeTracker:
         self._b = 0.0
         self._c = speed_variance
         self._rejects = []
+        self._nearer = []
         self._pending = []
         self.accepted = 2
         self.started_s = t_first

@@ -20,6 +20,7 @@ from retrowalk.core import samples as sm
 from retrowalk.core.stopping import STOPS, Attempt, allowed_s
 from retrowalk.courier import recording
 from retrowalk.errors import StartError
+from retrowalk.record import SAY_S
 from retrowalk.replay import replay
 from retrowalk.sim.scenarios import WALKER, Scenario
 from retrowalk.sim.virtual import VirtualWalk
@@ -150,10 +151,10 @@ def test_five_stops_are_measured_and_kept(whole: Whole) -> None:
 def test_the_walker_hears_what_to_do_and_what_came_of_it(whole: Whole) -> None:
     """What is going to happen, each walk, each time, how many are left, and what it is good for."""
     it, measured = whole
-    assert it.told[0] == INTRO
+    assert tuple(it.told[: len(INTRO)]) == INTRO
     assert sum(line == READY for line in it.told) == STOPS
     said = [line for line in it.told if " seconds. " in line and "more" in line]
-    assert [line.split()[-2] for line in said] == ["four", "three", "two", "one"]
+    assert [line.split()[-2] for line in said] == ["Four", "Three", "Two", "One"]
     assert it.told[-1] == SAVED
     assert calibrate.in_words(measured.stop_s) in it.told[-2]
     assert not [line for line in it.told if "could not be said" in line]
@@ -193,6 +194,32 @@ def test_the_recording_has_the_cues_and_replays(whole: Whole) -> None:
     assert [label.phase for label in walked.labels] == ["begin", "end"] * STOPS
     comparison = replay(walked)
     assert comparison.identical, comparison.difference
+
+
+def test_no_sentence_is_longer_than_it_is_waited_for() -> None:
+    """At the rate of the voice: what takes too long counts as not said, and what follows it would be lost."""
+    longest = [*INTRO, READY, *AGAIN.values(), calibrate.result(1.9, 0.79), calibrate.said_of(1.9, 4)]
+    words_a_second = Config().voice.rate_wpm / 60.0
+    assert all(len(text.split()) / words_a_second < 0.75 * SAY_S for text in longest)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        pytest.param(2.0, "two", id="whole"),
+        pytest.param(1.46, "one point five", id="rounded"),
+        pytest.param(0.96, "one", id="up to the next"),
+        pytest.param(0.84, "zero point eight", id="below one"),
+    ],
+)
+def test_a_time_is_said_in_words(value: float, words: str) -> None:
+    """To one decimal place."""
+    assert calibrate.in_words(value) == words
+
+
+def test_the_speed_that_is_promised_is_rounded_down() -> None:
+    """0.79 m/s is no 0.8."""
+    assert "zero point seven metres a second" in calibrate.result(1.9, 0.79)
 
 
 # ------------------------------------------------------------------------------------------ what does not count

@@ -8,6 +8,7 @@ the attempt void.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,10 +46,11 @@ LABEL = "calibrate_stop"
 """Holds in the recording for each attempt, from the press to its end."""
 
 INTRO = (
-    "I measure how you stop. You need ten metres of free, even ground behind you, and nobody close. "
-    "Each time, walk backward until you hear Stop. Then stop as you usually do, and stand for two seconds. "
-    "That is done five times. To end it, hold the button for two seconds."
+    "I measure how you stop. You need ten metres of free, even ground behind you, and nobody close.",
+    "Each time, walk backward until you hear Stop. Then stop as you usually do, and stand for two seconds.",
+    "That is done five times. To end it, hold the button for two seconds.",
 )
+"""One by one: a sentence is waited for no longer than `record.SAY_S`."""
 READY = "Press the button when the way behind you is clear. Then walk backward."
 SAVED = "I use it from the next start on."
 ENDED = "Ended. Nothing is changed."
@@ -80,12 +82,14 @@ def in_words(value: float) -> str:
 
 def said_of(stop_s: float, left: int) -> str:
     """What is said after a stop that counts."""
-    more = f"{_DIGITS[left]} more." if left else "That was the last."
-    return f"{in_words(stop_s)} seconds. {more}".capitalize()
+    more = f"{_DIGITS[left].capitalize()} more." if left else "That was the last."
+    words = in_words(stop_s)
+    return f"{words[0].upper()}{words[1:]} seconds. {more}"
 
 
 def result(stop_s: float, protected_m_s: float) -> str:
-    """What is said at the end."""
+    """What is said at the end.  The speed is rounded down: it is promised."""
+    protected_m_s = math.floor(10.0 * protected_m_s) / 10.0
     return (
         f"From now on I give you {in_words(stop_s)} seconds to stop. "
         f"You are protected up to {in_words(protected_m_s)} metres a second."
@@ -154,7 +158,9 @@ class Session:
             raise StartError("the device does not guard: do its check; retrowalk doctor says what is wrong")
         self._nothing_wrong()
         stops_s: list[float] = []
-        self.say(INTRO)
+        for text in INTRO:
+            if not self._stopped.is_set():
+                self.say(text)
         while len(stops_s) < STOPS and not self._stopped.is_set():
             if len(self.attempts) >= ATTEMPTS_MAX:
                 self.say(TOO_MANY)

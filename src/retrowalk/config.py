@@ -87,7 +87,7 @@ class Walker(Section, frozen=True, kw_only=True):
     profile: Literal["older", "younger", "measured"] = "older"
     """Whose stopping time: older, younger, or measured (`measured_stop_s`).  When in doubt older, warning earlier."""
     measured_stop_s: Annotated[float, Meta(ge=0.3, le=4.0)] = 1.9
-    """Cue to standstill of this walker, 95 of 100 stops (0.3 to 4 s).  With profile = "measured", and then it stands."""
+    """Cue to standstill of this walker, 95 of 100 stops (0.3 to 4 s).  Used with profile = "measured" only."""
     reach_m: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.30
     """How far the foot reaches behind the sensor: half a backward step (0 to 0.8 m)."""
     clearance_m: Annotated[float, Meta(ge=0.05, le=1.0)] = 0.20

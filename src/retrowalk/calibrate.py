@@ -74,6 +74,10 @@ AGAIN = {
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
+TEXTS = tuple(dict.fromkeys((*INTRO, READY, *AGAIN.values(), SAVED, ENDED, TOO_MANY)))
+"""What is known beforehand, to be rendered before anybody waits for it: on the smallest Pi a sentence takes seconds."""
+
+
 def in_words(value: float) -> str:
     """A number from 0 to 9.9 as it is said, to one decimal place."""
     whole, tenth = divmod(round(10.0 * value), 10)

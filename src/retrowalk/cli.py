@@ -474,6 +474,9 @@ def calibrate_stop(undo: bool, config_file: Path | None, run_dir: Path | None, s
     except CalibrationError as error:
         click.echo(f"{error}; it is kept as {calibration.set_aside(file)}.", err=True)
     bank_dir = _bank_dir(STATE_DIR) if line is not None else default_directory()
+    click.echo("Preparing what will be said.")
+    for text in measuring.TEXTS:
+        render_text(config, bank_dir, text)
 
     def measure(control: controls.Control) -> calibration.Measured | None:
         session = measuring.Session(control, lambda text: render_text(config, bank_dir, text), click.echo)

@@ -271,7 +271,11 @@ def _judge_demo(scenario: Scenario, evidence: Evidence) -> list[Met]:
         not evidence.contacts,
         f"touched at {touched}" if touched else f"nearest {evidence.smallest_gap_m:.2f} m",
     )
-    felt = [t for t, what in evidence.felt if what == "vibration" and marks["wall_near"] - 3.0 <= t <= marks["away"]]
+    felt = [
+        t
+        for t, what in evidence.felt
+        if what.startswith("vibration") and marks["wall_near"] - 3.0 <= t <= marks["away"]
+    ]
     found.add("the warning is felt, too", bool(felt), f"{len(felt)} pulses")
     _judge_alarm(scenario, evidence, found, 6)
     return found.results

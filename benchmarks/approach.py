@@ -14,8 +14,8 @@ in `encounters`, what is assumed of the others in `peers`.  A seed gives the sam
 - `lead_time_s`: from the first sound of the warning until the foot would be there.
 - `first_sound_ms`: from the truth to that sound.  The truth: the first instant at which room and closing speed (a mean
   over a step) satisfy the warning rule, or the thing appears where they do.  Warned before counts as negative.
-- `decision_ms`: from the truth to the decision.  `followed`: walks of `pooled` in which the device followed the thing just
-  before; `pooled`: all of them; `appearing`: people, cars and walls (a door) that are suddenly there, inside the
+- `decision_ms`: from the truth to the decision.  `followed`: walks of `pooled` in which the device followed the thing
+  just before; `pooled`: all of them; `appearing`: people, cars and walls (a door) that are suddenly there, inside the
   warning zone, with no sun behind.  `never`: in so many walks none was made.
 - `protected_speed_m_s`: the highest speed of a ladder up to which at least 95 % of older walkers stop short of a person
   in a jacket, in the shade, at every speed, and the governor speaks no more than twice an hour.  `governor_per_h`: at
@@ -110,7 +110,7 @@ class Size:
         return [Stretch(case, i, seed) for case in cases for i in range(count)]
 
 
-SIZES = {"quick": Size(21, 5.0, (0.6, 0.7, 0.8)), "default": Size(350, 30.0), "full": Size(2800, 600.0)}
+SIZES = {"quick": Size(14, 5.0, (0.6, 0.7, 0.8)), "default": Size(350, 30.0), "full": Size(2800, 600.0)}
 
 Job = tuple[Encounter | Stretch, str, Assumed]
 Result = Outcome | Counts
@@ -166,7 +166,7 @@ def done_all(jobs: Sequence[Job], processes: int, title: str = "approach") -> li
     if processes == 1:
         take(map(_numbered, order))
     else:
-        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        with multiprocessing.get_context("spawn").Pool(processes, encounters.begin_process) as pool:
             take(pool.imap_unordered(_numbered, order, chunksize=4))
     return [results[number] for number in range(len(jobs))]
 

@@ -21,6 +21,7 @@ does not, it is being passed while still walking.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 import random
 import zlib
@@ -364,6 +365,15 @@ def prepare() -> None:
         bank.build(config, bank.default_directory())
 
 
+def begin_process() -> None:
+    """Makes a process that lives through many walks a tenth faster."""
+    for subject in DEVICES:
+        phrases(subject)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 @cache
 def word_s() -> float:
     """After how much of "Stop" it is understood."""
@@ -596,7 +606,8 @@ _WORDS_AFTER_S = 1.2
 class Stretch:
     """A hundred seconds of walking with nothing in the way: whatever is said of it is false.
 
-    `case`: a ground; `gravel` with a trunk that swings 10 degrees each way, `gravel 5` with one of 5; `asphalt sun`
+    `case`: a ground; `gravel` with a trunk that swings 10 degrees each way (from 0.6 m/s on: whoever
+    walks more slowly sways less), `gravel 5` with one of 5; `asphalt sun`
     with a low sun behind; a companion behind at 1.0 or 1.5 m; `followed`, walking forward; `steady v`, an older walker
     in the shade at v m/s without a pause.
     """
@@ -641,10 +652,8 @@ def strolled(stretch: Stretch, subject: str, trace: Trace | None = None) -> Coun
     steady_m_s = float(case.split()[1]) if case.startswith("steady") else None
     ground = next((ground for ground in GROUNDS if case.startswith(ground)), "asphalt")
     legs = list(_legs(of, steady_m_s, case == "followed"))
-    slowest_m_s = min(abs(speed) for _, speed in legs if speed)
     if case == "gravel":
-        # At every speed of the stretch: whoever walks slowly sways less.
-        sway_deg = GRAVEL_SWAY_DEG / min(1.0, slowest_m_s / 0.6)
+        sway_deg = GRAVEL_SWAY_DEG
     elif case == "gravel 5":
         sway_deg = 5.0
     else:

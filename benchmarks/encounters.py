@@ -606,10 +606,9 @@ _WORDS_AFTER_S = 1.2
 class Stretch:
     """A hundred seconds of walking with nothing in the way: whatever is said of it is false.
 
-    `case`: a ground; `gravel` with a trunk that swings 10 degrees each way (from 0.6 m/s on: whoever
-    walks more slowly sways less), `gravel 5` with one of 5; `asphalt sun`
-    with a low sun behind; a companion behind at 1.0 or 1.5 m; `followed`, walking forward; `steady v`, an older walker
-    in the shade at v m/s without a pause.
+    `case`: a ground; `gravel` with a trunk that swings 10 degrees each way (from 0.6 m/s on: whoever walks more slowly
+    sways less), `gravel 5` with one of 5; `asphalt sun` with a low sun behind; a companion behind at 1.0 or 1.5 m;
+    `followed`, walking forward; `steady v`, an older walker in the shade at v m/s without a pause.
     """
 
     case: str

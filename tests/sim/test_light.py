@@ -153,6 +153,16 @@ def test_a_hedge_is_no_flat_thing():
     assert statistics.stdev(ranges) > 0.02
 
 
+def test_through_a_fence_the_light_sees_a_mixture():
+    """A range between the wire and what is behind it, now nearer, now farther; with nothing behind, the wire"""
+    open_fence = [Beam(world(("chain_link", 1.5)), "lidar").look(t / 50) for t in range(500)]
+    assert {round(spot.range_m / 1.5, 2) for spot in open_fence} == {1.0}
+    both = [Beam(world(("chain_link", 1.5), ("hedge", 4.0)), "lidar").look(t / 50).range_m for t in range(500)]
+    assert min(both) < 2.1
+    assert max(both) > 2.4
+    assert all(1.5 < range_m < 4.4 for range_m in both)
+
+
 def test_through_glass_the_light_sees_what_is_behind():
     """A wall behind a glass door is given, weaker, and the door is not."""
     through = Beam(world(("glass", 1.5), ("wall", 3.0)), "lidar").look(1.0)

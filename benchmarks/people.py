@@ -20,6 +20,8 @@ steps_error_percent: steps counted against spectral cadence x walking time, on S
     over the labelled walk of gait_l5.  Walking time: how much of it has more than 0.35 m/s2 between 0.6 and 4 Hz (root
     mean square over 2 s).  Both are taken from the recording as it is, with nothing of the device's own code.
     gait_l5 has its steps labelled by foot sensors: the counts are held against these, too, and so is the yardstick.
+walking_speed_error_m_s: walking speed by the clip, mean over each way of 10 m of gait_l5 (but its first 2 s and last
+    0.8 s), against 10 m in the labelled time.  "rmse", "mean" (the bias) and "p90" of the ways' errors.
 
 Not measured here: real falls, older people's falls, backward walking (no set has any with a sensor on the trunk).
 """
@@ -64,6 +66,9 @@ WALKS = (*LEVEL, *JOGGING, *STAIRS, *STUMBLES)
 SIZES = {"quick": (12, 10, 8), "default": (90, 60, 50)}
 """Falls, walks, other activities."""
 
+WAY_M = 10.0
+STARTING_S, STOPPING_S = 2.0, 0.8
+"""Of each way, so much of the beginning and of the end is left out of its mean speed."""
 EARLY_S, LATE_S = 0.5, 10.0
 """A fall counts as found when it is suspected so long before its shock at most, or after it."""
 
@@ -85,6 +90,8 @@ class Trial:
     """From when to when somebody walks: the label of gait_l5, else the whole trial."""
     steps: int
     """Labelled steps; 0: not labelled."""
+    ways_s: tuple[tuple[float, float], ...] = ()
+    """From when to when somebody walks 10 m; none where that is not labelled."""
 
     @property
     def kind(self) -> str:
@@ -105,6 +112,8 @@ class Result:
     steps: int
     spectral_steps: float
     """Steps by spectral cadence and walking time; 0 where none are asked for."""
+    speed_errors_m_s: tuple[float, ...] = ()
+    """Walking speed less the labelled one, of each way on which it was known."""
 
 
 # ---------------------------------------------------------------------------------------------------- the trials
@@ -127,6 +136,11 @@ def trials(data: Path) -> list[Trial]:
                         float(row.get("impact_s") or math.nan),
                         (float(row.get("walk_start_s") or 0.0), float(row.get("walk_end_s") or duration_s)),
                         int(row.get("n_left_steps") or 0) + int(row.get("n_right_steps") or 0),
+                        tuple(
+                            (float(row[begins]), float(row[ends]))
+                            for begins, ends in (("walk_start_s", "uturn_start_s"), ("uturn_end_s", "walk_end_s"))
+                            if row.get(begins) and row.get(ends)
+                        ),
                     )
                 )
     return found
@@ -171,6 +185,7 @@ def played(job: tuple[Trial, int]) -> Result:
     walk = VirtualWalk(config, scenario, seed ^ zlib.crc32(trial.trial_id.encode()), _bank)
     walk.sound.listeners.clear()  # nobody listens: what counts here is what is sent
     try:
+        speed_errors_m_s = speed_errors(walk, trial, scenario.marks["trial"])
         walk.run_until(scenario.duration_s)
         steps = walk.guard.companion.snapshot().steps
         sent = walk.evidence().published
@@ -193,7 +208,25 @@ def played(job: tuple[Trial, int]) -> Result:
         min((after_s[number] for number in in_time), default=math.inf),
         steps,
         spectral_steps(trial) if spectral else 0.0,
+        speed_errors_m_s,
     )
+
+
+def speed_errors(walk: VirtualWalk, trial: Trial, begins_s: float) -> tuple[float, ...]:
+    """Lets the walk happen up to its last way, and tells how wrong the speed was on each; the trial `begins_s`."""
+    errors = []
+    for from_s, to_s in trial.ways_s:
+        told = []
+        at_s = from_s + STARTING_S
+        while at_s <= to_s - STOPPING_S:
+            walk.run_until(begins_s + at_s)
+            speed_m_s = walk.guard.companion.snapshot().own_speed_m_s
+            if speed_m_s is not None:
+                told.append(speed_m_s)
+            at_s += 0.25
+        if told:
+            errors.append(sum(told) / len(told) - WAY_M / (to_s - from_s))
+    return tuple(errors)
 
 
 def played_all(chosen: Sequence[Trial], seed: int, jobs: int) -> list[Result]:
@@ -308,7 +341,7 @@ def rows(results: Sequence[Result], every_type: bool) -> list[Row]:
     hours = sum(r.trial.duration_s for r in others) / 3600.0
     alarms = sum(r.confirmed for r in others)
     table.append(Row("adl_alarms_per_h", SUBJECT, "other activities", alarms / hours, "1/h", len(others)))
-    return [*table, *step_rows([r for r in results if r.spectral_steps])]
+    return [*table, *step_rows([r for r in results if r.spectral_steps]), *speed_rows(results)]
 
 
 def alarmed(case: str, results: Sequence[Result], goal: str | None) -> Row:
@@ -330,6 +363,22 @@ def step_rows(results: Sequence[Result]) -> list[Row]:
     table += _errors(f"{GAIT}, labels", [(r.steps, r.trial.steps) for r in labelled])
     yardstick = [(r.spectral_steps, r.trial.steps) for r in labelled]
     return table + _errors(f"{GAIT}, labels", yardstick, subject="spectral cadence")
+
+
+def speed_rows(results: Sequence[Result]) -> list[Row]:
+    """Walking speed against the labels."""
+    errors = np.array([error for result in results for error in result.speed_errors_m_s])
+    if not len(errors):
+        return []
+    values = {
+        "rmse": float(np.sqrt((errors**2).mean())),
+        "mean": float(errors.mean()),
+        "p90": float(np.percentile(np.abs(errors), 90)),
+    }
+    return [
+        Row("walking_speed_error_m_s", SUBJECT, f"{name} {GAIT}", value, "m/s", len(errors))
+        for name, value in values.items()
+    ]
 
 
 def _errors(

@@ -94,6 +94,17 @@ def test_the_table_counts_what_it_says(people):
     assert table["steps_error_percent", "pooled walking"].met is True
 
 
+def test_the_speeds_table_counts_what_it_says(people):
+    """Root mean square, bias and ninetieth of all ways' errors; without any, no row"""
+    walks = [people.Result(trial(people, "gait_l5", i), False, False, 1.0, 0, 0.0, (0.1, -0.2)) for i in range(3)]
+    table = {row.case: row for row in people.speed_rows(walks)}
+    assert table["rmse gait_l5"].value == pytest.approx(math.sqrt(0.025))
+    assert table["mean gait_l5"].value == pytest.approx(-0.05)
+    assert table["p90 gait_l5"].value == pytest.approx(0.2)
+    assert table["p90 gait_l5"].n == 6
+    assert people.speed_rows([people.Result(trial(people, "F01"), False, False, 1.0, 0, 0.0)]) == []
+
+
 @pytest.mark.parametrize(
     ("hits", "n", "interval"),
     [

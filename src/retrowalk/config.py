@@ -236,7 +236,7 @@ class Governor(Section, frozen=True, kw_only=True):
     after_s: Annotated[float, Meta(ge=0.5, le=10.0)] = 2.0
     """Too fast for so long before it is said (0.5 to 10 s)."""
     gap_s: Annotated[float, Meta(ge=10.0, le=120.0)] = 10.0
-    """It is said again no sooner than this (10 to 120 s)."""
+    """It is said again no sooner than this (10 to 120 s), and each time in vain twice as late, up to eight times."""
 
 
 class Dropoff(Section, frozen=True, kw_only=True):

@@ -137,6 +137,14 @@ WRONG = {
         device={"faults": ["rear:slow"]},
         settings='[[range_sensor]]\nchip = "a02yyuw"\n[battery]\nchip = "none"\n',
     ),
+    "sealed sensor beside another": Wrong(
+        "sensors.overheard",
+        ("rear and sealed hear each other",),
+        ("Wear one", "lidar"),
+        state=State.LOOK,
+        settings='[[range_sensor]]\nchip = "hc-sr04"\n[[range_sensor]]\nchip = "a02yyuw"\nname = "sealed"\n'
+        '[battery]\nchip = "none"\n',
+    ),
     "echo wire held high": Wrong(
         "sensors.rear", ("GPIO24 stays high",), ("power away", "GPIO24"), device={"faults": ["rear:stuck"]}
     ),

@@ -25,9 +25,9 @@ Whether the module corrects for temperature is not documented: it is taken for o
 if the air had 0 °C, 3.5 % nearer, as `HcSr04.temperature_c` does.
 
 It pings by itself, every 100 ms or so, and nothing tells it when: it takes no turns (`devices.turns`).  Beside an
-HC-SR04 each hears the other, which makes one reading in six false, and in an open place what would be "nothing".  The
-HC-SR04's jitter, and that a track needs two readings which agree, keep what is false from becoming a warning; what is
-new is warned of a reading or two later.  Two of this kind drift through each other's time for minutes: wear one.
+HC-SR04 each hears the other, as soon as there is something behind: one reading in six is then false.  The HC-SR04's
+jitter lets what is false jump about, and a track wants readings that agree; most of it comes to nothing, and now and
+then something seems nearer than it is.  Two of this kind drift through each other's time for minutes: wear one.
 """
 
 from __future__ import annotations

@@ -92,6 +92,7 @@ def look_at_sensors(config: Config, seen: Observation, scan: Scan | None) -> Ite
     """A line for every configured sensor, the battery, the button and the Pi's own complaints."""
     for index, sensor in enumerate(config.range_sensor):
         yield _range(sensor, f"range_sensor[{index}].address", config, seen, scan)
+    yield from _overheard(config)
     yield _imu(config, seen, scan)
     if config.battery.chip != "none":
         yield _battery(config, seen, scan)
@@ -145,6 +146,14 @@ def _range(sensor: RangeSensor, key: str, config: Config, seen: Observation, sca
         mend = "Take strap, cloth or case out of its way; clean it"
         return Check(check_id, LOOK, title, f"Something is right before it: {spread} ({share}).", mend)
     return Check(check_id, OK, title, f"Sees something at {spread} ({share}).")
+
+
+def _overheard(config: Config) -> Iterator[Check]:
+    """A sealed sensor pings when it likes, and so cannot take turns with another ultrasonic one."""
+    names = [sensor.name for sensor in config.range_sensor if isinstance(sensor, HcSr04 | A02yyuw)]
+    if len(names) > 1 and any(isinstance(sensor, A02yyuw) for sensor in config.range_sensor):
+        detail = f"{' and '.join(names)} hear each other's pings: now and then something seems nearer than it is."
+        yield Check("sensors.overheard", LOOK, "ultrasonic", detail, "Wear one of them, beside a lidar")
 
 
 def _expected_hz(sensor: RangeSensor, config: Config) -> float:

@@ -143,6 +143,13 @@ def done(job: Job) -> Result:
     return encounters.strolled(what, subject)
 
 
+def _lasts(job: Job) -> float:
+    """About how long it takes, as seconds of a device's walking."""
+    what, subject, _ = job
+    share = 1.0 if subject in encounters.DEVICES else 0.04
+    return share * (9.0 if isinstance(what, Encounter) else STRETCH_S)
+
+
 def _numbered(job: tuple[int, Job]) -> tuple[int, Result]:
     return job[0], done(job[1])
 
@@ -152,16 +159,18 @@ def done_all(jobs: Sequence[Job], processes: int, title: str = "approach") -> li
     encounters.prepare()
     results: dict[int, Result] = {}
     # The long ones first, so that no process ends up alone with one.
-    order = sorted(enumerate(jobs), key=lambda job: isinstance(job[1][0], Encounter))
-    told = 0
+    order = sorted(enumerate(jobs), key=lambda job: -_lasts(job[1]))
+    whole = sum(map(_lasts, jobs))
+    done_s, told = 0.0, 0
 
     def take(answers: Iterable[tuple[int, Result]]) -> None:
-        nonlocal told
+        nonlocal done_s, told
         for number, result in answers:
             results[number] = result
-            if len(results) * 10 // len(jobs) > told:
-                told = len(results) * 10 // len(jobs)
-                print(f"{title}: {len(results)} of {len(jobs)} walks", file=sys.stderr, flush=True)
+            done_s += _lasts(jobs[number])
+            if done_s * 10.0 / whole >= told + 1:
+                told = int(done_s * 10.0 / whole)
+                print(f"{title}: {10 * told} %, {len(results)} of {len(jobs)} walks", file=sys.stderr, flush=True)
 
     if processes == 1:
         take(map(_numbered, order))

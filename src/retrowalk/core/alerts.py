@@ -133,18 +133,17 @@ _ROWS = (
         buzzer=True,
         rank=RANK_WARNING - 1,
         deadline_s=0.5,
-        repeat_s=1.6,
+        repeat_s=2.0,
         mutable=False,
     ),
     Alert(
         "ground",
         Level.CAUTION,
         phrase="ground_lost",
-        earcon="fault",
+        earcon="caution",
         haptic="caution",
         rank=RANK_FAULT - 3,
-        deadline_s=2.0,
-        repeat_s=30.0,
+        deadline_s=2.0,  # when it is said again is the ground's own matter
         mutable=False,
     ),
     Alert(
@@ -169,7 +168,8 @@ _ROWS = (
         deadline_s=0.5,
         mutable=False,
     ),
-    Alert("drop_speed", Level.ADVISORY, phrase="drop_speed", rank=RANK_STATE, deadline_s=5.0, mutable=False),
+    # It follows "Guarding.", and would take its place in the queue at its rank.
+    Alert("drop_speed", Level.ADVISORY, phrase="drop_speed", rank=RANK_STATE - 1, deadline_s=6.0, mutable=False),
     Alert("clear", Level.ADVISORY, phrase="clear", earcon="good", rank=RANK_COACHING, deadline_s=1.0),
     Alert(
         "lean_back",
@@ -366,7 +366,7 @@ ALERT_BY_KEY: dict[str, Alert] = {row.key: row for row in _ROWS if row.key != "r
 DISTANCES_M = ("0.5", "1", "1.5", "2", "2.5", "3", "4", "5")
 """Distances that can be said: half metres to 3 m, then metres; rounded towards nearer."""
 
-DROP_SPEEDS = ("0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8")
+DROP_SPEEDS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8")
 """Speeds, m/s, up to which drops are announced in time, that can be said; rounded down."""
 
 COUNTS = ("25", "20", "15", "10", "5", "4", "3", "2", "1")
@@ -378,7 +378,7 @@ FAULT_PARTS = (
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 
-LIMITS = ("unchecked", "imu", "rear", "unknown", "voice", "config")
+LIMITS = ("unchecked", "imu", "rear", "unknown", "drop", "ground", "voice", "config")
 """Causes of limited or missing protection that can be said."""
 
 

@@ -25,6 +25,7 @@ from retrowalk.core.freshness import Freshness
 from retrowalk.core.gait import Gait
 from retrowalk.core.gestures import Button, Gesture, Meant
 from retrowalk.core.governor import Governor, protected_speed_m_s
+from retrowalk.core.ground import STIRS_S, GroundWatch
 from retrowalk.core.hazards import Path
 from retrowalk.core.own_speed import OwnSpeed
 from retrowalk.core.posture import Posture, unit
@@ -53,6 +54,8 @@ CHARGED_PERCENT = 5.0
 QUIET_S = 60.0
 JUDGE_EVERY_S = 0.1
 """Whether the walker is too fast is judged so often."""
+TELLS = ("unchecked", "unknown", "ground")
+"""Reasons of limited protection that are told as such; lost sensors and a lost voice are named by their own faults."""
 USELESS = ("slow", "garbage", "frozen", "wrong", "delayed")
 """What a driver may report of a sensor that still answers."""
 
@@ -95,6 +98,8 @@ class Companion:
         self._button = Button()
         self._arbiter = Arbiter(self._out, say_side=config.voice.say_side)
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
+        self._ground = GroundWatch(config, self._freshness, self._arbiter, self._emit)
+        self._drop_speed_said = False
         self._own_speed = OwnSpeed()
         self._governor = Governor(config.governor, self._arbiter, self._emit)
         self._judged_s = -math.inf
@@ -226,6 +231,8 @@ class Companion:
             closing = self._rear.followed(item, now)
             if closing is not None:
                 self._own_speed.learn(now, closing)
+        elif item.sensor in self._ground.sensors:
+            self._ground.feed(item, self._gait.steps, self._own_speed.speed_m_s(now), moves=self._moves(now))
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
             self._freshness.useless(item.sensor, item.status.value)
         elif lie:
@@ -266,6 +273,8 @@ class Companion:
             speed_m_s, error = self._own_speed.speed_m_s(now), self._own_speed.error
             self._governor.judge(now, speed_m_s, error, self._protected_m_s(now))
             self._due_s = min(self._due_s, self._governor.deadline())
+        if self._ground.turned(item, posture, vertical, self._gait.steps):
+            self._due_s = now
         fallen = self._fall_detector.update(t, accel, gyro, posture.upright)
         if fallen is not None:
             self._suspect(now, fallen.impact_g, fallen.tilt_deg)
@@ -408,7 +417,7 @@ class Companion:
         if state.untold and self._alarm.open:
             self._told[EARLIER] = now  # whoever waits for help still wants to know whether it was called
         if goes_on and state.guard_state in (GuardState.GUARDING, GuardState.LIMITED):
-            self._checked = self._posture.upright is not None
+            self._checked = self._drop_speed_said = self._posture.upright is not None
         if state.guard_state != GuardState.STOPPING:
             self._arbiter.announce(now, "restarted")
         self._change(now, GuardState.CHECKING, ())
@@ -461,6 +470,7 @@ class Companion:
         self._rear.advance(now, walking)
         self._update_state(now)
         self._update_rear(now, walking)
+        self._update_ground(now, walking)
         self._update_governor(now, walking)
         self._update_countdown(now)
         self._update_walk(now)
@@ -481,6 +491,7 @@ class Companion:
             self._arbiter.deadline(),
             self._tick_due_s,
             self._rear.deadline(),
+            self._ground.deadline(now),
             self._governor.deadline(),
             alarm.next_count_s(now),
             alarm.countdown_ends_s if alarm.countdown_ends_s is not None else math.inf,
@@ -530,6 +541,8 @@ class Companion:
             if name in self._rear.sensors:
                 if cause != "frozen":  # what stands still stays where it is, and is not seen anew
                     self._rear.sensors[name].broken()
+            elif name in self._ground.sensors:
+                self._ground.sensors[name].broken()
             elif name == "imu":
                 self._posture.restart()
         elif name == "voice":
@@ -597,6 +610,10 @@ class Companion:
             reasons.append("rear")
         if self._rear.unknown_since_s is not None and now >= self._rear.unknown_since_s + UNKNOWN_LIMITS_AFTER_S:
             reasons.append("unknown")
+        if self._ground.lost_sensor:
+            reasons.append("drop")
+        elif self._ground.limited(now):
+            reasons.append("ground")
         if self._arbiter.voice_lost:
             reasons.append("voice")
         if not self._checked:
@@ -646,13 +663,15 @@ class Companion:
         if state is GuardState.NOT_PROTECTING:
             number = arbiter.hold(now, "not_protecting", Level.CAUTION, value=reasons[0])
         elif state is GuardState.LIMITED:
-            # Lost sensors and a lost voice are named by their own faults.
-            news = [reason for reason in reasons if reason not in before and reason in ("unchecked", "unknown")]
+            news = [reason for reason in reasons if reason not in before and reason in TELLS]
             if news:
                 number = arbiter.announce(now, "limited", news[0])
         elif state is not previous:
             number = arbiter.announce(now, state.value)
         guarding = state in (GuardState.GUARDING, GuardState.LIMITED)
+        if guarding and not self._drop_speed_said and self._ground.speed_said:
+            self._drop_speed_said = True
+            arbiter.announce(now, "drop_speed", self._ground.speed_said)
         if guarding and self._guarding_since_s is None:
             self._guarding_since_s = now
         elif not guarding:
@@ -669,6 +688,7 @@ class Companion:
             return
         self._tick_due_s = now + self._config.voice.tick_s
         known = self._rear.path in (Path.CLEAR, Path.OBJECT)
+        known = known and not self._ground.silent(now)
         if known and self._rear.level < Level.CAUTION and not self._alarm.counting:
             self._arbiter.announce(now, "tick", insist=False)
 
@@ -693,6 +713,20 @@ class Companion:
             fallen=self._fallen,
             trunk_pitch_deg=self._posture.trunk_pitch_deg,
         )
+
+    def _update_ground(self, now: float, walking: bool | None) -> None:
+        state = self._state
+        checking = state is GuardState.CHECKING and not self._checked and walking is False
+        self._ground.update(
+            now,
+            quiet=self._stopping or state is GuardState.NOT_WORN or checking or self._fallen,
+            moves=self._moves(now),
+            trunk_pitch_deg=self._posture.trunk_pitch_deg,
+        )
+
+    def _moves(self, now: float) -> bool:
+        """Whether the walker walks, may be about to, or it is not known."""
+        return self._walking(now) is not False or now - self._gait.last_peak_s <= STIRS_S
 
     def _protected_m_s(self, now: float) -> float:
         """Fastest backward speed at which the working rear sensors protect the walker."""

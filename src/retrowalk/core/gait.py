@@ -69,7 +69,8 @@ class Gait:
         self._running_peak = 0.0
         self._peak = 0.0
         self._armed = True
-        self._last_s = -math.inf
+        self.last_peak_s = -math.inf
+        """When the back bounced as it does at a step, the latest time, whether it was one or not."""
         self._candidates: list[float] = []
         self._intervals: deque[float] = deque(maxlen=8)
         self.steps = 0
@@ -102,10 +103,10 @@ class Gait:
             return False
         self._armed = False
         self._running_peak = max(self._running_peak, self._peak)
-        interval = t_measured_s - self._last_s
+        interval = t_measured_s - self.last_peak_s
         if interval < REFRACTORY_S or interval < REFRACTORY_SHARE * self._usual_interval_s():
             return False
-        self._last_s = t_measured_s
+        self.last_peak_s = t_measured_s
         return self._step(t_measured_s, interval)
 
     def _tune(self) -> None:

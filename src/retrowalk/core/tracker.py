@@ -18,7 +18,7 @@ LINE_M = 0.06
 """Three samples on one line speak of one thing as well, however fast it is: a bicycle passes 0.3 m between two."""
 PAIR_MAX_S = 0.35
 """Two samples further apart than this do not start a track."""
-NEARER_WITHIN_S = 0.6
+NEARER_WITHIN_S = 0.45
 """What is nearer than the track need not be seen by every sample: three that agree within this time are enough.  A
 second echo, by way of another wall, comes between them; nothing that is farther hides what is near."""
 KNOWN_AFTER = 3

@@ -182,14 +182,15 @@ class Outcome:
 
 
 def draw(seed: int, case: str, index: int) -> Encounter:
-    """Encounter number `index` of a case: `pooled`, `all`, `child`, `bicycle`, `kerb`, `appearing`, `shade v`.
+    """Encounter number `index` of a case.
 
-    The case names what is drawn: `pooled` the seven kinds at the protected speed, `all` every kind at any speed,
-    `appearing` something inside the warning zone, without a sun behind, `shade v` an older walker at v m/s and a
-    person in a jacket.
+    The case names what is drawn: `child`, `bicycle` and `kerb` themselves, `pooled` the seven kinds, all of these at the
+    protected speed; `all` every kind at any speed; `appearing` something inside the warning zone, without a sun behind;
+    `shade v` an older walker at v m/s and a person in a jacket; `kerb v m/s` a kerb at that speed.
     """
     of = random.Random(f"approach:{seed}:{case}:{index}")
     ladder = case.startswith("shade")
+    at_m_s = next((float(word) for word in case.split() if word[:1].isdigit()), None)
     if case == "pooled":
         kind = POOLED[index % len(POOLED)]
     elif case == "all":
@@ -199,13 +200,13 @@ def draw(seed: int, case: str, index: int) -> Encounter:
     elif case == "appearing":
         kind = ("person in jacket", "person in fleece", "car", "wall")[index % 4]
     else:
-        kind = case
+        kind = case.split()[0]
     group = index // (len(KINDS) if case == "all" else len(POOLED) if case == "pooled" else 1)
     age = "older" if ladder else AGES[group % 2]
     wall = of.choice(WALLS)
     sim_kind = wall if kind == "wall" and case != "appearing" else _SIM.get(kind, kind)
     any_speed_m_s = of.uniform(0.3, 1.2)
-    speed_m_s = float(case.split()[1]) if ladder else any_speed_m_s if case == "all" else None
+    speed_m_s = any_speed_m_s if case == "all" else at_m_s
     ground = of.choice(("asphalt", "gravel", "grass"))
     temperature_c = of.uniform(-10.0, 35.0)
     wind_m_s = of.uniform(8.0, 12.0) if of.random() < 0.15 else of.uniform(0.0, 6.0)

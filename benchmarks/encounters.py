@@ -184,7 +184,7 @@ class Outcome:
 def draw(seed: int, case: str, index: int) -> Encounter:
     """Encounter number `index` of a case.
 
-    The case names what is drawn: `child`, `bicycle` and `kerb` themselves, `pooled` the seven kinds, all of these at the
+    The case names what is drawn: `child`, `bicycle` and `kerb` themselves, `pooled` the seven kinds, all of them at the
     protected speed; `all` every kind at any speed; `appearing` something inside the warning zone, without a sun behind;
     `shade v` an older walker at v m/s and a person in a jacket; `kerb v m/s` a kerb at that speed.
     """

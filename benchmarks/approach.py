@@ -349,6 +349,9 @@ def rate_rows(subject: str, counts: dict[str, list[Counts]]) -> list[Row]:
         )
         if subject not in encounters.DEVICES:
             continue
+        drops = sum(c.drops for c in some)
+        if drops:
+            table.append(rate("false_warnings_per_h", subject, f"{case}: drop", drops, hours))
         parts = {part: sum(c.cautions[part] for c in some) for part in PARTS}
         goal = None if cautions is None else f"<= {cautions}"
         table.append(rate("false_cautions_per_h", subject, case, sum(parts.values()), hours, goal))

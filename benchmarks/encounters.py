@@ -630,6 +630,8 @@ class Counts:
     subject: str
     hours: float
     warnings: int = 0
+    drops: int = 0
+    """So many of the warnings were of a drop."""
     cautions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
 
 
@@ -733,6 +735,7 @@ def _count(counts: Counts, heard: Sequence[tuple[float, str]]) -> None:
         if name == "warning":
             if t_s - latest_s > _EPISODE_S:
                 counts.warnings += 1
+                counts.drops += any(later == "drop" and at_s < t_s + _WORDS_AFTER_S for at_s, later in heard[number:])
             latest_s = t_s
         elif name in _PHRASES:
             counts.cautions[_PHRASES[name]] += 1

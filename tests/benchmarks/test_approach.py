@@ -386,9 +386,9 @@ def test_cautions_are_counted_as_they_are_heard(encounters):
     made = encounters.Counts(encounters.Stretch("asphalt", 0, 1), "retrowalk", 1.0)
     heard = [(1.0, "fault"), (3.0, "caution"), (3.1, "object:2"), (5.0, "caution"), (9.0, "fault")]
     heard += [(9.2, "behind_unknown"), (20.0, "caution"), (20.1, "slow_down"), (30.0, "warning"), (31.2, "warning")]
-    heard += [(40.0, "warning"), (50.0, "tick"), (60.0, "approaching")]
+    heard += [(40.0, "warning"), (40.2, "drop"), (50.0, "tick"), (60.0, "approaching")]
     encounters._count(made, heard)
-    assert made.warnings == 2
+    assert (made.warnings, made.drops) == (2, 1)
     assert made.cautions == {"rear": 2, "unknown": 1, "approaching": 1, "drop": 0, "governor": 1}
 
 

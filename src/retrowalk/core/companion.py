@@ -232,7 +232,8 @@ class Companion:
             if closing is not None:
                 self._own_speed.learn(now, closing)
         elif item.sensor in self._ground.sensors:
-            self._ground.feed(item, self._gait.steps, self._own_speed.speed_m_s(now), moves=self._moves(now))
+            speed_m_s, thing_m = self._own_speed.speed_m_s(now), self._rear.thing_m(now)
+            self._ground.feed(item, self._gait.steps, speed_m_s, moves=self._moves(now), thing_m=thing_m)
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
             self._freshness.useless(item.sensor, item.status.value)
         elif lie:

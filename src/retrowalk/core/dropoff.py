@@ -80,6 +80,9 @@ HOLD_S = 2.0
 """A drop is held for so long after it was last seen."""
 HIDES_M = 0.15
 """What is higher than the ground by this stands on it."""
+THING_M = (-0.2, 0.5)
+"""What the beam meets within this of something that the rear sensors follow belongs to it: the legs of somebody who
+walks along are no ground, and are no drop when they swing back."""
 DETECTION_S = 0.2
 """From the beam's axis reaching a kerb of 0.12 m to the decision, at 0.3 to 0.8 m/s: 19 of 20 take less."""
 
@@ -161,6 +164,7 @@ class DropWatch:
         self._trunk: deque[_Trunk] = deque(maxlen=TRUNKS)
         self._trunk_from_s = -math.inf
         self._waiting: RangeSample | None = None
+        self._thing_m: float | None = None
         self._restart(Ground.STARTING)
 
     def _restart(self, ground: Ground) -> None:
@@ -243,12 +247,16 @@ class DropWatch:
 
     # -- feeding ------------------------------------------------------------------------------------------
 
-    def feed(self, sample: RangeSample, steps: int, speed_m_s: float | None, *, moves: bool) -> None:
+    def feed(
+        self, sample: RangeSample, steps: int, speed_m_s: float | None, *, moves: bool, thing_m: float | None = None
+    ) -> None:
         """Takes a sample.
 
-        `steps` have been taken so far; walking speed None: not known; `moves`: the walker may be stepping.
+        `steps` have been taken so far; walking speed None: not known; `moves`: the walker may be stepping; `thing_m`:
+        how far behind the rear sensors follow something, None: nothing.
         """
         self.judge(steps)
+        self._thing_m = thing_m
         self._moves = moves
         self._tau_s = min(max(TAU_M / max(speed_m_s or USUAL_M_S, 0.05), TAU_S[0]), TAU_S[1]) if moves else STANDS_TAU_S
         self._waiting = sample
@@ -281,6 +289,12 @@ class DropWatch:
             return
         depth_m = sample.range_m * sine - self._height_m - rise_m
         ahead_m = sample.range_m * cosine
+        thing_m = self._thing_m
+        if thing_m is not None and thing_m + THING_M[0] <= ahead_m <= thing_m + THING_M[1]:
+            self._overs.clear()
+            self._deeper.clear()
+            self._hidden(now)
+            return
         spare_m = math.radians(PITCH_ERROR_DEG) * max(0.0, ahead_m - self._ahead_m)
         spare_m += math.radians(abs(rate_deg_s)) * PITCH_ERROR_S * ahead_m
         self._seen(sample, depth_m, ahead_m, spare_m, steps)

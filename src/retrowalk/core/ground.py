@@ -78,9 +78,14 @@ class GroundWatch:
                 judged = True
         return judged
 
-    def feed(self, item: RangeSample, steps: int, speed_m_s: float | None, *, moves: bool) -> None:
-        """Takes a sample of one of `sensors`; `steps` have been taken so far, at this speed (None: not known)."""
-        self.sensors[item.sensor].feed(item, steps, speed_m_s, moves=moves)
+    def feed(
+        self, item: RangeSample, steps: int, speed_m_s: float | None, *, moves: bool, thing_m: float | None
+    ) -> None:
+        """Takes a sample of one of `sensors`; `steps` have been taken so far, at this speed (None: not known).
+
+        `thing_m`: how far behind something is followed, None: nothing.
+        """
+        self.sensors[item.sensor].feed(item, steps, speed_m_s, moves=moves, thing_m=thing_m)
 
     # -- what is known ----------------------------------------------------------------------------------------
 

@@ -205,6 +205,15 @@ class RearWatch:
         ]
         return sum(seen) / len(seen) if seen else None
 
+    def thing_m(self, now: float) -> float | None:
+        """How far behind the nearest thing is that a working sensor follows now; None: nothing is followed."""
+        found = [
+            rear.tracker.range_m(now)
+            for name, rear in self.sensors.items()
+            if rear.tracker.closing_speed_m_s is not None and not rear.blind(now) and self._believed(name)
+        ]
+        return min(found, default=None)
+
     def _believed(self, name: str) -> bool:
         """Whether a sensor's readings count: one that talks nonsense is named instead, until it makes sense again.
 

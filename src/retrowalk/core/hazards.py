@@ -19,7 +19,7 @@ from retrowalk.config import RangeTracker as TrackerKnobs
 from retrowalk.core.events import Level
 from retrowalk.core.samples import RangeSample, RangeStatus
 from retrowalk.core.standstill import SAME_ECHO_M, SAME_M, Standstill
-from retrowalk.core.tracker import RangeTracker
+from retrowalk.core.tracker import AGREE_SPEED_M_S, LINE_SPEED_M_S, RangeTracker
 
 T_HUMAN_S = {"older": 1.87, "younger": 1.23}
 """95th percentile of cue to standstill, lognormal models with medians 1.05 s and 0.75 s (assumed, to be measured)."""
@@ -174,8 +174,9 @@ class RearHazard:
         self._freshness = freshness
         self._blind_after_s = tracker.blind_after_s
         self._knobs = tracker
-        self.tracker = RangeTracker(tracker)
-        self._ground = RangeTracker(tracker)
+        self._fastest_m_s = LINE_SPEED_M_S if isinstance(sensor, TfLuna) else AGREE_SPEED_M_S
+        self.tracker = RangeTracker(tracker, self._fastest_m_s)
+        self._ground = RangeTracker(tracker, self._fastest_m_s)
         """What answers where the ground is: the ground, until it nears like an obstacle."""
         self._trend = Trend()
         self._with_walker = False
@@ -305,7 +306,7 @@ class RearHazard:
         )
         nearer = not self.tracker.alive or range_m < self.tracker.range_m(t_s)
         if like_obstacle and nearer:
-            self.tracker, self._ground = ground, RangeTracker(self._knobs)
+            self.tracker, self._ground = ground, RangeTracker(self._knobs, self._fastest_m_s)
             self._begin_anew()
         return like_obstacle and nearer
 
@@ -481,6 +482,8 @@ class RearHazard:
             self._chimed = True
         elif closing is not None and closing <= -collision.moving_m_s:
             level = Level.NONE  # walking away from it
+        if not self.sure and self.blind(now):
+            level = min(level, self.behind.level)  # what was hardly seen does not go on nearing unseen
         nears = not still and (closing is None or closing > 0.0)
         level = self._quieten(now, level, still, nears, range_m)
         touching = level is Level.WARNING and range_m < collision.touching_m

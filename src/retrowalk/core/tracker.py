@@ -13,9 +13,14 @@ AGREE_M = 0.25
 """Samples this close together (besides the walker's own speed) speak of one thing."""
 AGREE_SPEED_M_S = 1.5
 """Clip of the start speed of rejects that lie together."""
-LINE_SPEED_M_S = 8.0
 LINE_M = 0.06
-"""Three samples on one line speak of one thing as well, however fast it is: a bicycle passes 0.3 m between two."""
+"""Three samples on one line speak of one thing as well: a bicycle passes 0.3 m between two of a lidar."""
+LINE_SPEED_M_S = 8.0
+"""How fast that may be for a sensor that does not take a second echo for something else."""
+YOUNG = 6
+YOUNG_M = 0.1
+"""A track with fewer updates knows its speed badly, and its gate is as wide: it takes nothing that is further off than
+this and what `AGREE_SPEED_M_S` is worth."""
 PAIR_MAX_S = 0.35
 """Two samples further apart than this do not start a track."""
 NEARER_WITHIN_S = 0.45
@@ -33,6 +38,7 @@ class RangeTracker:
         "_b",
         "_blind_after_s",
         "_c",
+        "_fastest_m_s",
         "_gate",
         "_nearer",
         "_pending",
@@ -48,7 +54,9 @@ class RangeTracker:
         "started_s",
     )
 
-    def __init__(self, knobs: Knobs) -> None:
+    def __init__(self, knobs: Knobs, fastest_m_s: float = AGREE_SPEED_M_S) -> None:
+        """`fastest_m_s`: fastest thing that three samples on a line are believed of."""
+        self._fastest_m_s = fastest_m_s
         self._q = knobs.sigma_accel_m_s2**2
         self._r = knobs.sigma_range_m**2
         self._gate = knobs.gate
@@ -98,10 +106,15 @@ class RangeTracker:
         dt = t_measured_s - self._t
         if dt <= 0.0:
             return False  # an older echo than the last one tells nothing new
-        if dt > self._blind_after_s and not self._pair(t_measured_s, range_m):
-            self.rejected += 1
-            return False  # the gate of a blind track is as wide as a room: one echo alone may not revive it
         predicted = self._value + self._speed * dt
+        if dt > self._blind_after_s:
+            before = self._pending[-1] if self._pending else None
+            if not self._pair(t_measured_s, range_m) or before is None:
+                self.rejected += 1
+                return False  # the gate of a blind track is as wide as a room: one echo alone may not revive it
+            if abs(range_m - predicted) > AGREE_M:
+                self._begin(before[0], t_measured_s, range_m, 0.0, 1.0)
+                return True
         q = self._q
         dt2 = dt * dt
         a = self._a + 2.0 * dt * self._b + dt2 * self._c + q * dt2 * dt2 / 4.0
@@ -110,9 +123,10 @@ class RangeTracker:
         r = self._r if sigma_range_m is None else max(self._r, sigma_range_m * sigma_range_m)
         innovation = range_m - predicted
         spread = a + r
-        if innovation * innovation > self._gate * spread:
+        young = self.accepted < YOUNG and abs(innovation) > YOUNG_M + max(AGREE_SPEED_M_S, abs(self._speed)) * dt
+        if young or innovation * innovation > self._gate * spread:
             self.rejected += 1
-            self._reject(t_measured_s, range_m, nearer=innovation < 0.0)
+            self._reject(t_measured_s, range_m, innovation < 0.0)
             return False
         gain_range = a / spread
         gain_speed = b / spread
@@ -143,7 +157,7 @@ class RangeTracker:
             self._begin(before[0], t, range_m, 0.0, 1.0)
             return True
         slope = _line(self._pending)
-        if slope is None:
+        if slope is None or abs(slope) > self._fastest_m_s:
             return False
         self._begin(self._pending[0][0], t, range_m, slope, 0.5)
         return True
@@ -156,36 +170,37 @@ class RangeTracker:
         del pending[:-3]
         return first is not None and 0.0 < t - first[0] <= PAIR_MAX_S and abs(range_m - first[1]) <= AGREE_M
 
-    def _reject(self, t: float, range_m: float, *, nearer: bool) -> None:
+    def _reject(self, t: float, range_m: float, nearer: bool) -> None:
         rejects = self._rejects
         rejects.append((t, range_m))
         del rejects[:-3]
-        if self._restart(rejects):
+        if self._restart(rejects, nearer):
             return
         if nearer:
             near = [(at, r) for at, r in self._nearer if at >= t - NEARER_WITHIN_S and abs(r - range_m) <= AGREE_M]
             self._nearer = [*(sample for sample in self._nearer if sample[0] >= t - NEARER_WITHIN_S), (t, range_m)]
             if len(near) >= 2:
-                self._restart([near[0], near[-1], (t, range_m)])
+                self._restart([near[0], near[-1], (t, range_m)], nearer)
 
-    def _restart(self, rejects: list[tuple[float, float]]) -> bool:
-        """Begins anew with three samples that agree, if they do."""
+    def _restart(self, rejects: list[tuple[float, float]], nearer: bool) -> bool:
+        """Begins anew with three samples that agree, if they do.
+
+        Those that are farther must lie on a line: second echoes are anywhere behind what is near.
+        """
         if len(rejects) < 3:
             return False
         (t0, r0), (_, r1), (t2, r2) = rejects
         if not 0.0 < t2 - t0 <= 2.0 * PAIR_MAX_S:
             return False
         steep = _line(rejects)
-        if steep is not None and abs(steep) > AGREE_SPEED_M_S:
-            self._begin(t0, t2, r2, steep, 0.5)
+        if steep is not None and abs(steep) <= self._fastest_m_s:
+            self._begin(t0, t2, r2, steep, 0.25 if abs(steep) <= AGREE_SPEED_M_S else 0.5)
             return True
-        if max(r0, r1, r2) - min(r0, r1, r2) <= AGREE_M:
+        if nearer and max(r0, r1, r2) - min(r0, r1, r2) <= AGREE_M:
             slope = max(-AGREE_SPEED_M_S, min(AGREE_SPEED_M_S, (r2 - r0) / (t2 - t0)))
             self._begin(t0, t2, r2, slope, 0.25)
             return True
-        if steep is not None:
-            self._begin(t0, t2, r2, steep, 0.5)
-        return steep is not None
+        return False
 
     def _begin(self, t_first: float, t: float, range_m: float, speed: float, speed_variance: float) -> None:
         self._t = t
@@ -203,7 +218,7 @@ class RangeTracker:
 
 
 def _line(samples: list[tuple[float, float]]) -> float | None:
-    """Slope (m/s) of three samples that lie on one line, none too far from the next in time; else None."""
+    """Slope of three samples that lie on one line, none too far from the next in time; else None."""
     if len(samples) < 3:
         return None
     (t0, r0), (t1, r1), (t2, r2) = samples[-3:]
@@ -211,4 +226,4 @@ def _line(samples: list[tuple[float, float]]) -> float | None:
         return None
     slope = (r2 - r0) / (t2 - t0)
     off_m = r1 - r0 - slope * (t1 - t0)
-    return slope if abs(slope) <= LINE_SPEED_M_S and abs(off_m) <= LINE_M else None
+    return slope if abs(off_m) <= LINE_M else None

@@ -82,7 +82,8 @@ FALSE_GOALS = {
 }
 RATES = ("asphalt", "gravel", "grass", "companion 1.0", "companion 1.5", "followed")
 SIDE_RATES = ("gravel 5", "asphalt sun")
-"""Half as long."""
+SIDE_SHARE = 0.25
+"""These, steady walking, and what `retrowalk one ultrasonic` says of nothing, are walked a quarter as long."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Size:
         return [Stretch(case, i, seed) for case in cases for i in range(count)]
 
 
-SIZES = {"quick": Size(14, 5.0, (0.6, 0.7, 0.8)), "default": Size(350, 30.0), "full": Size(2800, 600.0)}
+SIZES = {"quick": Size(14, 5.0, (0.6, 0.7, 0.8)), "default": Size(350, 30.0), "full": Size(1400, 600.0)}
 
 Job = tuple[Encounter | Stretch, str, Assumed]
 Result = Outcome | Counts
@@ -133,10 +134,11 @@ def jobs_of(size: Size, seed: int) -> list[Job]:
                 (s, subject, assumed) for s in size.stretches(seed, [f"steady {v:g}" for v in size.ladder_m_s], 0.5)
             ]
         if subject != encounters.NOTHING:
-            cases = RATES if subject != ALONE else RATES[:2]
-            jobs += [(s, subject, assumed) for s in size.stretches(seed, cases)]
+            share = SIDE_SHARE if subject == ALONE else 1.0
+            cases = RATES[:2] if subject == ALONE else RATES
+            jobs += [(s, subject, assumed) for s in size.stretches(seed, cases, share)]
         if subject == OURS:
-            jobs += [(s, subject, assumed) for s in size.stretches(seed, SIDE_RATES, 0.5)]
+            jobs += [(s, subject, assumed) for s in size.stretches(seed, SIDE_RATES, SIDE_SHARE)]
     return jobs
 
 
@@ -511,7 +513,7 @@ def main() -> Any:
     """The program."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument(
-        "--walks", type=int, default=0, help="encounters of the headline (default 350, quick 21, full 2800)"
+        "--walks", type=int, default=0, help="encounters of the headline (default 350, quick 21, full 1400)"
     )
     parser.add_argument("--minutes", type=float, default=None, help="of each rate (30; quick 5, full 600)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")

@@ -94,14 +94,13 @@ class Size:
     """Encounters of `pooled`; the others follow from it."""
     minutes: float
     """Of each rate."""
+    ladder_m_s: tuple[float, ...] = LADDER_M_S
 
     def encounters(self, seed: int) -> list[Encounter]:
         """Everything that every subject walks into."""
         counts = {"pooled": self.walks, "all": self.walks, "appearing": self.walks // 2}
         counts |= dict.fromkeys(OTHERS, max(1, self.walks // 5))
         return [encounters.draw(seed, case, i) for case, count in counts.items() for i in range(count)]
-
-    ladder_m_s: tuple[float, ...] = LADDER_M_S
 
     def ladder(self, seed: int) -> list[Encounter]:
         """Older walkers, a person in a jacket, speed by speed."""
@@ -130,15 +129,12 @@ def jobs_of(size: Size, seed: int) -> list[Job]:
             jobs += [(encounter, subject, assumed) for encounter in size.ladder(seed)]
             kerbs = [encounters.draw(seed, KERB_CASE, i) for i in range(max(1, size.walks // 5))]
             jobs += [(encounter, subject, assumed) for encounter in kerbs]
-            jobs += [
-                (s, subject, assumed) for s in size.stretches(seed, [f"steady {v:g}" for v in size.ladder_m_s], 0.5)
-            ]
+            steady = [f"steady {v:g}" for v in size.ladder_m_s]
+            jobs += [(s, subject, assumed) for s in size.stretches(seed, (*SIDE_RATES, *steady), SIDE_SHARE)]
         if subject != encounters.NOTHING:
             share = SIDE_SHARE if subject == ALONE else 1.0
             cases = RATES[:2] if subject == ALONE else RATES
             jobs += [(s, subject, assumed) for s in size.stretches(seed, cases, share)]
-        if subject == OURS:
-            jobs += [(s, subject, assumed) for s in size.stretches(seed, SIDE_RATES, SIDE_SHARE)]
     return jobs
 
 

@@ -742,6 +742,7 @@ class Companion:
             or self._rear.level >= Level.CAUTION
             or any(self._arbiter.holds(key) for key in ("unknown", "drop", "ground"))
             or self._own_speed.forward(now)
+            or self._rear.accompanied(now)
         )
         self._governor.advance(now, quiet=quiet)
 

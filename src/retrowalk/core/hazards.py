@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from retrowalk.config import A02yyuw, Collision, Freshness, HcSr04, RangeSensor, TfLuna, Walker
 from retrowalk.config import RangeTracker as TrackerKnobs
@@ -39,7 +40,9 @@ UNSURE_MAX_M_S = 1.0
 """Faster than this is believed only of a track with so many updates: three echoes, one of them a second one that came
 by way of another wall, look like a bicycle.  Light takes no such ways."""
 SAME_THING_M = 0.3
-"""Two sensors whose ranges differ by less see the same thing."""
+"""Two sensors whose ranges differ by less see the same thing; so do two tracks, one after the other."""
+BEHIND_IT_M = 0.15
+"""What begins so much behind a thing that another sensor follows surely is that thing's second echo."""
 AGREES_M = 0.25
 """An echo that is so near to one of the two before it fits something, whether it is followed or not."""
 NONSENSE_OF = 8
@@ -122,6 +125,14 @@ class Behind:
         return self.range_m / self.closing_speed_m_s
 
 
+class Followed(NamedTuple):
+    """What a sensor follows, and is sure of."""
+
+    range_m: float
+    closing_speed_m_s: float
+    with_walker: bool
+
+
 class Trend:
     """How fast something nears on the whole: the slope of its ranges over the last `STRIDE_S`."""
 
@@ -138,6 +149,12 @@ class Trend:
         samples.append((t_s, range_m))
         while samples[0][0] < t_s - STRIDE_S:
             samples.popleft()
+
+    @property
+    def mean_m(self) -> float | None:
+        """Mean of the ranges; None without any."""
+        samples = self._samples
+        return sum(range_m for _, range_m in samples) / len(samples) if samples else None
 
     @property
     def closing_m_s(self) -> float | None:
@@ -179,7 +196,8 @@ class RearHazard:
         self._ground = RangeTracker(tracker, self._fastest_m_s)
         """What answers where the ground is: the ground, until it nears like an obstacle."""
         self._trend = Trend()
-        self._with_walker = False
+        self.with_walker = False
+        """Whether what is followed moves with the walker."""
         self._chimed = False
         """Whether what walks along has been told of."""
         self._nears_again = 0
@@ -205,9 +223,9 @@ class RearHazard:
         self._standstill: Standstill | None = None
         if isinstance(sensor, HcSr04 | A02yyuw):
             self._standstill = Standstill(SAME_ECHO_M if isinstance(sensor, HcSr04) else SAME_M)
-        self.others: Sequence[tuple[float, float]] = ()
-        """Range and closing speed of what other sensors follow, and are sure of.  One that has just come back does not
-        know yet how fast a thing nears, and would say "Stop" of a wall far off, or of one that is being left."""
+        self.others: Sequence[Followed] = ()
+        """What other sensors follow, and are sure of.  One that has just come back does not know yet how fast a thing
+        nears, and would say "Stop" of a wall far off, or of one that is being left."""
         self.hand_seen = False
         """Whether something within arm's length was seen, for the check at the start."""
 
@@ -264,7 +282,7 @@ class RearHazard:
     def _saw(self, now: float, t_s: float, range_m: float, sigma_range_m: float | None, turning: bool) -> None:
         """Something answered that is not the ground."""
         tracker = self.tracker
-        began_s = tracker.started_s
+        began_s, before_m = tracker.started_s, tracker.range_m(t_s)
         accepted = tracker.update(t_s, range_m, sigma_range_m)
         # One echo that fits nothing is the ground or the wind; two of them within a step may be something.
         if accepted or now - self._stray_s < STRAYS_WITHIN_S:
@@ -276,7 +294,11 @@ class RearHazard:
         self._latest.append(range_m)
         self._echoes.append((now, fits or agrees or turning))
         if tracker.started_s != began_s:
+            # A stray echo may have carried the track off: what is found again where it was is the same thing.
+            same = began_s > 0.0 and abs(range_m - (self._trend.mean_m or before_m)) <= SAME_THING_M
+            with_walker, chimed = self.with_walker and same, self._chimed and same
             self._begin_anew()
+            self.with_walker, self._chimed = with_walker, chimed
         if fits:
             self._follow(now, t_s)
         if accepted:
@@ -313,7 +335,7 @@ class RearHazard:
     def _begin_anew(self) -> None:
         """Another thing is followed from now on."""
         self._trend.clear()
-        self._with_walker = self._chimed = False
+        self.with_walker = self._chimed = False
         self._nears_again = self._approaches = 0
 
     def _follow(self, now: float, t_s: float) -> None:
@@ -325,14 +347,14 @@ class RearHazard:
             return
         collision = self._collision
         self._nears_again = self._nears_again + 1 if closing >= NEARS_AGAIN_M_S else 0
-        if self._with_walker:
+        if self.with_walker:
             trend = self._trend.closing_m_s
-            self._with_walker = self._nears_again < NEARS_AGAIN_OF and (
+            self.with_walker = self._nears_again < NEARS_AGAIN_OF and (
                 trend is None or abs(trend) < 2.0 * collision.moving_m_s
             )
         elif t_s - tracker.started_s >= collision.with_walker_after_s and self._nears_again < NEARS_AGAIN_OF:
             trend = self._trend.closing_m_s
-            self._with_walker = trend is not None and abs(trend) < collision.moving_m_s
+            self.with_walker = trend is not None and abs(trend) < collision.moving_m_s
         own = self._walker.usual_speed_m_s if self.own_speed_m_s is None else self.own_speed_m_s
         comes = self.sure and closing >= own + collision.approaching_m_s
         self._approaches = self._approaches + 1 if comes else 0
@@ -454,8 +476,12 @@ class RearHazard:
         collision = self._collision
         range_m = self.tracker.range_m(now)
         closing = self.tracker.closing_speed_m_s
+        along, hidden = self.with_walker, False
         if not self.sure:
-            others = [speed_m_s for at_m, speed_m_s in self.others if abs(at_m - range_m) <= SAME_THING_M]
+            same = [other for other in self.others if abs(other.range_m - range_m) <= SAME_THING_M]
+            along = along or any(other.with_walker for other in same)
+            hidden = any(other.range_m < range_m - BEHIND_IT_M for other in self.others)
+            others = [other.closing_speed_m_s for other in same]
             closing = max(others, default=None if closing is None else min(closing, UNSURE_MAX_M_S))
             if closing is not None and closing > collision.moving_m_s and walking is not False:
                 # What it is cannot be slower than the walker while it has not been followed for a step.
@@ -467,7 +493,6 @@ class RearHazard:
         else:
             # Until closing speed is known, walking speed stands in for it.
             speed = self._walker.usual_speed_m_s if self.own_speed_m_s is None else self.own_speed_m_s
-        along = self._with_walker and walking is not False
         still = closing is not None and abs(closing) < collision.moving_m_s
         if walking is False and closing is not None and self._only_seems_to_near(now, closing):
             speed, still = 0.0, True
@@ -482,7 +507,9 @@ class RearHazard:
             self._chimed = True
         elif closing is not None and closing <= -collision.moving_m_s:
             level = Level.NONE  # walking away from it
-        if not self.sure and self.blind(now):
+        if hidden:
+            level = Level.NONE
+        elif not self.sure and self.blind(now):
             level = min(level, self.behind.level)  # what was hardly seen does not go on nearing unseen
         nears = not still and (closing is None or closing > 0.0)
         level = self._quieten(now, level, still, nears, range_m)

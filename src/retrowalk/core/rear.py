@@ -18,7 +18,7 @@ from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.beam import Beam
 from retrowalk.core.events import Level
 from retrowalk.core.freshness import Freshness
-from retrowalk.core.hazards import Behind, Path, RearHazard, needed_m
+from retrowalk.core.hazards import Behind, Followed, Path, RearHazard, needed_m
 from retrowalk.core.reach import Reach
 from retrowalk.core.samples import RangeSample, RangeStatus
 
@@ -205,6 +205,12 @@ class RearWatch:
         ]
         return sum(seen) / len(seen) if seen else None
 
+    def accompanied(self, now: float) -> bool:
+        """Whether somebody walks along behind: the way between has been walked by them."""
+        return any(
+            rear.with_walker and not rear.blind(now) and self._believed(name) for name, rear in self.sensors.items()
+        )
+
     def thing_m(self, now: float) -> float | None:
         """How far behind the nearest thing is that a working sensor follows now; None: nothing is followed."""
         found = [
@@ -222,13 +228,13 @@ class RearWatch:
         part, rear = self._freshness.parts[name], self.sensors[name]
         return not (part.lost and part.cause == "garbage") or (rear.sure and not rear.nonsense)
 
-    def _followed_by_others(self, rear: RearHazard) -> list[tuple[float, float]]:
-        """Range and closing speed of what the other sensors follow, and know."""
+    def _followed_by_others(self, rear: RearHazard) -> list[Followed]:
+        """What the other sensors follow, and are sure of."""
         parts, found = self._freshness.parts, []
         for name, other in self.sensors.items():
             speed_m_s = other.tracker.closing_speed_m_s
             if other is not rear and speed_m_s is not None and other.sure and not parts[name].lost:
-                found.append((other.tracker.range_m(rear.heard_s), speed_m_s))
+                found.append(Followed(other.tracker.range_m(rear.heard_s), speed_m_s, other.with_walker))
         return found
 
     # -- what is said ---------------------------------------------------------------------------------------

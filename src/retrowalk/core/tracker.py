@@ -18,9 +18,9 @@ LINE_M = 0.06
 LINE_SPEED_M_S = 8.0
 """How fast that may be for a sensor that does not take a second echo for something else."""
 YOUNG = 6
-YOUNG_M = 0.1
+YOUNG_M, YOUNG_M_S = 0.1, 1.2
 """A track with fewer updates knows its speed badly, and its gate is as wide: it takes nothing that is further off than
-this and what `AGREE_SPEED_M_S` is worth."""
+this, and than this speed is worth."""
 PAIR_MAX_S = 0.35
 """Two samples further apart than this do not start a track."""
 NEARER_WITHIN_S = 0.45
@@ -123,7 +123,7 @@ class RangeTracker:
         r = self._r if sigma_range_m is None else max(self._r, sigma_range_m * sigma_range_m)
         innovation = range_m - predicted
         spread = a + r
-        young = self.accepted < YOUNG and abs(innovation) > YOUNG_M + max(AGREE_SPEED_M_S, abs(self._speed)) * dt
+        young = self.accepted < YOUNG and abs(innovation) > YOUNG_M + max(YOUNG_M_S, abs(self._speed)) * dt
         if young or innovation * innovation > self._gate * spread:
             self.rejected += 1
             self._reject(t_measured_s, range_m, innovation < 0.0)

@@ -509,7 +509,7 @@ def main() -> Any:
     """The program."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument(
-        "--walks", type=int, default=0, help="encounters of the headline (default 350, quick 21, full 1400)"
+        "--walks", type=int, default=0, help="encounters of the headline (default 350, quick 14, full 1400)"
     )
     parser.add_argument("--minutes", type=float, default=None, help="of each rate (30; quick 5, full 600)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")

@@ -55,7 +55,7 @@ WARNED_FROM_S, WARNED_BY_S = 12.9, 14.4
 
 ORDINARY = (
     *("checking", "good", "guarding", "tick", "clear"),
-    *("chime", "caution", "object:", "warning", "stop", "touching"),
+    *("chime", "caution", "object:", "warning", "stop", "touching", "drop_speed:"),
 )
 """What is heard on a good walk."""
 

@@ -381,6 +381,12 @@ class RearHazard:
             return False
         return sum(not accepted for _, accepted in echoes) >= NONSENSE_REJECTS
 
+    @property
+    def makes_sense(self) -> bool:
+        """Whether its latest echoes fit what it follows, all but one."""
+        echoes = self._echoes
+        return self.sure and len(echoes) == NONSENSE_OF and sum(not fits for _, fits in echoes) <= 1
+
     def broken(self) -> None:
         """The sensor is lost: nothing is known, and what was held is given up to the fault that is named."""
         self.tracker.drop()

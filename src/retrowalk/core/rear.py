@@ -223,10 +223,10 @@ class RearWatch:
     def _believed(self, name: str) -> bool:
         """Whether a sensor's readings count: one that talks nonsense is named instead, until it makes sense again.
 
-        What it follows for sure meanwhile counts all the same: silence would be worse.
+        What it follows without a break meanwhile counts all the same: silence would be worse.
         """
-        part, rear = self._freshness.parts[name], self.sensors[name]
-        return not (part.lost and part.cause == "garbage") or (rear.sure and not rear.nonsense)
+        part = self._freshness.parts[name]
+        return not (part.lost and part.cause == "garbage") or self.sensors[name].makes_sense
 
     def _followed_by_others(self, rear: RearHazard) -> list[Followed]:
         """What the other sensors follow, and are sure of."""

@@ -28,7 +28,8 @@ in `encounters`, what is assumed of the others in `peers`.  A seed gives the sam
   `gravel` has a trunk that swings 10 degrees each way at every step; `gravel 5` half of it; `asphalt sun` a low sun
   straight behind, which blinds the lidar: what is said of that is true.
 
-Intervals are 95 %: Wilson's for shares, Garwood's for rates, order statistics for quantiles.
+Intervals are 95 %: Wilson's for shares, Garwood's for rates (whose `n` is minutes walked), order statistics for
+quantiles.
 """
 
 from __future__ import annotations
@@ -214,10 +215,10 @@ def quantiles(
 
 
 def rate(metric: str, subject: str, case: str, count: int, hours: float, goal: str | None = None) -> Row:
-    """Events an hour; n is the count of hours' hundredths, so that it says how long was walked."""
+    """Events an hour; n is the minutes walked."""
     low, high = poisson(count)
     interval = (round(low / hours, 2), round(high / hours, 2))
-    return Row(metric, subject, case, round(count / hours, 3), "1/h", count, interval, goal)
+    return Row(metric, subject, case, round(count / hours, 3), "1/h", round(60.0 * hours), interval, goal)
 
 
 def rows_of(results: Sequence[Result]) -> list[Row]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,11 @@ def test_links_lead_somewhere(target):
 def test_files_of_the_instructions_are_there(file):
     """What a reader is told to install or run is there"""
     assert (ROOT / file).exists() or list(ROOT.glob(f"{file}*"))
+
+
+def test_table_of_drop_speeds_is_worked_out():
+    """What the README says of the speed for kerbs is what script/drop-speeds makes of the settings"""
+    done = subprocess.run([sys.executable, ROOT / "script" / "drop-speeds"], check=True, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) > 5
+    assert "\n".join(lines) in README

@@ -60,8 +60,10 @@ LASTS_S = 1.0
 WALKED_OVER_STEPS = 12
 """What is still seen so many steps later is no edge, or the foot would have been there: it is the ground."""
 
+HIGHER_SHARE = 0.8
+"""Of a drop's depth: what lies higher by this is not followed, or stepping up onto it would look like a drop."""
 BACK_SHARE = 0.4
-"""What lay higher is over when the mean of the latest three is within this share of a drop's depth of the level."""
+"""It is over when the mean of the latest three is within this share of a drop's depth of the level."""
 DOUBT_M_S, DOUBT_MAX_M, DOUBT_TAU_S = 0.025, 0.06, 0.5
 """While something lies higher the level cannot be followed: the clip's pitch may shift by 2 degrees when the walker
 turns from backward to forward.  So much more depth is then asked of a drop, until the ground has been seen again."""
@@ -81,10 +83,11 @@ HOLD_S = 2.0
 HIDES_M = 0.15
 """What is higher than the ground by this stands on it."""
 THING_M = (-0.2, 0.5)
-"""What the beam meets within this of something that the rear sensors follow belongs to it: the legs of somebody who
-walks along are no ground, and are no drop when they swing back."""
-DETECTION_S = 0.2
-"""From the beam's axis reaching a kerb of 0.12 m to the decision, at 0.3 to 0.8 m/s: 19 of 20 take less."""
+"""What the beam meets within this of something that the rear sensors follow belongs to it, unless it is deep: the legs
+of somebody who walks along are no ground, but the kerb between them is a kerb."""
+DETECTION_M = 0.10
+"""So much nearer than where the beam's axis meets level ground is a kerb of 0.12 m when it is decided upon, or less, in
+19 of 20 cases at 0.3 to 0.6 m/s (0.14 m at 0.8 m/s): the spot must be over it, and sway shortens the beam."""
 
 FAINT = 120.0
 """Ground whose return was to be fainter than this (the lidar believes 100) may be missing for that alone: wet asphalt,
@@ -125,10 +128,10 @@ def protected_drop_speed_m_s(config: Config) -> float:
     """Fastest backward speed at which this walker stops short of an edge; 0 when it never is so.
 
     The stopping-distance rule for what is seen only where the beam meets the ground:
-    `look-ahead >= v (t_detection + t_system + t_human) + foot reach + clearance`.
+    `look-ahead - detection >= v (t_system + t_human) + foot reach + clearance`.
     """
-    room_m = look_ahead_m(config) - config.walker.reach_m - config.walker.clearance_m
-    return max(0.0, room_m / (DETECTION_S + config.collision.system_delay_s + human_stop_s(config.walker)))
+    room_m = look_ahead_m(config) - DETECTION_M - config.walker.reach_m - config.walker.clearance_m
+    return max(0.0, room_m / (config.collision.system_delay_s + human_stop_s(config.walker)))
 
 
 class _Trunk(NamedTuple):
@@ -290,7 +293,8 @@ class DropWatch:
         depth_m = sample.range_m * sine - self._height_m - rise_m
         ahead_m = sample.range_m * cosine
         thing_m = self._thing_m
-        if thing_m is not None and thing_m + THING_M[0] <= ahead_m <= thing_m + THING_M[1]:
+        deep = self._level_m is not None and depth_m - self._level_m > OVER_SHARE * self._drop_m
+        if thing_m is not None and thing_m + THING_M[0] <= ahead_m <= thing_m + THING_M[1] and not deep:
             self._overs.clear()
             self._deeper.clear()
             self._hidden(now)
@@ -348,7 +352,7 @@ class DropWatch:
         """Whether the latest ranges are of something that lies higher than the ground: a wall's foot, a step up."""
         if self._is_higher:
             self._is_higher = sum(self._overs) < -BACK_SHARE * self._drop_m * len(self._overs)
-        elif _agree([-over for over in self._overs], self._drop_m):
+        elif _agree([-over for over in self._overs], HIGHER_SHARE * self._drop_m):
             self._is_higher = True
             self._since_steps = steps
         return self._is_higher
@@ -363,7 +367,8 @@ class DropWatch:
                 if self.ground is not Ground.DROP:
                     self._since_steps = steps
             # What lies higher may be the foot of a wall, and when it has been left the ground must not look deep.
-            lasts = not higher and now - self._suspect_since_s >= LASTS_S and 0.0 < over_m < self._drop_m
+            settled = now - self._suspect_since_s >= LASTS_S and not higher and self.ground is not Ground.DROP
+            lasts = settled and over_m > 0.0 and max(self._overs) < self._drop_m
             walked = steps - self._since_steps >= WALKED_OVER_STEPS and abs(depth_m) <= self._level_max_m
             if lasts or walked:
                 self._take(now, depth_m)

@@ -258,7 +258,9 @@ class Companion:
             return
         if abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > 0.15:
             self._motion_s = now
-        self._rear.turned(now, t, posture.trunk_pitch_deg, posture.pitch_rate_deg_s)
+        # Before upright is known the pitch is that of a clip that may sit anyhow.
+        pitch_deg = posture.trunk_pitch_deg if posture.upright is not None and not posture.hangs else None
+        self._rear.turned(now, t, pitch_deg, 0.0 if posture.hangs else posture.pitch_rate_deg_s)
         if posture.upright is None:
             upright = self._upright_learner.update(t, accel, gyro)
             if upright is not None:
@@ -689,7 +691,7 @@ class Companion:
             return
         self._tick_due_s = now + self._config.voice.tick_s
         known = self._rear.path in (Path.CLEAR, Path.OBJECT)
-        known = known and not self._ground.silent(now)
+        known = known and not self._rear.tipped and not self._ground.silent(now)
         if known and self._rear.level < Level.CAUTION and not self._alarm.counting:
             self._arbiter.announce(now, "tick", insist=False)
 

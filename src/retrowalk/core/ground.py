@@ -17,7 +17,7 @@ from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.dropoff import DropWatch, Ground, protected_drop_speed_m_s
 from retrowalk.core.events import Level
 from retrowalk.core.freshness import Freshness
-from retrowalk.core.posture import Posture, Vector
+from retrowalk.core.posture import Posture
 from retrowalk.core.samples import ImuSample, RangeSample
 
 NEWS_S = 3.0
@@ -29,8 +29,6 @@ PATCH_S = 3.0
 NEWS_GAP_S = 10.0
 AGAIN_S = 60.0
 """Lost ground is told again after these times at the earliest: when it is news, and while it stays lost."""
-REPEATS = 5
-"""A chip's noise never gives one and the same six numbers so many times more in a row."""
 LIMITS_AFTER_S = 10.0
 """Ground that is lost for longer limits what the walker may rely on."""
 
@@ -51,8 +49,6 @@ class GroundWatch:
         self.lost_since_s: float | None = None
         """Since when the ground has been lost to every sensor that works; None: it is not."""
         self._raised = ""
-        self._reading: tuple[Vector, Vector] | None = None
-        self._repeats = 0
         self._lost_told_s = -math.inf
         self._last_lost_s = -math.inf
         self._protected_m_s = protected_drop_speed_m_s(config)
@@ -64,11 +60,8 @@ class GroundWatch:
 
         `vertical_m_s2` is its upward acceleration without gravity.
         """
-        reading = item.accel_m_s2, item.gyro_rad_s
-        self._repeats = self._repeats + 1 if reading == self._reading else 0
-        self._reading = reading
         # A clip that hangs is named within 3 s of stepping; until then the beam would seem to sweep over edges.
-        known = posture.upright is not None and not item.gap and self._repeats < REPEATS
+        known = posture.upright is not None and not item.gap and not posture.repeats
         pitch_deg = posture.trunk_pitch_deg if known else None
         judged = False
         for drop in self.sensors.values():

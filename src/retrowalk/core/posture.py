@@ -20,6 +20,8 @@ BIAS_MAX_RAD_S = math.radians(3.0)
 """Largest bias believed."""
 DT_MAX_S = 0.1
 """Longer than this between samples is a gap: orientation begins anew."""
+REPEATS = 5
+"""A chip's noise never gives one and the same six numbers so many times more in a row."""
 
 Vector = tuple[float, float, float]
 
@@ -53,7 +55,22 @@ class Posture:
         """Up in body axes when the wearer stands, learned or restored."""
         self._to_upright: tuple[Vector, Vector, Vector] | None = None
         self._last_s: float | None = None
+        self._reading: tuple[Vector, Vector] | None = None
+        self._repeats = 0
         self.restart()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the clip says one and the same thing over and over: it hangs, or nothing real moves it."""
+        return self._repeats >= REPEATS
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it does so in the midst of a turn, which would be followed round and round.
+
+        What hangs is named within 3 s of stepping; until then nothing must be made of where the trunk seems to lean.
+        """
+        return self.repeats and self._reading is not None and self._reading[1] != (0.0, 0.0, 0.0)
 
     def restart(self) -> None:
         """Begins anew, as after a gap: keeps upright and bias, forgets the orientation."""
@@ -81,6 +98,9 @@ class Posture:
         """Feeds one sample (m/s2, rad/s)."""
         last = self._last_s
         self._last_s = t_measured_s
+        reading = accel, gyro
+        self._repeats = self._repeats + 1 if reading == self._reading else 0
+        self._reading = reading
         if self._pace.update(t_measured_s):
             self._tune()
         period_s = self._pace.period_s

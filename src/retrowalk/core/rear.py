@@ -23,7 +23,9 @@ from retrowalk.core.reach import Reach
 from retrowalk.core.samples import RangeSample, RangeStatus
 
 TIPPED_DEG = 40.0
-"""A trunk that leans further looks at the ground or the sky: what is behind is not what its sensors see."""
+"""A trunk that leans further looks at the ground or the sky: what is behind is not what its sensors see ..."""
+TIPPED_STEPS = 3
+"""... but nobody takes more steps like that: then it is the clip that has slipped, and the trunk is upright."""
 AHEAD_S = 0.1
 """The trunk's pitch is carried on with its rate by so much at most, to when a range was measured."""
 AIM_S = 0.02
@@ -69,8 +71,11 @@ class RearWatch:
         """Since when the path has been called unknown; None: it is not."""
         self._name = ""
         self._turning_until_s = -math.inf
-        self._pitch: tuple[float, float, float] | None = None
-        """Measured time, trunk pitch (degrees, forward positive) and its rate; None: not known."""
+        self._pitch: tuple[float, float] | None = None
+        """Measured time and trunk pitch (degrees, forward positive); None: not known."""
+        self._rate_deg_s = 0.0
+        self._tipped_steps = 0
+        """Steps taken since the trunk leans so far that it counts as tipped."""
         self._sees: dict[str, tuple[float, float]] = {}
         """By sensor: when it answered last, and how far there was nothing."""
         self._announced = False
@@ -78,8 +83,13 @@ class RearWatch:
     # -- feeding --------------------------------------------------------------------------------------------
 
     def turned(self, now: float, t_s: float, pitch_deg: float | None, rate_deg_s: float) -> None:
-        """How the trunk leans and tips, with every sample of the clip."""
-        self._pitch = None if pitch_deg is None else (t_s, pitch_deg, rate_deg_s)
+        """How the trunk leans and tips, with every sample of the clip; pitch None: not known."""
+        if pitch_deg is None or abs(pitch_deg) <= TIPPED_DEG:
+            self._tipped_steps = 0
+        if self._tipped_steps > TIPPED_STEPS:
+            pitch_deg = None
+        self._pitch = None if pitch_deg is None else (t_s, pitch_deg)
+        self._rate_deg_s = rate_deg_s
         if pitch_deg is not None:
             self.reach.leans(t_s, pitch_deg)
         if abs(rate_deg_s) > TURNING_DEG_S:
@@ -96,15 +106,17 @@ class RearWatch:
         if item.status is RangeStatus.VALID and range_m is not None:
             range_m *= self.air.factor(name, now)
             sigma_m = self._config.tracker.sigma_range_m
-            if self._pitch is not None and not self._freshness.parts["imu"].lost:
-                at_s, pitch_deg, rate_deg_s = self._pitch
-                pitch_deg += rate_deg_s * max(-AHEAD_S, min(AHEAD_S, item.t_measured_s - at_s))
-                beam = self._beams[name]
-                if beam.is_ground(range_m, pitch_deg):
-                    ground_m = beam.ground_m(pitch_deg)
+            if not self._freshness.parts["imu"].lost:
+                rate_deg_s = self._rate_deg_s
                 # Never rejected for it: in a stride of 10 degrees the trunk turns this fast most of the time.
                 sigma_m += range_m * math.radians(abs(rate_deg_s)) * AIM_S
-                range_m = beam.level_m(range_m, pitch_deg)
+                if self._pitch is not None:
+                    at_s, pitch_deg = self._pitch
+                    pitch_deg += rate_deg_s * max(-AHEAD_S, min(AHEAD_S, item.t_measured_s - at_s))
+                    beam = self._beams[name]
+                    if beam.is_ground(range_m, pitch_deg):
+                        ground_m = beam.ground_m(pitch_deg)
+                    range_m = beam.level_m(range_m, pitch_deg)
             if self._denied(name, range_m, now):
                 sigma_m *= DENIED_SHARE
             item = replace(item, range_m=range_m)
@@ -142,6 +154,7 @@ class RearWatch:
 
     def stepped(self, t_s: float, walking_since_s: float) -> list[str]:
         """The wearer took a step; returns the sensors whose ranges stand still all the same."""
+        self._tipped_steps += 1
         return [name for name, rear in self.sensors.items() if rear.stepped(t_s, walking_since_s)]
 
     def advance(self, now: float, walking: bool | None) -> None:

@@ -374,3 +374,30 @@ def test_depth_and_slope_are_settings():
     config = Config(dropoff=Dropoff(depth_m=0.2))
     assert Ground.DROP not in grounds(Walk(kerb(3.0, 0.12), watch=DropWatch(config)).run(9.0))
     assert Ground.DROP in grounds(Walk(kerb(3.0, 0.35), watch=DropWatch(config)).run(9.0))
+
+
+def test_a_drop_ends_when_the_clip_falls_silent():
+    """A drop that nothing tells of any more, because the clip is gone, is not told for ever."""
+    walk = Walk(kerb(3.0, 0.17))
+    walk.run(4.0 + 2.2 / 0.6)
+    assert walk.watch.ground is Ground.DROP
+    draw = random.Random(2)
+    for number in range(80):
+        t = 4.0 + 2.2 / 0.6 + number * LIDAR_S
+        walk.watch.feed(walk.sample(t, draw), 5, None, moves=True)
+    assert walk.watch.ground is Ground.STARTING
+
+
+def test_a_drop_ends_when_it_is_passed_though_somebody_stands_before_it():
+    """Somebody who comes to walk along hides the ground behind: what was a drop is none after twelve more steps."""
+    walk = Walk(kerb(3.0, 0.17))
+    walk.run(4.0 + 2.2 / 0.6)
+    assert walk.watch.ground is Ground.DROP
+    began_s = 4.0 + 2.2 / 0.6
+    for number in range(round(10.0 / IMU_S)):
+        t = began_s + number * IMU_S
+        walk.watch.turned(t, 0.0, 0.0, 0.0)
+        if number % 5 == 0:
+            legs = RangeSample(t + 0.008, t, "drop", RangeStatus.VALID, 1.3, 400.0)
+            walk.watch.feed(legs, 3 + int((t - began_s) * STEPS_HZ), 0.6, moves=True, thing_m=1.1)
+    assert walk.watch.ground is Ground.HIDDEN

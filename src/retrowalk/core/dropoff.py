@@ -276,9 +276,14 @@ class DropWatch:
         """Judges the sample that waits, if there is one, by what is known of the trunk."""
         sample, self._waiting = self._waiting, None
         trunk = self._trunk_at(sample.t_measured_s) if sample is not None else None
-        if sample is None or trunk is None:
-            return  # without the clip nothing is known, and that is said as such
+        if sample is None:
+            return
         now = sample.t_received_s
+        if trunk is None:
+            # Without the clip nothing is known, which is said as such: nor is there a drop for ever.
+            if self.ground is Ground.DROP and now - self._deep_s >= HOLD_S:
+                self._become(now, Ground.STARTING)
+            return
         pitch_deg, rate_deg_s, rise_m = trunk
         down_deg = self._down_deg - pitch_deg
         if not DEPRESSION_DEG[0] <= down_deg <= DEPRESSION_DEG[1]:
@@ -297,6 +302,8 @@ class DropWatch:
         if thing_m is not None and thing_m + THING_M[0] <= ahead_m <= thing_m + THING_M[1] and not deep:
             self._overs.clear()
             self._deeper.clear()
+            if self.ground is Ground.DROP and steps - self._since_steps >= WALKED_OVER_STEPS:
+                self._become(now, Ground.LEVEL)  # whoever hides it, the walker has passed it
             self._hidden(now)
             return
         spare_m = math.radians(PITCH_ERROR_DEG) * max(0.0, ahead_m - self._ahead_m)

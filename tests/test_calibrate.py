@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.voice.helpers import noise
@@ -13,7 +14,7 @@ from tests.voice.helpers import noise
 from retrowalk import calibrate, calibration
 from retrowalk.calibrate import AGAIN, ENDED, INTRO, READY, SAVED, Session
 from retrowalk.calibration import FILE_NAME, Measured
-from retrowalk.config import Config
+from retrowalk.config import Config, TfLuna
 from retrowalk.control import Control
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
@@ -220,6 +221,31 @@ def test_a_time_is_said_in_words(value: float, words: str) -> None:
 def test_the_speed_that_is_promised_is_rounded_down() -> None:
     """0.79 m/s is no 0.8."""
     assert "zero point seven metres a second" in calibrate.result(1.9, 0.79)
+
+
+class Measured5:
+    """A session that has measured five stops."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def run(self) -> list[float]:
+        """The stops, in seconds."""
+        return [1.4, 1.5, 1.6, 1.5, 1.7]
+
+    def say(self, text: str) -> None:
+        """Notes it."""
+        self.said.append(text)
+
+
+def test_no_more_speed_is_promised_than_the_set_protects(tmp_path: Path) -> None:
+    """A lidar that sees 2.5 m sees thin things to 1.75 m: who needs 2.5 s to stop is promised 0.4 m/s, and not 0.7."""
+    session = Measured5()
+    config = Config(range_sensor=(TfLuna(),))
+    measured = calibrate.measure(cast(Session, session), config, tmp_path / FILE_NAME, AT)
+    assert measured is not None
+    assert measured.stop_s == pytest.approx(2.5, abs=0.1)
+    assert session.said[0].endswith("You are protected up to zero point four metres a second.")
 
 
 # ------------------------------------------------------------------------------------------ what does not count

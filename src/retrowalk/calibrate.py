@@ -24,6 +24,7 @@ from retrowalk.core.alerts import FAULT_PARTS
 from retrowalk.core.events import Level
 from retrowalk.core.gestures import HOLD_SPOKEN_S
 from retrowalk.core.governor import protected_speed_m_s
+from retrowalk.core.reach import usual_reach_m
 from retrowalk.core.samples import ButtonEdge, ImuSample, Item, VoicePhase, VoiceProgress
 from retrowalk.core.stopping import STEPS_BEFORE, STOPS, Attempt, StopWatch, Void, allowed_s
 from retrowalk.errors import StartError
@@ -114,8 +115,7 @@ def measure(session: Session, config: Config, file: Path, measured_at: str) -> M
     measured = Measured(measured_at=measured_at, stops_s=stops_s, stop_s=stop_s, profile=profile)
     calibration.add(file, measured)
     walker = structs.replace(config.walker, profile="measured", measured_stop_s=stop_s)
-    reach_m = max(sensor.clear_range_m for sensor in config.range_sensor if sensor.role == "rear")
-    session.say(result(stop_s, protected_speed_m_s(reach_m, walker, config.collision)))
+    session.say(result(stop_s, protected_speed_m_s(usual_reach_m(config), walker, config.collision)))
     session.say(SAVED)
     return measured
 

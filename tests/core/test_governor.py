@@ -18,7 +18,7 @@ from retrowalk.core.governor import LONGEST_GAPS, OVER_S, Governor, protected_sp
 from retrowalk.core.hazards import needed_m
 from retrowalk.core.own_speed import OwnSpeed
 from retrowalk.core.posture import Posture
-from retrowalk.core.reach import Reach
+from retrowalk.core.reach import Reach, usual_reach_m
 from retrowalk.core.samples import AirSample, RangeSample, RangeStatus
 from retrowalk.sim.world import Walk, World
 
@@ -147,6 +147,7 @@ def default() -> Worn:
 def test_the_reach_of_a_set(sensors, reach_m):
     """Broad and thin things each count as far as by the sensor that sees them best; the worse of the two counts."""
     assert Worn(*sensors).reach_m == pytest.approx(reach_m, abs=0.01)
+    assert usual_reach_m(Config(range_sensor=sensors)) == pytest.approx(reach_m, abs=0.01)
 
 
 def test_the_default_set_protects_an_older_walker_to_0_6():

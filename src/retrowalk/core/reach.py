@@ -20,6 +20,7 @@ the defaults: ultrasonic and lidar 1.96 m, ultrasonic alone 1.77 m, lidar alone 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from retrowalk.config import A02yyuw, Config, HcSr04, RangeSensor, TfLuna, Vl53l1x
@@ -62,6 +63,30 @@ class _Answers:
     heard_s: float = -math.inf
     near: tuple[tuple[float, float], tuple[float, float]] = ((-math.inf, 0.0), (-math.inf, 0.0))
     """When the last two echoes were received, and their ranges."""
+
+
+def usual_reach_m(config: Config) -> float:
+    """Distance to which the configured rear sensors see what may stand behind, on a walk on which all of them work."""
+    known = config.air.thermometer != "none"
+    rears = (sensor for sensor in config.range_sensor if sensor.role == "rear")
+    return _of_set((sensor, sensor.clear_range_m * (1.0 if known else _coldest(sensor))) for sensor in rears)
+
+
+def _of_set(reaches_m: Iterable[tuple[RangeSensor, float]]) -> float:
+    """Of what each sensor sees alone, what the set sees."""
+    broad_m = thin_m = 0.0
+    for sensor, alone_m in reaches_m:
+        broad_m = max(broad_m, BROAD_SHARE[type(sensor)] * alone_m)
+        thin_m = max(thin_m, THIN_SHARE[type(sensor)] * alone_m)
+    return min(broad_m, thin_m)
+
+
+def _coldest(sensor: RangeSensor) -> float:
+    """True range over the one that is read in the coldest air; 1 for light."""
+    if not isinstance(sensor, HcSr04 | A02yyuw):
+        return 1.0
+    computed_c = sensor.temperature_c if isinstance(sensor, HcSr04) else 0.0
+    return min(1.0, speed_of_sound_m_s(COLDEST_C) / speed_of_sound_m_s(computed_c))
 
 
 class Reach:
@@ -108,12 +133,7 @@ class Reach:
 
     def reach_m(self, now: float) -> float:
         """Distance to which the set sees what may stand behind; 0 when no rear sensor works."""
-        broad_m = thin_m = 0.0
-        for sensor in self._sensors.values():
-            alone_m = self._sensor_m(sensor, now)
-            broad_m = max(broad_m, BROAD_SHARE[type(sensor)] * alone_m)
-            thin_m = max(thin_m, THIN_SHARE[type(sensor)] * alone_m)
-        return min(broad_m, thin_m)
+        return _of_set((sensor, self._sensor_m(sensor, now)) for sensor in self._sensors.values())
 
     def _sensor_m(self, sensor: RangeSensor, now: float) -> float:
         """What is left of a sensor's `clear_range_m`."""
@@ -125,10 +145,7 @@ class Reach:
 
     def _cold(self, sensor: RangeSensor, now: float) -> float:
         """True range over the one that is read, at worst; 1 with a thermometer, and for light."""
-        if not isinstance(sensor, HcSr04 | A02yyuw) or self._air.temperature_c(now) is not None:
-            return 1.0
-        computed_c = sensor.temperature_c if isinstance(sensor, HcSr04) else 0.0
-        return min(1.0, speed_of_sound_m_s(COLDEST_C) / speed_of_sound_m_s(computed_c))
+        return 1.0 if self._air.temperature_c(now) is not None else _coldest(sensor)
 
     def _leaning_m(self, sensor: RangeSensor, usual_m: float) -> float:
         """How far a beam that leaning has turned up or down still meets what stands behind."""

@@ -742,7 +742,7 @@ class Companion:
             self._state not in (GuardState.GUARDING, GuardState.LIMITED)
             or self._fallen
             or self._rear.level >= Level.CAUTION
-            or any(self._arbiter.holds(key) for key in ("unknown", "drop", "ground"))
+            or any(self._arbiter.holds(key) for key in ("unknown", "drop"))
             or self._own_speed.forward(now)
             or self._rear.accompanied(now)
         )

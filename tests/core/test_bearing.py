@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from tests.core.synth import RANGE_HZ, Street, heartbeats, merged, ranges, steady, upright, walking
 
@@ -124,3 +126,13 @@ def test_one_side_that_is_lost_leaves_the_other_warning():
     )
     assert street.first("sensor.lost", sensor="left") is not None
     assert set(stops(street)) == {0.5}
+
+
+def test_who_walks_along_on_one_side_hides_nothing_on_the_other():
+    """A post that is suddenly 1.3 m behind on the right is warned of as soon beside a carer on the left as without."""
+    post = [*steady(6.0, 10.0, None), *wall(10.0, 1.3, 11.2, 1.0)]
+    carer: Ranges = [(t, 0.9 + 0.02 * math.sin(9.0 * t)) for t, _ in steady(6.0, 12.0, None)]
+    alone = walk({"right": post}, end_s=12.0)
+    beside = walk({"right": post, "left": carer}, end_s=12.0)
+    first_s = [min(s.t_s for s in street.spoken("stop") if s.t_s > 9.9) for street in (alone, beside)]
+    assert first_s[1] == first_s[0]

@@ -78,6 +78,15 @@ def raised_s(found: Street, level: str, hazard: str = "rear", after_s: float = 0
 # -------------------------------------------------------------------------------------------- somebody walks along
 
 
+@pytest.mark.parametrize("speed_m_s", [0.15, 0.19], ids="{} m/s".format)
+def test_a_wall_is_nobody_who_walks_along(speed_m_s):
+    """Who stood before a wall and then walks slowly towards it is warned with the room they need, not at the floor."""
+    body = walking(20.0, bouts=[(12.0, 20.0)], turns=False)
+    found = street(lambda t: 1.3 - speed_m_s * max(0.0, t - 12.0), body=body)
+    warned_s = raised_s(found, "warning")
+    assert 1.3 - speed_m_s * (warned_s - 12.0) > 0.5 + speed_m_s * 1.87
+
+
 def companion(range_m: float, sway_m: float = 0.05) -> Callable[[float], float]:
     """Somebody who stands there, and from 6 s on walks along with a step of their own."""
 

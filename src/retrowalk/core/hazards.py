@@ -258,7 +258,7 @@ class RearHazard:
                 self._echoes.append((now, True))
                 status = RangeStatus.NO_TARGET if ground_m >= self.sensor.clear_range_m else RangeStatus.UNTRUSTED
             else:
-                self._saw(now, sample.t_measured_s, sample.range_m, sigma_range_m, turning)
+                self._saw(now, sample.t_measured_s, sample.range_m, sigma_range_m, turning, walking)
         elif status is RangeStatus.NO_TARGET:
             self._proof_s = now
             if self._standstill is not None:
@@ -279,7 +279,15 @@ class RearHazard:
             self._judge(now, walking)
         self.advance(now, walking)
 
-    def _saw(self, now: float, t_s: float, range_m: float, sigma_range_m: float | None, turning: bool) -> None:
+    def _saw(
+        self,
+        now: float,
+        t_s: float,
+        range_m: float,
+        sigma_range_m: float | None,
+        turning: bool,
+        walking: bool | None,
+    ) -> None:
         """Something answered that is not the ground."""
         tracker = self.tracker
         began_s, before_m = tracker.started_s, tracker.range_m(t_s)
@@ -300,7 +308,7 @@ class RearHazard:
             self._begin_anew()
             self.with_walker, self._chimed = with_walker, chimed
         if fits:
-            self._follow(now, t_s)
+            self._follow(t_s, walking)
         if accepted:
             self._doubt_since_s = None
             self.path = Path.OBJECT
@@ -338,8 +346,11 @@ class RearHazard:
         self.with_walker = self._chimed = False
         self._nears_again = self._approaches = 0
 
-    def _follow(self, now: float, t_s: float) -> None:
-        """The track was updated at `t_s`: whether it moves with the walker, or comes by itself."""
+    def _follow(self, t_s: float, walking: bool | None) -> None:
+        """The track was updated at `t_s`: whether it moves with the walker, or comes by itself.
+
+        Of one who stands nobody can tell: a wall keeps its distance as well.
+        """
         tracker = self.tracker
         self._trend.add(t_s, tracker.range_m(t_s))
         closing = tracker.closing_speed_m_s
@@ -352,7 +363,11 @@ class RearHazard:
             self.with_walker = self._nears_again < NEARS_AGAIN_OF and (
                 trend is None or abs(trend) < 2.0 * collision.moving_m_s
             )
-        elif t_s - tracker.started_s >= collision.with_walker_after_s and self._nears_again < NEARS_AGAIN_OF:
+        elif (
+            walking is not False
+            and t_s - tracker.started_s >= collision.with_walker_after_s
+            and self._nears_again < NEARS_AGAIN_OF
+        ):
             trend = self._trend.closing_m_s
             self.with_walker = trend is not None and abs(trend) < collision.moving_m_s
         own = self._walker.usual_speed_m_s if self.own_speed_m_s is None else self.own_speed_m_s

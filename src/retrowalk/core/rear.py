@@ -99,7 +99,7 @@ class RearWatch:
         """Takes a sample of one of `sensors`; returns why its readings cannot be true (`garbage`, `frozen`), or ""."""
         name = item.sensor
         rear = self.sensors[name]
-        rear.others = self._followed_by_others(rear)
+        rear.others = self._followed_by_others(rear, now)
         rear.own_speed_m_s = own_speed_m_s
         sigma_m = ground_m = None
         said, range_m = item, item.range_m
@@ -241,13 +241,15 @@ class RearWatch:
         part = self._freshness.parts[name]
         return not (part.lost and part.cause == "garbage") or self.sensors[name].makes_sense
 
-    def _followed_by_others(self, rear: RearHazard) -> list[Followed]:
-        """What the other sensors follow, and are sure of."""
-        parts, found = self._freshness.parts, []
+    def _followed_by_others(self, rear: RearHazard, now: float) -> list[Followed]:
+        """What the other sensors follow now where this one looks, too, and are sure of."""
+        parts, found, mine_deg = self._freshness.parts, [], self._bearings_deg[rear.name]
         for name, other in self.sensors.items():
             speed_m_s = other.tracker.closing_speed_m_s
-            if other is not rear and speed_m_s is not None and other.sure and not parts[name].lost:
-                found.append(Followed(other.tracker.range_m(rear.heard_s), speed_m_s, other.with_walker))
+            if other is rear or speed_m_s is None or not other.sure or other.blind(now) or parts[name].lost:
+                continue
+            if abs(self._bearings_deg[name] - mine_deg) <= APART_DEG:
+                found.append(Followed(other.tracker.range_m(now), speed_m_s, other.with_walker))
         return found
 
     # -- what is said ---------------------------------------------------------------------------------------

@@ -274,3 +274,19 @@ def test_untrusted_answers_are_no_track():
     items = [RangeSample(t, t, "rear", RangeStatus.UNTRUSTED) for t in times(6.0, 7.0)]
     found = Street(ONE_SENSOR).run(merged(items, upright(7.0), heartbeats(0.0, 7.0)), 7.0)
     assert levels(found) == []
+
+
+def test_an_echo_from_the_future_makes_no_track_deaf():
+    """Two echoes whose time of measurement lies half a minute ahead are taken as now: the wall is warned of as ever."""
+
+    def items(ahead_s: float) -> list[Item]:
+        sees = [*steady(0.0, 1.0, 0.5), *steady(1.0, 6.0, None), *((t, 3.0 - 0.6 * (t - 6.0)) for t in times(6.0, 9.5))]
+        echoes = list(ranges(sees, latency_s=0.0))
+        early = [
+            replace(echo, t_measured_s=echo.t_measured_s + ahead_s) if 6.2 < echo.t_received_s < 6.5 else echo
+            for echo in echoes
+        ]
+        return merged(early, walking(9.5, bouts=[(6.0, 9.5)], turns=False).samples(), heartbeats(0.0, 9.5))
+
+    usual, odd = (raised_s(Street(ONE_SENSOR).run(items(s), 9.5), "warning") for s in (0.0, 30.0))
+    assert odd == pytest.approx(usual, abs=0.1)

@@ -52,6 +52,17 @@ def test_a_clip_that_slips_takes_no_warning_away(slip_deg: float) -> None:
     assert raised_s(told(clip, wall(20.0), 26.0, 20.0), "warning") < 20.0 + (4.0 - 1.75) / 0.6
 
 
+def test_a_clip_that_has_slipped_costs_no_protected_speed() -> None:
+    """The trunk is upright, whatever the clip says: the walker may soon go as fast as before."""
+    straight, slipped = (
+        list(walking(30.0, bouts=[(6.0, 30.0)], turns=False, clip=rotation(deg)).samples()) for deg in (0.0, 50.0)
+    )
+    clip = [before if before.t_measured_s < 12.0 else after for before, after in zip(straight, slipped, strict=True)]
+    before, after = (told(c, wall(30.0), 30.0, 30.0).companion.snapshot() for c in (straight, clip))
+    assert before.protected_speed_m_s == pytest.approx(0.58, abs=0.03)
+    assert after.protected_speed_m_s == pytest.approx(before.protected_speed_m_s, abs=0.03)
+
+
 @pytest.mark.parametrize("rate_rad_s", [0.5, 1.9], ids=["slowly", "fast"])
 def test_a_clip_that_hangs_in_a_turn_takes_no_warning_away(rate_rad_s: float) -> None:
     """Until it is named, a wall is warned of once, in time, and stays warned of."""

@@ -90,8 +90,7 @@ class RearWatch:
             pitch_deg = None
         self._pitch = None if pitch_deg is None else (t_s, pitch_deg)
         self._rate_deg_s = rate_deg_s
-        if pitch_deg is not None:
-            self.reach.leans(t_s, pitch_deg)
+        self.reach.leans(t_s, pitch_deg or 0.0)
         if abs(rate_deg_s) > TURNING_DEG_S:
             self._turning_until_s = now + TURNING_HOLD_S
 
@@ -99,6 +98,9 @@ class RearWatch:
         """Takes a sample of one of `sensors`; returns why its readings cannot be true (`garbage`, `frozen`), or ""."""
         name = item.sensor
         rear = self.sensors[name]
+        if item.t_measured_s > now:
+            # A track that is ahead of time would take nothing until time has caught up with it.
+            item = replace(item, t_measured_s=now)
         rear.others = self._followed_by_others(rear, now)
         rear.own_speed_m_s = own_speed_m_s
         sigma_m = ground_m = None

@@ -117,7 +117,7 @@ def test_only_sensors_without_a_tick_are_judged_so(sensor, expected):
 def test_a_sensor_that_comes_back_asks_the_other_how_fast_the_wall_nears():
     """Two echoes of a wall that is being left are no "Stop" when another sensor has followed it for long"""
     alone, helped = _hazard(HcSr04()), _hazard(HcSr04())
-    helped.others = [Followed(1.25, -0.6, with_walker=False)]
+    helped.others = [Followed(1.25, -0.6, with_walker=False, by_light=True)]
     for rear in (alone, helped):
         for ping in range(2):
             t = ping * PING_S

@@ -41,6 +41,9 @@ UNSURE_MAX_M_S = 1.0
 by way of another wall, look like a bicycle.  Light takes no such ways."""
 SAME_THING_M = 0.3
 """Two sensors whose ranges differ by less see the same thing; so do two tracks, one after the other."""
+SETTLED_AFTER = 15
+"""An echo's track with fewer updates, or one that says twice what it has said over the last two steps, is asked what a
+lidar that follows the same thing says: a second echo has carried it off."""
 BEHIND_IT_M = 0.15
 """What begins so much behind a thing that another sensor follows surely is that thing's second echo."""
 AGREES_M = 0.25
@@ -131,6 +134,7 @@ class Followed(NamedTuple):
     range_m: float
     closing_speed_m_s: float
     with_walker: bool
+    by_light: bool
 
 
 class Trend:
@@ -496,10 +500,16 @@ class RearHazard:
     def _judge(self, now: float, walking: bool | None) -> None:
         collision = self._collision
         range_m = self.tracker.range_m(now)
+        last_s = self.tracker.last_s
+        last_m = self.tracker.range_m(last_s)
         closing = self.tracker.closing_speed_m_s
         along, hidden = self.with_walker, False
-        if not self.sure:
-            same = [other for other in self.others if abs(other.range_m - range_m) <= SAME_THING_M]
+        same = [other for other in self.others if abs(other.range_m - last_m) <= SAME_THING_M]
+        if self.sure and closing is not None and self._doubts(closing) and any(other.by_light for other in same):
+            closing = min(closing, max(other.closing_speed_m_s for other in same if other.by_light))
+            range_m = max(0.0, last_m - closing * (now - last_s))
+            along = along or any(other.with_walker for other in same)
+        elif not self.sure:
             along = along or any(other.with_walker for other in same)
             hidden = any(other.range_m < range_m - BEHIND_IT_M for other in self.others)
             others = [other.closing_speed_m_s for other in same]
@@ -551,6 +561,13 @@ class RearHazard:
             spare = level
         held = self.behind.level
         self._lower(now, min(held, spare), behind)
+
+    def _doubts(self, closing_speed_m_s: float) -> bool:
+        """Whether what an echo's track says of its speed may come from a second echo."""
+        if closing_speed_m_s < self._collision.moving_m_s or isinstance(self.sensor, TfLuna):
+            return False
+        trend = self._trend.closing_m_s
+        return self.tracker.accepted < SETTLED_AFTER or trend is None or trend < 0.5 * closing_speed_m_s
 
     def _only_seems_to_near(self, now: float, closing_speed_m_s: float) -> bool:
         """Beside a wall a stray echo can look like slow nearing for a moment: of one who stands, it must last."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from retrowalk.config import Config
+from retrowalk.config import Config, TfLuna
 from retrowalk.core import events as ev
 from retrowalk.core.air import AirSpeed
 from retrowalk.core.alerts import distance_value
@@ -251,7 +251,8 @@ class RearWatch:
             if other is rear or speed_m_s is None or not other.sure or other.blind(now) or parts[name].lost:
                 continue
             if abs(self._bearings_deg[name] - mine_deg) <= APART_DEG:
-                found.append(Followed(other.tracker.range_m(now), speed_m_s, other.with_walker))
+                by_light = isinstance(other.sensor, TfLuna)
+                found.append(Followed(other.tracker.range_m(now), speed_m_s, other.with_walker, by_light))
         return found
 
     # -- what is said ---------------------------------------------------------------------------------------

@@ -56,6 +56,8 @@ FORGET_UNKNOWN_S = 3.0
 """So long must "no target" last before a path that was unknown is clear again, counted from when it became so."""
 STRIDE_S = 1.2
 """Two steps: how fast something nears on the whole is judged over so long, in which the sway of both cancels."""
+TREND_OFF_M = 0.08
+"""Ranges that are further off their line (root mean square) speak of two things, or of one and its second echo."""
 NEARS_AGAIN_M_S = 0.3
 NEARS_AGAIN_OF = 3
 """What moved with the walker nears again when so many updates in a row say that it nears so fast."""
@@ -162,19 +164,23 @@ class Trend:
 
     @property
     def closing_m_s(self) -> float | None:
-        """Positive when nearing; None until there is a stride's worth."""
+        """Positive when nearing; None until there is a stride's worth, and while the ranges are on no line."""
         samples = self._samples
         if len(samples) < 8 or samples[-1][0] - samples[0][0] < 0.7 * STRIDE_S:
             return None
         count, began_s = len(samples), samples[0][0]
-        sum_t = sum_r = sum_tt = sum_tr = 0.0
+        sum_t = sum_r = sum_tt = sum_tr = sum_rr = 0.0
         for at_s, range_m in samples:
             t = at_s - began_s
             sum_t += t
             sum_r += range_m
             sum_tt += t * t
             sum_tr += t * range_m
-        return -(count * sum_tr - sum_t * sum_r) / (count * sum_tt - sum_t * sum_t)
+            sum_rr += range_m * range_m
+        t_t, t_r = count * sum_tt - sum_t * sum_t, count * sum_tr - sum_t * sum_r
+        slope = t_r / t_t
+        off_m2 = (count * sum_rr - sum_r * sum_r - slope * t_r) / (count * count)
+        return -slope if off_m2 <= TREND_OFF_M * TREND_OFF_M else None
 
 
 class RearHazard:
@@ -505,10 +511,12 @@ class RearHazard:
         closing = self.tracker.closing_speed_m_s
         along, hidden = self.with_walker, False
         same = [other for other in self.others if abs(other.range_m - last_m) <= SAME_THING_M]
-        if self.sure and closing is not None and self._doubts(closing) and any(other.by_light for other in same):
-            closing = min(closing, max(other.closing_speed_m_s for other in same if other.by_light))
-            range_m = max(0.0, last_m - closing * (now - last_s))
-            along = along or any(other.with_walker for other in same)
+        if self.sure and closing is not None and self._doubts(closing):
+            hidden = any(other.by_light and other.range_m < last_m - BEHIND_IT_M for other in self.others)
+            if any(other.by_light for other in same):
+                closing = min(closing, max(other.closing_speed_m_s for other in same if other.by_light))
+                range_m = max(0.0, last_m - closing * (now - last_s))
+                along = along or any(other.with_walker for other in same)
         elif not self.sure:
             along = along or any(other.with_walker for other in same)
             hidden = any(other.range_m < range_m - BEHIND_IT_M for other in self.others)
@@ -517,7 +525,11 @@ class RearHazard:
             if closing is not None and closing > collision.moving_m_s and walking is not False:
                 # What it is cannot be slower than the walker while it has not been followed for a step.
                 closing = max(closing, min(self.own_speed_m_s or 0.0, UNSURE_MAX_M_S))
-        if closing is not None:
+        trend = self._trend.closing_m_s
+        if closing is not None and trend is not None and closing >= collision.moving_m_s:
+            # Every step has a moment in which the walker is slow; the next one is not.
+            speed = max(closing, trend)
+        elif closing is not None:
             speed = closing
         elif walking is False:
             speed = 0.0

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec import structs
 
-from retrowalk import calibration, cli
+from retrowalk import cli
 from retrowalk.calibration import FILE_NAME, Measured, add, current, lay_over, read, undo
 from retrowalk.config import Config, Walker
 from retrowalk.core.hazards import human_stop_s
@@ -137,7 +137,7 @@ def test_a_card_that_is_full_keeps_the_old_file(file: Path, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(calibration.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         add(file, measured(2))
     assert read(file) == [measured(1)]

@@ -8,7 +8,7 @@ import pytest
 from tests.core.synth import Street, heartbeats, merged, press, ranges, settled, steady, walking
 
 from retrowalk.core.events import Speak
-from retrowalk.core.samples import CueRequested, ImuSample, Item, RangeSample, VoiceHeartbeat
+from retrowalk.core.samples import CueRequested, Item, RangeSample, VoiceHeartbeat
 
 CUE_S = 14.0
 
@@ -71,7 +71,7 @@ def test_everybody_else_is_refused_with_a_reason(items: list[Item], reason: str)
 
 def test_a_device_that_is_not_checked_yet_refuses() -> None:
     """While it asks for the hand, nobody is measured."""
-    moving = [s for s in walking(CUE_S, bouts=[(2.0, CUE_S)], seed=5).samples() if isinstance(s, ImuSample)]
+    moving = list(walking(CUE_S, bouts=[(2.0, CUE_S)], seed=5).samples())
     clear = ranges(steady(0.0, CUE_S, None), latency_s=0.0)
     _, accepted, why = asked(merged(moving, clear, heartbeats(0.0, CUE_S)))
     assert (accepted, why) == (False, "not_guarding")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from retrowalk.core.air import AirSpeed, speed_of_sound_m_s
 from retrowalk.core.samples import AirSample, HealthReport
 from retrowalk.devices.ds18b20 import DEVICES, POLL_S, Ds18b20, parse
 from retrowalk.guard.process import build_steps
-from retrowalk.platform import Platform, SysFiles
+from retrowalk.platform import Platform, SysFiles, no_wake
 from retrowalk.sim.chips.ds18b20 import LAG_S, NAME, Ds18b20Twin, crc8
 from retrowalk.sim.hardware import Hardware, parts
 from retrowalk.sim.host import SimHost
@@ -38,6 +39,7 @@ class Bench:
         twin = Ds18b20Twin(lambda: self.rig.world.temperature_c, self.rig.faults)
         self.host = SimHost(self.rig.clock, self.rig.faults, twin)
         self.driver = Ds18b20(self.host, self.rig.clock)
+        self.wake = no_wake
         self.polls = 0
         self.longest_s = 0.0
         self.rig.run(self)
@@ -45,9 +47,6 @@ class Bench:
 
     name = "thermometer"
     retry_s = 1.0
-
-    def wake(self) -> None:
-        """Nobody wakes it."""
 
     def poll(self, now):
         self.polls += 1
@@ -111,7 +110,7 @@ def test_the_twins_bytes_are_the_chips():
     """The twin makes the very lines that real chips gave, with their checksums."""
     assert [crc8(bytes.fromhex(text[:23])) for text in (GOOD, WARM, POWER_ON)] == [0x52, 0x03, 0x1C]
     for air_c in (-10.125, 0.0, 24.8125, 49.9375):
-        twin = Ds18b20Twin(lambda air_c=air_c: air_c)
+        twin = Ds18b20Twin(partial(float, air_c))
         assert parse(twin.file("w1_slave", 1.0)) == pytest.approx(air_c, abs=0.001)
         assert parse(twin.file("temperature", 1.0)) == pytest.approx(air_c, abs=0.001)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -45,6 +45,10 @@ class Files:
         if path not in self.texts:
             raise FileNotFoundError(path)
         return self.texts[path]
+
+    def begin(self, path: str) -> Callable[[], str | None]:
+        text = self.read(path)
+        return lambda: text
 
     def names(self, directory: str) -> Sequence[str]:
         return sorted({path.split("/")[4] for path in self.texts if path.startswith(f"{directory}/")})

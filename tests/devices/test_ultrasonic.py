@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.devices.bench import BenchFactory, EchoModule, Run, VirtualClock
 
 from retrowalk.config import HcSr04
+from retrowalk.core.air import speed_of_sound_m_s
 from retrowalk.core.samples import HealthReport, RangeSample, RangeStatus
-from retrowalk.devices.ultrasonic import Ultrasonic, speed_of_sound_m_s
+from retrowalk.devices.ultrasonic import Ultrasonic
 
 TRIGGER, ECHO = 23, 24
 

@@ -136,7 +136,7 @@ def test_in_long_mode_a_far_mirror_looks_near():
     """Beyond four metres one in twenty is told with a false near range, and marked as wrapped."""
     model = TofModel(1)
     bright = Sight(Scene([Target("wall", 0.05)], nose_down_deg=-90.0), 0.0)
-    model._returns = lambda scene, field_deg: [(4.6, 1.0)]  # type: ignore[method-assign]
+    model._returns = lambda sight, field_deg: [(4.6, 1.0)]  # type: ignore[method-assign]
     measured = [model.shot(bright, "long") for _ in range(1000)]
     assert share(measured, WRAP) == pytest.approx(0.05, abs=0.02)
     assert all(shot.range_m < 1.0 for shot in measured if shot.status == WRAP)

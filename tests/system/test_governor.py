@@ -34,7 +34,7 @@ def walks() -> Iterator[Walks]:
     def make(
         until_s: float, speed_m_s: float, *more: tuple[float, Action], faults: tuple[str, ...] = ()
     ) -> VirtualWalk:
-        script = ((3.5, HandBehind(for_s=1.2)), (WALK_S, Walk(speed_m_s)), *more)
+        script: tuple[tuple[float, Action], ...] = ((3.5, HandBehind(for_s=1.2)), (WALK_S, Walk(speed_m_s)), *more)
         scenario = Scenario("governor", until_s, script, WALKER, (), {})
         config = parse(TWO_REAR.encode(), "governor")
         walk = VirtualWalk(config, scenario, 1, phrases, faults=Faults(Fault.parse(text) for text in faults))

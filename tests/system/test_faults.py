@@ -169,7 +169,9 @@ TABLE: tuple[Row, ...] = (
     *lost("drop", "off stuck", fall="off"),
     *lost("drop", "sun intermittent garbage wrong delayed zero ffff reboot", slow=True),
     *lost("drop", "slow", 2.0, slow=True),
-    *ridden_out("drop", "nack torn weak", slow=True),
+    *ridden_out("drop", "nack torn", slow=True),
+    # Ground that answers too weakly is not seen, and that is said.
+    *ridden_out("drop", "weak", also=("ground_lost",), slow=True),
     # VL53L1X, with every group of statuses.
     *absent("tof", "off", device="tof"),
     *absent("tof", "wrong garbage", device="tof", slow=True),
@@ -292,7 +294,9 @@ def wrong_with(row: Row, walk: Walked) -> Iterator[str]:
         named = walk.times(row.heard, from_s=row.begins_s)
         if not tones or tones[0] > row.begins_s + row.sound_s:
             yield f"its sound is heard at {tones[:1]}"
-        if not named or named[0] > row.begins_s + row.sound_s + 0.5:
+        # "Stop" may cut its words; they are said again when that is over.
+        cut = tones and any(tones[0] < t < tones[0] + 1.8 for t in walk.times("warning", from_s=row.begins_s))
+        if not named or named[0] > row.begins_s + row.sound_s + (0.5 if not cut else 4.5):
             yield f"it is named at {named[:1]}"
     back = row.back or row.heard.replace("sensor_lost", "sensor_back")
     if row.heard and row.ends_s + row.back_s < math.inf and back != row.heard:

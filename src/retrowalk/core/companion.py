@@ -281,7 +281,7 @@ class Companion:
         fallen = self._fall_detector.update(t, accel, gyro, posture.upright)
         if fallen is not None:
             self._suspect(now, fallen.impact_g, fallen.tilt_deg)
-        if posture.upright is not None:
+        if posture.upright is not None and posture.settled:
             self._balance(now, t)
 
     def _edge(self, item: sm.ButtonEdge) -> None:

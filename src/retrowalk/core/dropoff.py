@@ -65,8 +65,9 @@ HIGHER_SHARE = 0.8
 BACK_SHARE = 0.4
 """It is over when the mean of the latest three is within this share of a drop's depth of the level."""
 DOUBT_M_S, DOUBT_MAX_M, DOUBT_TAU_S = 0.025, 0.06, 0.5
-"""While something lies higher the level cannot be followed: the clip's pitch may shift by 2 degrees when the walker
-turns from backward to forward.  So much more depth is then asked of a drop, until the ground has been seen again."""
+"""While something lies higher, or hides it, the level cannot be followed: the clip's pitch may shift by 2 degrees when
+the walker turns from backward to forward.  So much more depth is then asked of a drop, until the ground has been seen
+again."""
 
 STRONG_SHARE = 1.25
 """One range that is deeper by this times a drop's depth decides alone (six standard deviations of its noise) ..."""
@@ -302,6 +303,9 @@ class DropWatch:
         if thing_m is not None and thing_m + THING_M[0] <= ahead_m <= thing_m + THING_M[1] and not deep:
             self._overs.clear()
             self._deeper.clear()
+            dt = min(max(sample.t_measured_s - self._measured_s, 0.0), 0.2)
+            self._measured_s = sample.t_measured_s
+            self._doubt_m = min(DOUBT_MAX_M, self._doubt_m + DOUBT_M_S * dt)
             if self.ground is Ground.DROP and steps - self._since_steps >= WALKED_OVER_STEPS:
                 self._become(now, Ground.LEVEL)  # whoever hides it, the walker has passed it
             self._hidden(now)

@@ -46,11 +46,12 @@ SETTLED_AFTER = 15
 lidar that follows the same thing says: a second echo has carried it off."""
 BEHIND_IT_M = 0.15
 """What begins so much behind a thing that another sensor follows surely is that thing's second echo."""
-AGREES_M = 0.25
-"""An echo that is so near to one of the two before it fits something, whether it is followed or not."""
+AGREES_M, AGREES_SHARE = 0.02, 0.1
+"""An echo that is so near to one of the two before it, this and this share of its range, fits something, whether it is
+followed or not."""
 NONSENSE_OF = 8
 NONSENSE_REJECTS = 6
-NONSENSE_WITHIN_S = 1.0
+NONSENSE_WITHIN_S = 1.5
 """Of so many echoes within this time, so many that fit nothing: the sensor answers garbage."""
 FORGET_UNKNOWN_S = 3.0
 """So long must "no target" last before a path that was unknown is clear again, counted from when it became so."""
@@ -308,7 +309,7 @@ class RearHazard:
         self._stray_s = now
         # An echo that a track begins with, or begins anew with, fits those before it: no nonsense.
         fits = accepted or (tracker.alive and tracker.last_s == t_s)
-        agrees = any(abs(range_m - other_m) <= AGREES_M for other_m in self._latest)
+        agrees = any(abs(range_m - other_m) <= AGREES_M + AGREES_SHARE * range_m for other_m in self._latest)
         self._latest.append(range_m)
         self._echoes.append((now, fits or agrees or turning))
         if tracker.started_s != began_s:

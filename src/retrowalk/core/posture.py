@@ -18,6 +18,8 @@ BIAS_TAU_S = 30.0
 """Time constant of the bias estimate."""
 BIAS_MAX_RAD_S = math.radians(3.0)
 """Largest bias believed."""
+SETTLED_S = 0.6
+"""A step."""
 DT_MAX_S = 0.1
 """Longer than this between samples is a gap: orientation begins anew."""
 REPEATS = 5
@@ -85,6 +87,11 @@ class Posture:
         self.trunk_pitch_deg: float | None = None
         self.trunk_roll_deg: float | None = None
         self.pitch_rate_deg_s = 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has averaged over a step since it began anew: before, a foot that brakes looks like a lean."""
+        return self._count * self._pace.period_s >= SETTLED_S
 
     def set_upright(self, up: Vector) -> None:
         """Takes `up` (unit vector in body axes) as the wearer's own upright."""

@@ -305,6 +305,7 @@ def test_an_attempt_that_does_not_count_is_said_and_tried_again(measuring: Start
     assert not it.file.exists()
 
 
+@pytest.mark.slow
 def test_a_real_warning_is_given_as_ever(measuring: Start) -> None:
     """Nothing of a calibration holds it up: "Stop" is heard, nothing is touched; no cue comes, and it counts not."""
     it = measuring(once(comes_to_a_wall))

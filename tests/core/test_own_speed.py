@@ -211,6 +211,7 @@ def errors(walks: Sequence[AtSpeed]) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_the_speed_of_recorded_people(recorded_data: Path):
     """Ten people walking forward at 0.9 to 1.6 m/s: off by 0.12 m/s (root mean square) at most, hardly biased."""
     names = {f"P{person:02d}_T01" for person in range(1, 20, 2)}

@@ -101,8 +101,8 @@ def companion(range_m: float, sway_m: float = 0.05) -> Callable[[float], float]:
 @pytest.mark.parametrize("config", [pytest.param(ONE_SENSOR, id="ultrasonic"), pytest.param(BOTH, id="both")])
 @pytest.mark.parametrize("range_m", [0.8, 1.0, 1.5])
 def test_somebody_who_walks_along_is_told_once(range_m, config):
-    """Two minutes with a carer who has stood there before: at most one chime, no caution and no "Stop"."""
-    found = street(companion(range_m), 120.0, config=config, there_from_s=4.0)
+    """A minute with a carer who has stood there before: at most one chime, no caution and no "Stop"."""
+    found = street(companion(range_m), 60.0, config=config, there_from_s=4.0)
     assert levels(found) in ([], ["advisory"])
 
 

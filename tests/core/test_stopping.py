@@ -141,6 +141,7 @@ def test_nobody_is_judged_before_the_cue() -> None:
     assert steps[-1] == 0
 
 
+@pytest.mark.slow
 def test_recorded_people_stand_when_their_feet_do(recorded_data) -> None:
     """Ten people who end a walk: where a stop is found, the trunk rests 0.3 to 1 s after the last foot, mostly."""
     with (recorded_data / "gait_l5" / "trials.csv").open(newline="") as file:

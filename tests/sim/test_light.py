@@ -153,6 +153,7 @@ def test_a_hedge_is_no_flat_thing():
     assert statistics.stdev(ranges) > 0.02
 
 
+@pytest.mark.slow
 def test_through_a_fence_the_light_sees_a_mixture():
     """A range between the wire and what is behind it, now nearer, now farther; with nothing behind, the wire"""
     open_fence = [Beam(world(("chain_link", 1.5)), "lidar").look(t / 50) for t in range(500)]

@@ -205,6 +205,7 @@ def test_ten_minutes_of_walking_without_a_false_alarm(phrases: banks.Bank, groun
 # ------------------------------------------------------------------------------------------------- and then
 
 
+@pytest.mark.slow
 def test_standing_beside_an_edge_is_quiet(phrases: banks.Bank) -> None:
     """Told while walking and shortly after, then in peace; told again at the first steps"""
     script: list[tuple[float, Action]] = [
@@ -221,6 +222,7 @@ def test_standing_beside_an_edge_is_quiet(phrases: banks.Bank) -> None:
         assert len(hazards(device, "drop")) == 1
 
 
+@pytest.mark.slow
 def test_wet_asphalt_is_told_now_and_then(phrases: banks.Bank) -> None:
     """Once, then that guarding is limited by it, then once a minute while walking; all is well when it has dried"""
     script: list[tuple[float, Action]] = [(START_S, Walk(0.5)), (7.0, Weather(rain=True)), (80.0, Weather(rain=False))]

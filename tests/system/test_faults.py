@@ -67,7 +67,7 @@ FALL_SCRIPT: tuple[tuple[float, Action], ...] = (
 )
 
 
-EVERYDAY = ("off", "garbage", "nack", "undervoltage")
+EVERYDAY = ("off", "garbage", "undervoltage")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def test_the_walk_goes_as_it_should(phrases: banks.Bank, tmp_path: Path, seed: i
     assert outcome.ok
 
 
+@pytest.mark.slow
 def test_a_seed_gives_one_result(phrases: banks.Bank, tmp_path: Path) -> None:
     """Two runs with one seed leave the same events and the same sound, byte for byte; another seed does not."""
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
@@ -224,6 +225,7 @@ def test_a_killed_voice_comes_back_and_says_so(walk: VirtualWalk) -> None:
     assert heard(walk, "fault_over:voice")
 
 
+@pytest.mark.slow
 def test_a_killed_courier_loses_no_event(walk: VirtualWalk) -> None:
     """The courier dies while a fall is suspected; the walker hears it, and every event arrives all the same."""
     walk.run_until(55.5)
@@ -271,6 +273,7 @@ def test_holding_the_button_calls_for_help(walk: VirtualWalk) -> None:
     assert sos[0] - 16.0 < 1.0
 
 
+@pytest.mark.slow
 def test_an_alarm_waits_for_the_broker(phrases: banks.Bank) -> None:
     """With the broker away the walker is told that nobody was reached; when it is back the alarm arrives once."""
     walk = VirtualWalk(Config(), scenarios.demo(1), 1, phrases, outages=[Outage(50.0, 130.0)])

@@ -145,10 +145,13 @@ class Trend:
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, float]] = deque()
+        self.closing_m_s: float | None = None
+        """Positive when nearing; None until there is a stride's worth, and while the ranges are on no line."""
 
     def clear(self) -> None:
         """Begins anew."""
         self._samples.clear()
+        self.closing_m_s = None
 
     def add(self, t_s: float, range_m: float) -> None:
         """The thing was at `range_m` at `t_s`."""
@@ -156,6 +159,7 @@ class Trend:
         samples.append((t_s, range_m))
         while samples[0][0] < t_s - STRIDE_S:
             samples.popleft()
+        self.closing_m_s = self._slope_m_s()
 
     @property
     def mean_m(self) -> float | None:
@@ -163,9 +167,7 @@ class Trend:
         samples = self._samples
         return sum(range_m for _, range_m in samples) / len(samples) if samples else None
 
-    @property
-    def closing_m_s(self) -> float | None:
-        """Positive when nearing; None until there is a stride's worth, and while the ranges are on no line."""
+    def _slope_m_s(self) -> float | None:
         samples = self._samples
         if len(samples) < 8 or samples[-1][0] - samples[0][0] < 0.7 * STRIDE_S:
             return None

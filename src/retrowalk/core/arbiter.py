@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from retrowalk.core.alerts import ALERTS, HAPTICS, Alert
-from retrowalk.core.events import AlertSpoken, Hush, Level, Output, Speak, Touch
+from retrowalk.core.events import AlertSpoken, Hush, Level, Output, Speak, Touch, ms
 from retrowalk.core.samples import VoicePhase, VoiceProgress
 
 AGAIN_S = 0.5
@@ -145,7 +145,7 @@ class Arbiter:
         """`key` no longer holds: what waits to be said of it is dropped; `hush` also cuts off what is being said."""
         saying = self._sayings.pop(f"{key}:{name}" if name else key, None)
         if saying is not None and (hush or not saying.started) and saying.number in self._asked:
-            self._out.append(Hush(t_s=_ms(now), alert=saying.number))
+            self._out.append(Hush(t_s=ms(now), alert=saying.number))
 
     def announce(
         self,
@@ -210,14 +210,14 @@ class Arbiter:
                 del self._asked[next(iter(self._asked))]
             self._out.append(
                 Speak(
-                    t_s=_ms(now),
+                    t_s=ms(now),
                     alert=saying.number,
                     phrase=phrase,
                     value=value,
                     earcon=alert.earcon,
                     level=alert.level.name.lower(),
                     rank=alert.rank,
-                    deadline_s=_ms(now + alert.deadline_s),
+                    deadline_s=ms(now + alert.deadline_s),
                     pan=pan(saying.bearing_left_deg),
                 )
             )
@@ -244,7 +244,7 @@ class Arbiter:
                 return
             rank = max(rank, running_rank)
         self._felt = (pattern, rank, now + sum(on_s + off_s for on_s, off_s in HAPTICS[pattern]))
-        self._out.append(Touch(t_s=_ms(now), pattern=pattern, buzzer=buzzer, side=side))
+        self._out.append(Touch(t_s=ms(now), pattern=pattern, buzzer=buzzer, side=side))
 
     # -- time ---------------------------------------------------------------------------------------------
 
@@ -305,13 +305,13 @@ class Arbiter:
             if alert.earcon != "tick":
                 self._out.append(
                     AlertSpoken(
-                        t_s=_ms(item.t_received_s),
+                        t_s=ms(item.t_received_s),
                         alert=item.alert,
                         phrase=asked.phrase or alert.earcon,
                         words=item.words,
                         level=alert.level.name.lower(),
-                        played_s=_ms(item.t_measured_s),
-                        delay_s=_ms(item.t_measured_s - asked.asked_s),
+                        played_s=ms(item.t_measured_s),
+                        delay_s=ms(item.t_measured_s - asked.asked_s),
                         because=asked.because,
                     )
                 )
@@ -363,7 +363,3 @@ def side(bearing_left_deg: float | None) -> str:
     if bearing_left_deg is None or abs(bearing_left_deg) < SIDE_DEG:
         return ""
     return "left" if bearing_left_deg > 0.0 else "right"
-
-
-def _ms(t_s: float) -> float:
-    return round(t_s, 3)

@@ -19,7 +19,7 @@ from retrowalk.core.alarm import ASK_S, Alarm, Open
 from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, sensor_names
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.balance import CLIP_LIMIT_DEG, BalanceWatch, Change, UprightLearner
-from retrowalk.core.events import GuardState, Level, Output
+from retrowalk.core.events import GuardState, Level, Output, ms, rounded
 from retrowalk.core.falls import FallDetector, tilt_deg
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.gait import Gait
@@ -197,17 +197,17 @@ class Companion:
         return Snapshot(
             guard_state=self._state.value,
             reasons=self._reasons,
-            range_m=_round(behind.range_m, 3),
-            closing_speed_m_s=_round(behind.closing_speed_m_s, 2),
-            time_to_collision_s=_round(behind.time_to_collision_s, 1),
+            range_m=rounded(behind.range_m, 3),
+            closing_speed_m_s=rounded(behind.closing_speed_m_s, 2),
+            time_to_collision_s=rounded(behind.time_to_collision_s, 1),
             hazard_level=behind.level.name.lower(),
             path=self._rear.path.value,
-            trunk_pitch_deg=_round(posture.trunk_pitch_deg, 1) if self._freshness.seen("imu") else None,
-            cadence_spm=_round(self._gait.cadence_spm(now), 0),
-            own_speed_m_s=_round(self._own_speed.speed_m_s(now) if self._walking(now) else None, 2),
-            protected_speed_m_s=_round(self._protected_m_s(now), 2),
+            trunk_pitch_deg=rounded(posture.trunk_pitch_deg, 1) if self._freshness.seen("imu") else None,
+            cadence_spm=rounded(self._gait.cadence_spm(now), 0),
+            own_speed_m_s=rounded(self._own_speed.speed_m_s(now) if self._walking(now) else None, 2),
+            protected_speed_m_s=rounded(self._protected_m_s(now), 2),
             steps=self._gait.steps,
-            countdown_s=_round(self._alarm.left_s(now), 1),
+            countdown_s=rounded(self._alarm.left_s(now), 1),
             health={name: self._freshness.health(name, now) for name in self._freshness.parts},
             saying=self._arbiter.saying,
         )
@@ -296,7 +296,7 @@ class Companion:
             self._charge_said = reached
             self._arbiter.retract("battery_low")
             number = self._arbiter.announce(self._now, "battery_low", str(reached))
-            self._emit(ev.BatteryLow(t_s=_ms(self._now), alert=number, charge_percent=round(charge)))
+            self._emit(ev.BatteryLow(t_s=ms(self._now), alert=number, charge_percent=round(charge)))
         elif charge > said + CHARGED_PERCENT:
             # It was charged: what it has left well behind may be said again.
             self._charge_said = min((step for step in BATTERY_STEPS if charge <= step + CHARGED_PERCENT), default=100)
@@ -360,7 +360,7 @@ class Companion:
             self._arbiter.announce(self._now, "caregiver_seen")
         self._emit(
             ev.CommandReceived(
-                t_s=_ms(self._now),
+                t_s=ms(self._now),
                 name=item.name[:32],
                 id=item.id[:64],
                 accepted=accepted,
@@ -398,7 +398,7 @@ class Companion:
         if item.active:
             self._freshness.excuse(now)
             self._faults.add((item.part, item.fault))
-            self._emit(ev.FaultRaised(t_s=_ms(now), alert=None, part=item.part, fault=item.fault, detail=item.detail))
+            self._emit(ev.FaultRaised(t_s=ms(now), alert=None, part=item.part, fault=item.fault, detail=item.detail))
         else:
             self._fault_over(now, item.part, item.fault)
 
@@ -454,7 +454,7 @@ class Companion:
         number = None if refused else arbiter.announce(now, "cue", because="to measure the stop", insist=False)
         self._emit(
             ev.CommandReceived(
-                t_s=_ms(now), alert=number, name="cue", id=item.by[:64], accepted=not refused, reason=refused
+                t_s=ms(now), alert=number, name="cue", id=item.by[:64], accepted=not refused, reason=refused
             )
         )
 
@@ -525,7 +525,7 @@ class Companion:
         if self._freshness.parts[name].last_s is None:
             self._due_s = now  # from its first sample on it may be silent for less long than while starting
         if self._freshness.heard(name, now):
-            self._emit(ev.SensorRestored(t_s=_ms(now), sensor=name))
+            self._emit(ev.SensorRestored(t_s=ms(now), sensor=name))
             self._arbiter.release(now, "sensor_lost", name)
             self._arbiter.announce(now, "sensor_back", name)
             self._due_s = now
@@ -540,7 +540,7 @@ class Companion:
                 number = self._arbiter.hold(
                     now, "sensor_lost", Level.CAUTION, value=name, because=cause or "silent", name=name
                 )
-            self._emit(ev.SensorLost(t_s=_ms(now), alert=number, sensor=name, cause=cause or "silent"))
+            self._emit(ev.SensorLost(t_s=ms(now), alert=number, sensor=name, cause=cause or "silent"))
             if name in self._rear.sensors:
                 if cause != "frozen":  # what stands still stays where it is, and is not seen anew
                     self._rear.sensors[name].broken()
@@ -557,7 +557,7 @@ class Companion:
     def _deafen(self, now: float) -> None:
         """Nothing can be heard: touch and buzzer say so at once, and stand in from now on."""
         self._arbiter.voice_lost = True
-        self._out.append(ev.Touch(t_s=_ms(now), pattern="fault", buzzer=True))
+        self._out.append(ev.Touch(t_s=ms(now), pattern="fault", buzzer=True))
 
     def _fault(self, now: float, part: str, fault: str, detail: str = "", *, repeat: bool = True) -> None:
         if (part, fault) in self._faults:
@@ -570,7 +570,7 @@ class Companion:
                 number = self._arbiter.hold(now, "fault", Level.CAUTION, value=part, because=fault, name=part)
             else:
                 number = self._arbiter.announce(now, "fault", part, because=fault)
-        self._emit(ev.FaultRaised(t_s=_ms(now), alert=number, part=part, fault=fault, detail=detail[:200]))
+        self._emit(ev.FaultRaised(t_s=ms(now), alert=number, part=part, fault=fault, detail=detail[:200]))
 
     def _fault_over(self, now: float, part: str, fault: str) -> None:
         if (part, fault) not in self._faults:
@@ -581,7 +581,7 @@ class Companion:
             self._arbiter.release(now, "fault", part)
             if part in FAULT_PARTS:
                 number = self._arbiter.announce(now, "fault_over", part)
-        self._emit(ev.FaultCleared(t_s=_ms(now), alert=number, part=part, fault=fault))
+        self._emit(ev.FaultCleared(t_s=ms(now), alert=number, part=part, fault=fault))
 
     # -- guard state ----------------------------------------------------------------------------------------
 
@@ -683,7 +683,7 @@ class Companion:
             self._tick_due_s = now + self._config.voice.tick_s
         elif not guarding:
             self._tick_due_s = math.inf
-        self._emit(ev.GuardChanged(t_s=_ms(now), alert=number, state=state, previous=previous, reasons=reasons))
+        self._emit(ev.GuardChanged(t_s=ms(now), alert=number, state=state, previous=previous, reasons=reasons))
 
     def _guarding_tick(self, now: float) -> None:
         """The proof of life: heard only while the path behind is known and nothing else needs the ear."""
@@ -788,7 +788,7 @@ class Companion:
                 number = self._arbiter.announce(now, "balance_lost", because=because, insist=False)
                 self._emit(
                     ev.BalanceLost(
-                        t_s=_ms(now),
+                        t_s=ms(now),
                         alert=number,
                         trunk_pitch_deg=round(pitch, 1),
                         pitch_rate_deg_s=round(rate, 1),
@@ -797,7 +797,7 @@ class Companion:
             elif change is Change.LEANING:
                 self._raise_lean(now, self._balance_watch.lean_deg)
             else:
-                self._emit(ev.HazardCleared(t_s=_ms(now), hazard="lean_back", level="none"))
+                self._emit(ev.HazardCleared(t_s=ms(now), hazard="lean_back", level="none"))
 
     def _raise_lean(self, now: float, mean_deg: float) -> None:
         number: int | None = None
@@ -807,11 +807,11 @@ class Companion:
             number = self._arbiter.announce(now, "lean_back", because=f"leaning {mean_deg:.0f} degrees back")
         self._emit(
             ev.HazardRaised(
-                t_s=_ms(now),
+                t_s=ms(now),
                 alert=number,
                 hazard="lean_back",
                 level=Level.CAUTION.name.lower(),
-                trunk_pitch_deg=_round(self._posture.trunk_pitch_deg, 1),
+                trunk_pitch_deg=rounded(self._posture.trunk_pitch_deg, 1),
             )
         )
 
@@ -827,7 +827,7 @@ class Companion:
         number = self._arbiter.announce(now, "fall", because=because)
         self._emit(
             ev.FallSuspected(
-                t_s=_ms(now),
+                t_s=ms(now),
                 alert=number,
                 fall=self._alarm.fall,
                 impact_g=round(impact_g, 1),
@@ -845,7 +845,7 @@ class Companion:
             alarm.stop()
             alarm.open.add(Open.FALL)
             number = self._arbiter.announce(now, "fall_confirmed", because="the countdown ended")
-            self._emit(ev.FallConfirmed(t_s=_ms(now), alert=number, fall=alarm.fall))
+            self._emit(ev.FallConfirmed(t_s=ms(now), alert=number, fall=alarm.fall))
             return
         value = alarm.count(now)
         if value:
@@ -856,7 +856,7 @@ class Companion:
         alarm.stop()
         alarm.open.discard(Open.FALL)
         number = self._arbiter.announce(now, "fall_cancelled", because=f"by {by}")
-        self._emit(ev.FallCancelled(t_s=_ms(now), alert=number, fall=alarm.fall, by=by))
+        self._emit(ev.FallCancelled(t_s=ms(now), alert=number, fall=alarm.fall, by=by))
         self._due_s = min(self._due_s, now)
 
     def _update_walk(self, now: float) -> None:
@@ -867,7 +867,7 @@ class Companion:
             elif gait.steps - self._walk_first_step >= WALK_STEPS:
                 self._walk_open = True
                 self._walk_started_s = now
-                self._emit(ev.WalkStarted(t_s=_ms(now)))
+                self._emit(ev.WalkStarted(t_s=ms(now)))
         elif now >= max(gait.last_step_s, self._walk_started_s) + WALK_ENDS_AFTER_S:
             self._end_walk(now)
 
@@ -879,7 +879,7 @@ class Companion:
         self._walked_s += duration
         steps = self._gait.steps - self._walk_first_step
         self._walk_first_step = self._gait.steps
-        self._emit(ev.WalkEnded(t_s=_ms(now), steps=steps, duration_s=round(duration, 1)))
+        self._emit(ev.WalkEnded(t_s=ms(now), steps=steps, duration_s=round(duration, 1)))
 
     # -- the button -----------------------------------------------------------------------------------------
 
@@ -906,7 +906,7 @@ class Companion:
         elif gesture is Gesture.SOS:
             alarm.open.add(Open.SOS)
             number = arbiter.announce(now, "sos", because="the button was held")
-            self._emit(ev.SosRaised(t_s=_ms(now), alert=number))
+            self._emit(ev.SosRaised(t_s=ms(now), alert=number))
         elif gesture is Gesture.STUCK:
             self._fault(now, "button", "stuck", "held for more than 10 s")
         elif gesture is Gesture.FREED:
@@ -940,7 +940,7 @@ class Companion:
         if Open.SOS in alarm.open:
             alarm.open.discard(Open.SOS)
             number = self._arbiter.announce(now, "sos_cancelled")
-            self._emit(ev.SosCancelled(t_s=_ms(now), alert=number, by="button"))
+            self._emit(ev.SosCancelled(t_s=ms(now), alert=number, by="button"))
 
     def _how_am_i(self, now: float) -> None:
         """Says what protects the walker now."""
@@ -977,24 +977,16 @@ class Companion:
             return
         self._saved_what = what
         self._saved = state = SavedState(
-            t_saved_s=_ms(now),
+            t_saved_s=ms(now),
             guard_state=self._state.value,
-            guarding_since_s=_round(self._guarding_since_s, 3),
+            guarding_since_s=rounded(self._guarding_since_s, 3),
             upright=self._posture.upright,
             fall_number=alarm.fall,
-            countdown_left_s=_round(alarm.left_s(now), 3),
+            countdown_left_s=rounded(alarm.left_s(now), 3),
             open_alarm=" ".join(sorted(alarm.open)),
             steps=self._gait.steps,
             walked_s=round(self._walked_s, 1),
             last_alert=self._arbiter.last_number,
             untold=untold,
         )
-        self._out.append(ev.StateSaved(t_s=_ms(now), state=state))
-
-
-def _ms(t_s: float) -> float:
-    return round(t_s, 3)
-
-
-def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+        self._out.append(ev.StateSaved(t_s=ms(now), state=state))

@@ -42,6 +42,16 @@ class GuardState(StrEnum):
     STOPPING = "stopping"
 
 
+def ms(t_s: float) -> float:
+    """A time as events carry it: whole milliseconds."""
+    return round(t_s, 3)
+
+
+def rounded(value: float | None, digits: int) -> float | None:
+    """A number as events carry it; None stays None."""
+    return None if value is None else round(value, digits)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """A fact.  `t_s` is the session time of the item that led to it; `alert` numbers what is said about it."""

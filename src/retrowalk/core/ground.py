@@ -15,7 +15,7 @@ from retrowalk.core import events as ev
 from retrowalk.core.alerts import DROP_SPEEDS
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.dropoff import DropWatch, Ground, protected_drop_speed_m_s
-from retrowalk.core.events import Level
+from retrowalk.core.events import Level, ms, rounded
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.posture import Posture
 from retrowalk.core.samples import ImuSample, RangeSample
@@ -132,21 +132,21 @@ class GroundWatch:
                 self._raised = name
                 self._emit(
                     ev.HazardRaised(
-                        t_s=_ms(now),
+                        t_s=ms(now),
                         alert=number,
                         hazard="drop",
                         level=Level.WARNING.name.lower(),
                         sensor=name,
-                        range_m=_round(drop.ahead_m, 3),
-                        depth_m=_round(drop.depth_m, 3),
-                        trunk_pitch_deg=_round(trunk_pitch_deg, 1),
-                        protected_speed_m_s=_round(self._protected_m_s, 2),
+                        range_m=rounded(drop.ahead_m, 3),
+                        depth_m=rounded(drop.depth_m, 3),
+                        trunk_pitch_deg=rounded(trunk_pitch_deg, 1),
+                        protected_speed_m_s=rounded(self._protected_m_s, 2),
                     )
                 )
         else:
             arbiter.release(now, "drop")
         if self._raised and not drops:
-            self._emit(ev.HazardCleared(t_s=_ms(now), hazard="drop", level="none", sensor=self._raised))
+            self._emit(ev.HazardCleared(t_s=ms(now), hazard="drop", level="none", sensor=self._raised))
             self._raised = ""
 
     def _tell_lost(self, now: float, lost: bool, quiet: bool, moves: bool) -> None:
@@ -160,16 +160,8 @@ class GroundWatch:
             if news:
                 self.lost_since_s = now
                 level = Level.CAUTION.name.lower()
-                self._emit(ev.HazardRaised(t_s=_ms(now), alert=number, hazard="ground", level=level))
+                self._emit(ev.HazardRaised(t_s=ms(now), alert=number, hazard="ground", level=level))
         elif self.lost_since_s is not None and (quiet or now >= self._last_lost_s + PATCH_S):
             self.lost_since_s = None
             self._arbiter.retract("ground")
-            self._emit(ev.HazardCleared(t_s=_ms(now), hazard="ground", level="none"))
-
-
-def _ms(t_s: float) -> float:
-    return round(t_s, 3)
-
-
-def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+            self._emit(ev.HazardCleared(t_s=ms(now), hazard="ground", level="none"))

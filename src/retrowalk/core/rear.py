@@ -16,7 +16,7 @@ from retrowalk.core.air import AirSpeed
 from retrowalk.core.alerts import distance_value
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.beam import Beam
-from retrowalk.core.events import Level
+from retrowalk.core.events import Level, ms, rounded
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.hazards import Behind, Followed, Path, RearHazard, needed_m
 from retrowalk.core.reach import Reach
@@ -299,7 +299,7 @@ class RearWatch:
         if self._announced:
             if level is Level.NONE:
                 self._announced = False
-                self._emit(ev.HazardCleared(t_s=_ms(now), hazard="approaching", level="none"))
+                self._emit(ev.HazardCleared(t_s=ms(now), hazard="approaching", level="none"))
             return
         if not behind.approaching or level is Level.NONE:
             return
@@ -324,12 +324,12 @@ class RearWatch:
                 self._arbiter.retract("clear")
                 number = self._arbiter.hold(now, "unknown", Level.CAUTION, because="nothing proves the path clear")
                 self._emit(
-                    ev.HazardRaised(t_s=_ms(now), alert=number, hazard="unknown", level=Level.CAUTION.name.lower())
+                    ev.HazardRaised(t_s=ms(now), alert=number, hazard="unknown", level=Level.CAUTION.name.lower())
                 )
         elif self.unknown_since_s is not None:
             self.unknown_since_s = None
             self._arbiter.release(now, "unknown")
-            self._emit(ev.HazardCleared(t_s=_ms(now), hazard="unknown", level="none"))
+            self._emit(ev.HazardCleared(t_s=ms(now), hazard="unknown", level="none"))
             # To somebody who lies there it would only be noise between the numbers.
             if path is Path.CLEAR and not quiet and not fallen:
                 self._arbiter.announce(now, "clear")
@@ -344,23 +344,23 @@ class RearWatch:
             self._config.collision,
         )
         return ev.HazardRaised(
-            t_s=_ms(now),
+            t_s=ms(now),
             alert=number,
             hazard="rear",
             level=level.name.lower(),
             sensor=name,
-            range_m=_round(behind.range_m, 3),
-            closing_speed_m_s=_round(behind.closing_speed_m_s, 2),
-            time_to_collision_s=_round(behind.time_to_collision_s, 1),
-            needed_m=_round(need, 2),
-            trunk_pitch_deg=_round(trunk_pitch_deg, 1),
-            bearing_left_deg=_round(self._bearing_left_deg(behind), 1),
+            range_m=rounded(behind.range_m, 3),
+            closing_speed_m_s=rounded(behind.closing_speed_m_s, 2),
+            time_to_collision_s=rounded(behind.time_to_collision_s, 1),
+            needed_m=rounded(need, 2),
+            trunk_pitch_deg=rounded(trunk_pitch_deg, 1),
+            bearing_left_deg=rounded(self._bearing_left_deg(behind), 1),
         )
 
 
 def _cleared(now: float, behind: Behind, name: str, level: Level) -> ev.HazardCleared:
     return ev.HazardCleared(
-        t_s=_ms(now), hazard="rear", level=level.name.lower(), sensor=name, range_m=_round(behind.range_m, 3)
+        t_s=ms(now), hazard="rear", level=level.name.lower(), sensor=name, range_m=rounded(behind.range_m, 3)
     )
 
 
@@ -376,11 +376,3 @@ def _because(behind: Behind) -> str:
         text += f", closing {behind.closing_speed_m_s:.2f} m/s"
     left = behind.time_to_collision_s
     return f"{text}, {left:.1f} s left" if left is not None else text
-
-
-def _ms(t_s: float) -> float:
-    return round(t_s, 3)
-
-
-def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

@@ -6,8 +6,8 @@ other people's recordings in the same format.
 
 What the chip does to a recording: its low-pass (45 Hz), 104 samples a second, noise, 16 g and 2000 degrees/s in 16
 bits, and a FIFO that is read every 48 ms: `t_received_s` is when the guard gets a sample, `t_measured_s` when it was.
-The first posture stands for 3 s before the trial (what the device needs to learn the wearer's own upright), the last one
-stays for some seconds after it.  Times of a trial count from its first sample, as its labels do.
+The first posture stands for 3 s before the trial (what the device needs to learn the wearer's own upright), the last
+one stays for some seconds after it.  Times of a trial count from its first sample, as its labels do.
 """
 
 from __future__ import annotations

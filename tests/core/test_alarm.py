@@ -22,7 +22,7 @@ from tests.core.synth import (
 from retrowalk.config import Config
 from retrowalk.config import Fall as Knobs
 from retrowalk.core.alerts import COUNTS
-from retrowalk.core.companion import EARLIER
+from retrowalk.core.care import EARLIER
 from retrowalk.core.events import Priority, StateSaved
 from retrowalk.core.samples import Command, EventDelivered, ImuSample, Item, Restored, SavedState, Tick
 

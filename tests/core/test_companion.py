@@ -161,4 +161,4 @@ def test_what_a_start_takes_over(guard_state, elapsed_s, restarted, resumed):
     said = [output.phrase for output in outputs if isinstance(output, Speak)]
     assert ("restarted" in said) == restarted
     assert companion.snapshot().steps == (40 if resumed else 0)
-    assert (companion._posture.upright is not None) == resumed  # where the clip sits is asked again, or not
+    assert (companion._body.posture.upright is not None) == resumed  # where the clip sits is asked again, or not

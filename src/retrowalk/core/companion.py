@@ -15,23 +15,26 @@ from typing import Any
 from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
-from retrowalk.core.alarm import ASK_S, Alarm, Open
+from retrowalk.core.alarm import ASK_S, Open
 from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, sensor_names
 from retrowalk.core.arbiter import Arbiter
-from retrowalk.core.balance import CLIP_LIMIT_DEG, BalanceWatch, Change, UprightLearner
+from retrowalk.core.balance import CLIP_LIMIT_DEG
+from retrowalk.core.body import BodyWatch
+from retrowalk.core.care import Care
 from retrowalk.core.events import GuardState, Level, Output, ms, rounded
-from retrowalk.core.falls import FallDetector, tilt_deg
+from retrowalk.core.falls import tilt_deg
 from retrowalk.core.freshness import Freshness
-from retrowalk.core.gait import Gait
 from retrowalk.core.gestures import Button, Gesture, Meant
 from retrowalk.core.governor import Governor, protected_speed_m_s
 from retrowalk.core.ground import STIRS_S, GroundWatch
 from retrowalk.core.hazards import Path
-from retrowalk.core.own_speed import OwnSpeed
-from retrowalk.core.posture import Posture, unit
+from retrowalk.core.posture import unit
 from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
+from retrowalk.models import Models
 
+SHIPPED = Models()
+"""None in place of the models that the program brings."""
 UPRIGHT_DEG = 35.0
 """Steps count as getting up only with the trunk this upright."""
 NOT_WORN_AFTER_S = 60.0
@@ -40,12 +43,7 @@ NEVER_NOT_WORN_AFTER_FALL_S = 600.0
 UNKNOWN_LIMITS_AFTER_S = 10.0
 WALK_STEPS = 8
 WALK_ENDS_AFTER_S = 180.0
-NOT_REACHED_AFTER_S = 30.0
-ASK_AGAIN_AFTER_S = 600.0
-"""A fall countdown that was cut off longer ago than this begins anew, with its question."""
 SAVE_EVERY_S = 10.0
-EARLIER = 0
-"""Number that stands for the events of the session before this one."""
 NUMBER_GAP = 1000
 """Alert numbers jump by this after a restart, so that none is used twice."""
 BATTERY_STEPS = (20, 10)
@@ -84,23 +82,18 @@ class Snapshot:
 class Companion:
     """The whole of the device's judgement.  See the module's docstring for its contract."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, models: Models = SHIPPED) -> None:
         self._config = config
         self._out: list[Output] = []
         self._sensors = sensor_names(config)
         self._freshness = Freshness(config.freshness, self._sensors)
-        self._posture = Posture()
-        self._gait = Gait()
-        self._fall_detector = FallDetector(config.fall)
-        self._balance_watch = BalanceWatch(config.balance)
-        self._upright_learner = UprightLearner(config.balance)
-        self._alarm = Alarm()
         self._button = Button()
         self._arbiter = Arbiter(self._out, say_side=config.voice.say_side)
+        self._body = BodyWatch(config, models, self._arbiter, self._emit)
+        self._care = Care(config, self._arbiter, self._emit)
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
         self._ground = GroundWatch(config, self._freshness, self._arbiter, self._emit)
         self._drop_speed_said = False
-        self._own_speed = OwnSpeed()
         self._governor = Governor(config.governor, self._arbiter, self._emit)
         self._judged_s = -math.inf
 
@@ -122,9 +115,6 @@ class Companion:
         self._guarding_since_s: float | None = None
         self._tick_due_s = math.inf
 
-        self._suspected_s = -math.inf
-        self._motion_s = 0.0
-        self._lean_said_s = -math.inf
         self._switch_off_asked_s = -math.inf
         self._spent_press_s = -math.inf
         self._walk_open = False
@@ -132,9 +122,6 @@ class Companion:
         self._walk_first_step = 0
         self._walked_s = 0.0
         self._charge_said = 100
-        self._events_sent = 0
-        self._told: dict[int, float] = {}
-        self._not_reached = False
         self._saved: SavedState | None = None
         self._saved_what: tuple[object, ...] = ()
 
@@ -175,9 +162,7 @@ class Companion:
         self._out.clear()
         for output in outputs:
             if isinstance(output, ev.Event):
-                self._events_sent += 1
-                if output.priority is ev.Priority.HIGH:
-                    self._told[self._events_sent] = now
+                self._care.sent(now, output)
         return outputs
 
     def deadline(self) -> float | None:
@@ -193,7 +178,7 @@ class Companion:
         """What is known now, for a display."""
         behind, _ = self._rear.nearest()
         now = self._now
-        posture = self._posture
+        body = self._body
         return Snapshot(
             guard_state=self._state.value,
             reasons=self._reasons,
@@ -202,12 +187,12 @@ class Companion:
             time_to_collision_s=rounded(behind.time_to_collision_s, 1),
             hazard_level=behind.level.name.lower(),
             path=self._rear.path.value,
-            trunk_pitch_deg=rounded(posture.trunk_pitch_deg, 1) if self._freshness.seen("imu") else None,
-            cadence_spm=rounded(self._gait.cadence_spm(now), 0),
-            own_speed_m_s=rounded(self._own_speed.speed_m_s(now) if self._walking(now) else None, 2),
+            trunk_pitch_deg=rounded(body.posture.trunk_pitch_deg, 1) if self._freshness.seen("imu") else None,
+            cadence_spm=rounded(self._body.gait.cadence_spm(now), 0),
+            own_speed_m_s=rounded(self._body.own_speed.speed_m_s(now) if self._walking(now) else None, 2),
             protected_speed_m_s=rounded(self._protected_m_s(now), 2),
-            steps=self._gait.steps,
-            countdown_s=rounded(self._alarm.left_s(now), 1),
+            steps=self._body.gait.steps,
+            countdown_s=rounded(self._care.alarm.left_s(now), 1),
             health={name: self._freshness.health(name, now) for name in self._freshness.parts},
             saying=self._arbiter.saying,
         )
@@ -218,7 +203,7 @@ class Companion:
         self._begun = True
         self._freshness.begin(now)
         self._check_started_s = now
-        self._motion_s = now
+        self._body.motion_s = now
         if not isinstance(item, sm.Restored):
             self._change(now, GuardState.CHECKING, ())
 
@@ -227,13 +212,13 @@ class Companion:
             return
         now, lie = self._now, ""
         if item.sensor in self._rear.sensors:
-            lie = self._rear.feed(item, now, self._walking(now), self._own_speed.speed_m_s(now))
+            lie = self._rear.feed(item, now, self._walking(now), self._body.own_speed.speed_m_s(now))
             closing = self._rear.followed(item, now)
             if closing is not None:
-                self._own_speed.learn(now, closing)
+                self._body.own_speed.learn(now, closing)
         elif item.sensor in self._ground.sensors:
-            speed_m_s, thing_m = self._own_speed.speed_m_s(now), self._rear.thing_m(now)
-            self._ground.feed(item, self._gait.steps, speed_m_s, moves=self._moves(now), thing_m=thing_m)
+            speed_m_s, thing_m = self._body.own_speed.speed_m_s(now), self._rear.thing_m(now)
+            self._ground.feed(item, self._body.gait.steps, speed_m_s, moves=self._moves(now), thing_m=thing_m)
         if item.status not in (sm.RangeStatus.VALID, sm.RangeStatus.NO_TARGET):
             self._freshness.useless(item.sensor, item.status.value)
         elif lie:
@@ -248,41 +233,26 @@ class Companion:
         self._freshness.parts[name].cause = cause
 
     def _imu(self, item: sm.ImuSample) -> None:
-        now, t = self._now, item.t_measured_s
+        now, t, body = self._now, item.t_measured_s, self._body
         self._alive("imu", now)
-        accel, gyro = item.accel_m_s2, item.gyro_rad_s
-        posture = self._posture
-        posture.update(t, accel, gyro, item.gap)
-        up = posture.up
-        if up is None:
+        news = body.feed(item, now, protecting=self._protecting)
+        if news is None:
             return
-        if abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > 0.15:
-            self._motion_s = now
-        # Before upright is known the pitch is that of a clip that may sit anyhow.
-        pitch_deg = posture.trunk_pitch_deg if posture.upright is not None and not posture.hangs else None
-        self._rear.turned(now, t, pitch_deg, 0.0 if posture.hangs else posture.pitch_rate_deg_s)
-        if posture.upright is None:
-            upright = self._upright_learner.update(t, accel, gyro)
-            if upright is not None:
-                posture.set_upright(upright)
-                self._due_s = now
-        vertical = accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - 9.80665
-        if self._gait.update(t, vertical):
-            self._fall_detector.stepped()
+        self._rear.turned(now, t, body.pitch_deg, body.pitch_rate_deg_s)
+        if news.upright_known:
+            self._due_s = now
+        if news.stepped:
             self._stepped(now)
-        self._own_speed.update(t, self._gait.bounce_m_s2, self._gait.walking(t))
         if not 0.0 <= t - self._judged_s < JUDGE_EVERY_S:
             self._judged_s = t
-            speed_m_s, error = self._own_speed.speed_m_s(now), self._own_speed.error
+            speed_m_s, error = body.own_speed.speed_m_s(now), body.own_speed.error
             self._governor.judge(now, speed_m_s, error, self._protected_m_s(now))
             self._due_s = min(self._due_s, self._governor.deadline())
-        if self._ground.turned(item, posture, vertical, self._gait.steps):
+        if self._ground.turned(item, body.posture, news.vertical_m_s2, body.gait.steps):
             self._due_s = now
-        fallen = self._fall_detector.update(t, accel, gyro, posture.upright)
-        if fallen is not None:
-            self._suspect(now, fallen.impact_g, fallen.tilt_deg)
-        if posture.upright is not None and posture.settled:
-            self._balance(now, t)
+        if news.fallen is not None and self._state not in (GuardState.NOT_WORN, GuardState.STOPPING):
+            self._care.suspect(now, news.fallen)
+            self._due_s = now
 
     def _edge(self, item: sm.ButtonEdge) -> None:
         for meant in self._button.edge(item.t_measured_s, item.pressed):
@@ -345,14 +315,7 @@ class Companion:
                 self._fault(now, "courier", item.fault, "", repeat=False)
 
     def _delivered(self, item: sm.EventDelivered) -> None:
-        told = [number for number in self._told if EARLIER < number <= item.number or number == item.number]
-        for number in told:
-            del self._told[number]
-        if told and self._alarm.open:
-            self._arbiter.announce(self._now, "caregiver_told")
-        if told and self._not_reached and not self._told:
-            self._not_reached = False
-            self._arbiter.release(self._now, "caregiver_not_reached")
+        self._care.delivered(self._now, item)
 
     def _command(self, item: sm.Command) -> None:
         accepted = item.name == "seen"
@@ -409,30 +372,18 @@ class Companion:
         # After a clean switch-off, or long ago, the device may be worn anew, and sit differently.
         goes_on = state.guard_state != GuardState.STOPPING and elapsed <= self._config.guard.resume_within_s
         if goes_on:
-            self._gait.steps = max(0, state.steps)
+            self._body.gait.steps = max(0, state.steps)
             self._walked_s = max(0.0, state.walked_s)
         if state.upright is not None and goes_on:
             up = unit(state.upright)
             if up[2] >= math.cos(math.radians(CLIP_LIMIT_DEG)):
-                self._posture.set_upright(up)
-        self._alarm.fall = state.fall_number
-        self._alarm.open = {kind for kind in Open if kind.value in state.open_alarm.split()}
-        if state.untold and self._alarm.open:
-            self._told[EARLIER] = now  # whoever waits for help still wants to know whether it was called
+                self._body.posture.set_upright(up)
         if goes_on and state.guard_state in (GuardState.GUARDING, GuardState.LIMITED):
-            self._checked = self._drop_speed_said = self._posture.upright is not None
+            self._checked = self._drop_speed_said = self._body.posture.upright is not None
         if state.guard_state != GuardState.STOPPING:
             self._arbiter.announce(now, "restarted")
         self._change(now, GuardState.CHECKING, ())
-        left = state.countdown_left_s
-        if left is not None:
-            self._suspected_s = now
-            if elapsed <= ASK_AGAIN_AFTER_S:
-                self._alarm.start(now, max(0.0, left - elapsed))
-            else:
-                # Who lay there long ago may be up and about, or not: ask anew rather than alarm or forget.
-                self._alarm.start(now, self._config.fall.countdown_s)
-                self._arbiter.announce(now, "fall", because="a countdown was cut off long ago")
+        self._care.restored(now, state, elapsed)
 
     def _stop_requested(self, item: sm.StopRequested) -> None:
         self._stop(self._now, item.reason)
@@ -441,7 +392,7 @@ class Companion:
         """Says "Stop" without a reason, for somebody who walks, is guarded, and of nothing else needs to hear."""
         now, arbiter = self._now, self._arbiter
         refused = ""
-        if self._alarm.counting or self._alarm.open:
+        if self._care.alarm.counting or self._care.alarm.open:
             refused = "alarm"
         elif arbiter.voice_lost:
             refused = "voice"
@@ -475,19 +426,15 @@ class Companion:
         self._update_rear(now, walking)
         self._update_ground(now, walking)
         self._update_governor(now, walking)
-        self._update_countdown(now)
+        self._care.advance(now)
         self._update_walk(now)
-        if not self._not_reached and self._told and now >= min(self._told.values()) + NOT_REACHED_AFTER_S:
-            self._not_reached = True
-            self._arbiter.hold(now, "caregiver_not_reached", Level.CAUTION)
         self._guarding_tick(now)
-        self._arbiter.coming = (RANK_ALARM, self._alarm.next_count_s(now))
+        self._arbiter.coming = (RANK_ALARM, self._care.alarm.next_count_s(now))
         self._arbiter.advance(now)
         self._save(now)
         self._due_s = self._next_due(now)
 
     def _next_due(self, now: float) -> float:
-        alarm = self._alarm
         due = min(
             self._freshness.deadline(),
             self._button.deadline(),
@@ -496,25 +443,22 @@ class Companion:
             self._rear.deadline(),
             self._ground.deadline(now),
             self._governor.deadline(),
-            alarm.next_count_s(now),
-            alarm.countdown_ends_s if alarm.countdown_ends_s is not None else math.inf,
+            self._care.deadline(now),
         )
         if not self._checked and not self._stopping:
             limit = self._check_started_s + self._config.guard.check_limit_s
             if limit > now:
                 due = min(due, limit)
             if self._worn:
-                not_worn = self._motion_s + NOT_WORN_AFTER_S
+                not_worn = self._body.motion_s + NOT_WORN_AFTER_S
                 if not_worn > now:
                     due = min(due, not_worn)
         if self._rear.unknown_since_s is not None:
             limit = self._rear.unknown_since_s + UNKNOWN_LIMITS_AFTER_S
             if limit > now:
                 due = min(due, limit)
-        if self._told and not self._not_reached:
-            due = min(due, min(self._told.values()) + NOT_REACHED_AFTER_S)
         if self._walk_open:
-            due = min(due, max(self._gait.last_step_s, self._walk_started_s) + WALK_ENDS_AFTER_S)
+            due = min(due, max(self._body.gait.last_step_s, self._walk_started_s) + WALK_ENDS_AFTER_S)
         if self._saved is not None and self._walk_open:
             due = min(due, self._saved.t_saved_s + SAVE_EVERY_S)
         return due
@@ -547,7 +491,7 @@ class Companion:
             elif name in self._ground.sensors:
                 self._ground.sensors[name].broken()
             elif name == "imu":
-                self._posture.restart()
+                self._body.lost()
         elif name == "voice":
             self._deafen(now)
             self._fault(now, "voice", "silent")
@@ -632,23 +576,23 @@ class Companion:
 
     def _check_done(self) -> bool:
         """Proof, not an open port: a hand was seen behind and has gone, the clip knows upright."""
-        return self._posture.upright is not None and self._freshness.seen("imu") and self._rear.checked
+        return self._body.posture.upright is not None and self._freshness.seen("imu") and self._rear.checked
 
     def _update_worn(self, now: float) -> None:
-        up = self._posture.up
+        up = self._body.posture.up
         if up is None or not self._freshness.seen("imu"):
             return
         if not self._worn:
-            if now - self._motion_s < 1.0:
+            if now - self._body.motion_s < 1.0:
                 self._worn = True
                 self._checked = False
                 self._check_started_s = now
             return
         if (
             not self._checked
-            and now >= self._motion_s + NOT_WORN_AFTER_S
+            and now >= self._body.motion_s + NOT_WORN_AFTER_S
             and tilt_deg(up, (0.0, 0.0, 1.0)) > NOT_WORN_TILT_DEG
-            and now - self._suspected_s > NEVER_NOT_WORN_AFTER_FALL_S
+            and now - self._care.suspected_s > NEVER_NOT_WORN_AFTER_FALL_S
         ):
             self._worn = False
 
@@ -692,7 +636,7 @@ class Companion:
         self._tick_due_s = now + self._config.voice.tick_s
         known = self._rear.path in (Path.CLEAR, Path.OBJECT)
         known = known and not self._rear.tipped and not self._ground.silent(now)
-        if known and self._rear.level < Level.CAUTION and not self._alarm.counting:
+        if known and self._rear.level < Level.CAUTION and not self._care.alarm.counting:
             self._arbiter.announce(now, "tick", insist=False)
 
     def _stop(self, now: float, reason: str) -> None:
@@ -714,7 +658,7 @@ class Companion:
             quiet=self._stopping or state is GuardState.NOT_WORN or checking,
             path_quiet=state in (GuardState.CHECKING, GuardState.NOT_WORN, GuardState.STOPPING),
             fallen=self._fallen,
-            trunk_pitch_deg=self._posture.trunk_pitch_deg,
+            trunk_pitch_deg=self._body.posture.trunk_pitch_deg,
         )
 
     def _update_ground(self, now: float, walking: bool | None) -> None:
@@ -724,12 +668,17 @@ class Companion:
             now,
             quiet=self._stopping or state is GuardState.NOT_WORN or checking or self._fallen,
             moves=self._moves(now),
-            trunk_pitch_deg=self._posture.trunk_pitch_deg,
+            trunk_pitch_deg=self._body.posture.trunk_pitch_deg,
         )
+
+    @property
+    def _protecting(self) -> bool:
+        """Whether words about balance are for somebody: in every other state they would not know of what."""
+        return self._state in (GuardState.GUARDING, GuardState.LIMITED, GuardState.NOT_PROTECTING)
 
     def _moves(self, now: float) -> bool:
         """Whether the walker walks, may be about to, or it is not known."""
-        return self._walking(now) is not False or now - self._gait.last_peak_s <= STIRS_S
+        return self._walking(now) is not False or now - self._body.gait.last_peak_s <= STIRS_S
 
     def _protected_m_s(self, now: float) -> float:
         """Fastest backward speed at which the working rear sensors protect the walker."""
@@ -743,7 +692,7 @@ class Companion:
             or self._fallen
             or self._rear.level >= Level.CAUTION
             or any(self._arbiter.holds(key) for key in ("unknown", "drop"))
-            or self._own_speed.forward(now)
+            or self._body.own_speed.forward(now)
             or self._rear.accompanied(now)
         )
         self._governor.advance(now, quiet=quiet)
@@ -751,116 +700,31 @@ class Companion:
     @property
     def _fallen(self) -> bool:
         """Whether the walker is being asked after a fall, or lies there waiting for help."""
-        if self._alarm.counting:
+        if self._care.alarm.counting:
             return True
-        return Open.FALL in self._alarm.open and self._freshness.seen("imu") and self._lean_deg() > UPRIGHT_DEG
+        return (
+            Open.FALL in self._care.alarm.open and self._freshness.seen("imu") and self._body.lean_deg() > UPRIGHT_DEG
+        )
 
-    # -- balance, steps, falls ------------------------------------------------------------------------------
+    # -- steps, walks ---------------------------------------------------------------------------------------
 
     def _walking(self, now: float) -> bool | None:
         imu = self._freshness.parts["imu"]
         if imu.lost:
             return None
-        return imu.last_s is not None and self._gait.walking(now)
+        return imu.last_s is not None and self._body.gait.walking(now)
 
     def _stepped(self, now: float) -> None:
-        if self._alarm.counting and abs(self._lean_deg()) < UPRIGHT_DEG:
-            self._alarm.upright_steps += 1
-            if self._alarm.upright_steps >= self._config.fall.recovered_steps:
-                self._cancel_fall(now, "walked")
-        began_s = self._gait.bout_started_s
-        if began_s is not None:
-            for name in self._rear.stepped(self._gait.last_step_s, began_s):
+        if self._body.lean_deg() < UPRIGHT_DEG:
+            self._care.stepped(now)
+        gait = self._body.gait
+        if gait.bout_started_s is not None:
+            for name in self._rear.stepped(gait.last_step_s, gait.bout_started_s):
                 self._lie(now, name, "frozen")
         self._due_s = min(self._due_s, now)
 
-    def _lean_deg(self) -> float:
-        up, upright = self._posture.up, self._posture.upright
-        return tilt_deg(up, upright or (0.0, 0.0, 1.0)) if up is not None else 90.0
-
-    def _balance(self, now: float, t: float) -> None:
-        pitch, rate = self._posture.trunk_pitch_deg, self._posture.pitch_rate_deg_s
-        if pitch is None:
-            return
-        for change in self._balance_watch.update(t, pitch, rate):
-            if change is Change.LOST:
-                because = f"{pitch:.0f} degrees, {rate:.0f} degrees/s"
-                number = self._arbiter.announce(now, "balance_lost", because=because, insist=False)
-                self._emit(
-                    ev.BalanceLost(
-                        t_s=ms(now),
-                        alert=number,
-                        trunk_pitch_deg=round(pitch, 1),
-                        pitch_rate_deg_s=round(rate, 1),
-                    )
-                )
-            elif change is Change.LEANING:
-                self._raise_lean(now, self._balance_watch.lean_deg)
-            else:
-                self._emit(ev.HazardCleared(t_s=ms(now), hazard="lean_back", level="none"))
-
-    def _raise_lean(self, now: float, mean_deg: float) -> None:
-        number: int | None = None
-        protecting = self._state in (GuardState.GUARDING, GuardState.LIMITED, GuardState.NOT_PROTECTING)
-        if now - self._lean_said_s >= self._config.balance.message_gap_s and protecting:
-            self._lean_said_s = now
-            number = self._arbiter.announce(now, "lean_back", because=f"leaning {mean_deg:.0f} degrees back")
-        self._emit(
-            ev.HazardRaised(
-                t_s=ms(now),
-                alert=number,
-                hazard="lean_back",
-                level=Level.CAUTION.name.lower(),
-                trunk_pitch_deg=rounded(self._posture.trunk_pitch_deg, 1),
-            )
-        )
-
-    def _suspect(self, now: float, impact_g: float, tilt: float) -> None:
-        watched = self._state not in (GuardState.NOT_WORN, GuardState.STOPPING)
-        if not watched or self._alarm.counting or Open.FALL in self._alarm.open:
-            return
-        seconds = self._config.fall.countdown_s
-        self._suspected_s = now
-        self._alarm.fall += 1
-        self._alarm.start(now, seconds)
-        because = f"impact {impact_g:.1f} g, tilted {tilt:.0f} degrees, still"
-        number = self._arbiter.announce(now, "fall", because=because)
-        self._emit(
-            ev.FallSuspected(
-                t_s=ms(now),
-                alert=number,
-                fall=self._alarm.fall,
-                impact_g=round(impact_g, 1),
-                tilt_deg=round(tilt, 1),
-                countdown_s=seconds,
-            )
-        )
-        self._due_s = now
-
-    def _update_countdown(self, now: float) -> None:
-        alarm = self._alarm
-        if alarm.countdown_ends_s is None:
-            return
-        if now >= alarm.countdown_ends_s:
-            alarm.stop()
-            alarm.open.add(Open.FALL)
-            number = self._arbiter.announce(now, "fall_confirmed", because="the countdown ended")
-            self._emit(ev.FallConfirmed(t_s=ms(now), alert=number, fall=alarm.fall))
-            return
-        value = alarm.count(now)
-        if value:
-            self._arbiter.announce(now, "countdown", value, because=f"{value} s left", insist=False)
-
-    def _cancel_fall(self, now: float, by: str) -> None:
-        alarm = self._alarm
-        alarm.stop()
-        alarm.open.discard(Open.FALL)
-        number = self._arbiter.announce(now, "fall_cancelled", because=f"by {by}")
-        self._emit(ev.FallCancelled(t_s=ms(now), alert=number, fall=alarm.fall, by=by))
-        self._due_s = min(self._due_s, now)
-
     def _update_walk(self, now: float) -> None:
-        gait = self._gait
+        gait = self._body.gait
         if not self._walk_open:
             if gait.bout_started_s is None:
                 self._walk_first_step = gait.steps
@@ -875,23 +739,23 @@ class Companion:
         if not self._walk_open:
             return
         self._walk_open = False
-        duration = max(0.0, min(now, self._gait.last_step_s) - self._walk_started_s)
+        duration = max(0.0, min(now, self._body.gait.last_step_s) - self._walk_started_s)
         self._walked_s += duration
-        steps = self._gait.steps - self._walk_first_step
-        self._walk_first_step = self._gait.steps
+        steps = self._body.gait.steps - self._walk_first_step
+        self._walk_first_step = self._body.gait.steps
         self._emit(ev.WalkEnded(t_s=ms(now), steps=steps, duration_s=round(duration, 1)))
 
     # -- the button -----------------------------------------------------------------------------------------
 
     def _mean(self, now: float, meant: Meant) -> None:
-        alarm, arbiter = self._alarm, self._arbiter
+        alarm, arbiter = self._care.alarm, self._arbiter
         gesture = meant.gesture
         # A press that called an alarm off is spent: two of them are not "quiet" as well.
         free = not alarm.open and not alarm.counting and meant.down_s > self._spent_press_s
         if gesture is Gesture.CLICK:
             self._click(now, meant.down_s)
         elif gesture is Gesture.PRESS:
-            if now - self._suspected_s > 2.0 and free:
+            if now - self._care.suspected_s > 2.0 and free:
                 self._how_am_i(now)
         elif gesture is Gesture.DOUBLE:
             if free:
@@ -904,43 +768,19 @@ class Companion:
         elif gesture is Gesture.HOLD:
             arbiter.announce(now, "sos_hold")
         elif gesture is Gesture.SOS:
-            alarm.open.add(Open.SOS)
-            number = arbiter.announce(now, "sos", because="the button was held")
-            self._emit(ev.SosRaised(t_s=ms(now), alert=number))
+            self._care.sos(now)
         elif gesture is Gesture.STUCK:
             self._fault(now, "button", "stuck", "held for more than 10 s")
         elif gesture is Gesture.FREED:
             self._fault_over(now, "button", "stuck")
 
     def _click(self, now: float, down_s: float) -> None:
-        alarm = self._alarm
-        if alarm.counting:
-            started = alarm.countdown_started_s
-            if started is not None and down_s > started:
-                self._spent_press_s = down_s
-                self._cancel_fall(now, "button")
-                alarm.asked_s = -math.inf
-        elif alarm.open:
+        if self._care.click(now, down_s):
             self._spent_press_s = down_s
-            if down_s - alarm.asked_s <= ASK_S and down_s > alarm.asked_s:
-                self._all_clear(now)
-            else:
-                alarm.asked_s = now
-                self._arbiter.announce(now, "all_clear_question")
         elif down_s > self._switch_off_asked_s and now - self._switch_off_asked_s <= ASK_S:
             self._switch_off_asked_s = -math.inf
             self._spent_press_s = down_s
             self._stop(now, "button")
-
-    def _all_clear(self, now: float) -> None:
-        alarm = self._alarm
-        alarm.asked_s = -math.inf
-        if Open.FALL in alarm.open:
-            self._cancel_fall(now, "button")
-        if Open.SOS in alarm.open:
-            alarm.open.discard(Open.SOS)
-            number = self._arbiter.announce(now, "sos_cancelled")
-            self._emit(ev.SosCancelled(t_s=ms(now), alert=number, by="button"))
 
     def _how_am_i(self, now: float) -> None:
         """Says what protects the walker now."""
@@ -955,15 +795,15 @@ class Companion:
         self._out.append(event)
 
     def _save(self, now: float) -> None:
-        alarm = self._alarm
-        untold = bool(self._told) or any(
+        alarm = self._care.alarm
+        untold = self._care.untold or any(
             isinstance(output, ev.Event) and output.priority is ev.Priority.HIGH for output in self._out
         )
         what = (
             untold,
             self._state,
             self._guarding_since_s,
-            self._posture.upright,
+            self._body.posture.upright,
             alarm.fall,
             alarm.countdown_ends_s,
             frozenset(alarm.open),
@@ -980,11 +820,11 @@ class Companion:
             t_saved_s=ms(now),
             guard_state=self._state.value,
             guarding_since_s=rounded(self._guarding_since_s, 3),
-            upright=self._posture.upright,
+            upright=self._body.posture.upright,
             fall_number=alarm.fall,
             countdown_left_s=rounded(alarm.left_s(now), 3),
             open_alarm=" ".join(sorted(alarm.open)),
-            steps=self._gait.steps,
+            steps=self._body.gait.steps,
             walked_s=round(self._walked_s, 1),
             last_alert=self._arbiter.last_number,
             untold=untold,

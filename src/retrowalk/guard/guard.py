@@ -19,7 +19,8 @@ from retrowalk.config import Config, to_table
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.core.alerts import HAPTICS
-from retrowalk.core.companion import EARLIER, Companion
+from retrowalk.core.care import EARLIER
+from retrowalk.core.companion import Companion
 from retrowalk.core.samples import Item
 from retrowalk.errors import SensorError, WireError
 from retrowalk.guard.state import Kept

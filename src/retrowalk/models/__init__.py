@@ -100,6 +100,13 @@ def read(path: Path) -> Logistic:
     return decoded(path.read_bytes())
 
 
+class Models(msgspec.Struct, frozen=True, kw_only=True):
+    """Models in place of the shipped ones, to judge people by weights that were learned without them."""
+
+    balance_lost: Logistic | None = None
+    fall: Logistic | None = None
+
+
 @lru_cache
 def shipped(name: str) -> Logistic:
     """The model that stands beside this module as `<name>.json`."""

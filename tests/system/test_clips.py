@@ -52,7 +52,7 @@ def _walk(phrases: banks.Bank, chip: str) -> Walked:
                 pitch.append(snapshot.trunk_pitch_deg)
                 cadence.append(snapshot.cadence_spm)
             if tenth == 10 * LISTEN_UNTIL_S:
-                steps = walk.guard.companion._gait.steps
+                steps = walk.guard.companion._body.gait.steps
         published: dict[str, list[float]] = {}
         for message in walk.link.published:
             if "/event/" in message.topic:

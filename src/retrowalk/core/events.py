@@ -171,15 +171,27 @@ class BalanceLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceRecovered(Event):
+    """Balance was going, and a step caught it: a near-fall, the `near_falls`-th of this walk."""
+
+    type: ClassVar[str] = "balance.recovered"
+    priority: ClassVar[Priority] = Priority.LOW
+    near_falls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FallSuspected(Event):
-    """Impact, lying and stillness: a countdown runs."""
+    """Impact, lying and stillness, or somebody has lain there for long: a countdown runs."""
 
     type: ClassVar[str] = "fall.suspected"
     priority: ClassVar[Priority] = Priority.MEDIUM
     fall: int
     impact_g: float
+    """0: no shock was felt."""
     tilt_deg: float
     countdown_s: float
+    lain_s: float | None = None
+    """Where no shock was felt: how long the walker had lain there when asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +211,35 @@ class FallCancelled(Event):
     priority: ClassVar[Priority] = Priority.HIGH
     fall: int
     by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallLasted(Event):
+    """After a confirmed fall nobody has been seen to get up: told after 1, 3, 5, 10 and 15 min, then every 10."""
+
+    type: ClassVar[str] = "fall.lasted"
+    priority: ClassVar[Priority] = Priority.HIGH
+    fall: int
+    since_s: float
+    """Since the fall; where the walker had got up and lies again, since then."""
+    posture: str
+    """`lying`, `leaning` (propped up, or bent), `upright`, or `unknown`: the clip says nothing."""
+    lain_s: float | None = None
+    """How long the trunk has been lying; None: it does not lie, or that is not known."""
+    moved_s: float | None = None
+    """How long ago the last movement was noticed; None: none was noticed since the fall."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallRisen(Event):
+    """Whoever fell is upright again, or `walking`; the fall stays open until the walker calls it off."""
+
+    type: ClassVar[str] = "fall.risen"
+    priority: ClassVar[Priority] = Priority.MEDIUM
+    fall: int
+    since_s: float
+    """As of `fall.lasted`."""
+    walking: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +275,7 @@ class WalkEnded(Event):
     priority: ClassVar[Priority] = Priority.LOW
     steps: int
     duration_s: float
+    near_falls: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +285,14 @@ class BatteryLow(Event):
     type: ClassVar[str] = "battery.low"
     priority: ClassVar[Priority] = Priority.MEDIUM
     charge_percent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsAccepted(Event):
+    """The walker has heard what the device cannot do, and pressed to accept it."""
+
+    type: ClassVar[str] = "limits.accepted"
+    priority: ClassVar[Priority] = Priority.LOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,14 +316,18 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     FaultRaised,
     FaultCleared,
     BalanceLost,
+    BalanceRecovered,
     FallSuspected,
     FallConfirmed,
     FallCancelled,
+    FallLasted,
+    FallRisen,
     SosRaised,
     SosCancelled,
     WalkStarted,
     WalkEnded,
     BatteryLow,
+    LimitsAccepted,
     CommandReceived,
 )
 

@@ -289,9 +289,19 @@ class Balance(Section, frozen=True, kw_only=True):
     upright_s: Annotated[float, Meta(ge=1.0, le=10.0)] = 3.0
     """Standing this long at the start teaches the wearer's own upright (1 to 10 s)."""
     lean_caution_deg: Annotated[float, Meta(ge=2.0, le=30.0)] = 6.0
-    """Backward lean, step-averaged with its rate, that is worth a word (2 to 30 degrees)."""
+    """Leaning back so much further than usual in walking, with its rate, is worth a word (2 to 30 degrees)."""
     lean_hold_s: Annotated[float, Meta(ge=0.1, le=5.0)] = 0.6
     """How long it must last: one step (0.1 to 5 s)."""
+    lean_drift_deg: Annotated[float, Meta(ge=1.0, le=30.0)] = 4.0
+    """So is a mean over 5 s that has drifted back by so much (1 to 30 degrees)."""
+    unsteady_cv: Annotated[float, Meta(ge=0.04, le=0.5)] = 0.10
+    """Step times that vary by more than this share are unsteady (0.04 to 0.5): frail people have 0.07 on even ground."""
+    hurry_share: Annotated[float, Meta(ge=0.1, le=1.0)] = 0.25
+    """Becoming faster by more than this share within 5 s is hurrying (0.1 to 1)."""
+    look_back_deg: Annotated[float, Meta(ge=10.0, le=60.0)] = 20.0
+    """A trunk turned aside further than this looks back (10 to 60 degrees) ..."""
+    look_back_s: Annotated[float, Meta(ge=0.5, le=10.0)] = 2.0
+    """... and for longer than this is worth a word (0.5 to 10 s)."""
     loss_deg: Annotated[float, Meta(ge=10.0, le=60.0)] = 20.0
     """Backward lean with its rate beyond which balance is lost (10 to 60 degrees) ..."""
     loss_rate_deg_s: Annotated[float, Meta(ge=20.0, le=300.0)] = 60.0

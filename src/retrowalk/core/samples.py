@@ -177,6 +177,20 @@ class HealthReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Usual:
+    """How the wearer usually walks, as means over `learned_s` seconds of steady walking."""
+
+    learned_s: float
+    step_time_cv: float
+    """Standard deviation of step times over their mean."""
+    regularity: float
+    """Autocorrelation of vertical acceleration at a step, up to 1."""
+    vertical_rms_m_s2: float
+    cadence_spm: float
+    speed_m_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SavedState:
     """What must survive a restart.  Times are session seconds of the session that saved it."""
 
@@ -198,6 +212,24 @@ class SavedState:
     """Highest alert number used, so that numbers are never used twice."""
     untold: bool = False
     """Whether an event of high priority had not been delivered yet."""
+    fall_ago_s: float | None = None
+    """How long ago the latest fall was suspected, or the one who fell lay down again; None if never."""
+    fall_reports: int = 0
+    """How often it was told since then that nobody has got up."""
+    fall_risen: str = ""
+    """`upright` or `walking`, once that was told of the one who fell."""
+    lain_s: float | None = None
+    """How long the wearer has been lying; None: does not."""
+    still_s: float | None = None
+    """How long ago the last movement was noticed; None: none was."""
+    left_in_peace: bool = False
+    """Whether one who lies there was asked already, and has not been up since."""
+    helper_saw: bool = False
+    """Whether a person has answered the open alarm."""
+    usual: Usual | None = None
+    """How the wearer usually walks, as far as it has been learned."""
+    usual_lean_deg: float | None = None
+    """Mean trunk pitch in walking, forward positive, since the clip was put on; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import recordings
 from common import Row, arguments, run
 from intervals import poisson, wilson
-from recordings import BEFORE_S, Clip, Trial
+from recordings import Clip, Trial
 
 from retrowalk.config import Config, TfLuna
 from retrowalk.core.companion import Companion
@@ -67,6 +67,7 @@ from retrowalk.core.samples import (
     VoiceHeartbeat,
 )
 from retrowalk.models import Logistic, Models
+from retrowalk.sim.recorded import BEFORE_S
 
 OURS = "retrowalk"
 PEER = "K 2.5 g"

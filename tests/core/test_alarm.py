@@ -269,7 +269,8 @@ def test_who_waits_for_help_is_told_over_a_restart_too():
 def test_what_was_delivered_before_a_restart_is_not_waited_for():
     """Killed after the walker was told: nothing is said of the helper again."""
     before = run(delivered(41.5), until_s=44.0)
-    street = Street(voice=True).run([Restored(0.0, last_state(before), 1.0)]).run(heartbeats(0.1, 60.0), 60.0)
+    street = Street(voice=True).run([Restored(0.0, last_state(before), 1.0)])
+    street.run(merged(heartbeats(0.1, 60.0), delivered(29.0)), 60.0)  # that nobody gets up has been told meanwhile
     assert not street.spoken("caregiver_not_reached")
     assert not street.spoken("caregiver_told")
 

@@ -190,10 +190,23 @@ _ROWS = (
         deadline_s=0.2,
         mutable=False,
     ),
+    # Two seconds after it was caught: before, the walker has other things to do than to listen.
+    Alert("stumbled", Level.ADVISORY, phrase="stumbled", rank=RANK_COACHING + 5, deadline_s=3.0),
     Alert(
         "fall",
         Level.WARNING,
         phrase="fall_question",
+        earcon="countdown",
+        haptic="countdown",
+        buzzer=True,
+        rank=RANK_ALARM,
+        deadline_s=5.0,
+        mutable=False,
+    ),
+    Alert(
+        "lying",
+        Level.WARNING,
+        phrase="lying_question",
         earcon="countdown",
         haptic="countdown",
         buzzer=True,
@@ -260,6 +273,11 @@ _ROWS = (
         rank=RANK_ALARM + 3,
         deadline_s=2.0,
         mutable=False,
+    ),
+    Alert("say_well", Level.ADVISORY, phrase="say_well", rank=RANK_ALARM + 3, deadline_s=5.0, mutable=False),
+    # Whoever lies there is told at long intervals what became of the call; it cuts nothing that warns or names a fault.
+    Alert(
+        "comfort", Level.ADVISORY, phrase="comfort", earcon="good", rank=RANK_STATE + 6, deadline_s=10.0, mutable=False
     ),
     Alert(
         "caregiver_told",
@@ -372,6 +390,9 @@ DROP_SPEEDS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8")
 COUNTS = ("25", "20", "15", "10", "5", "4", "3", "2", "1")
 """Seconds left that the fall countdown says."""
 
+COMFORTS = ("told", "seen", "trying")
+"""What may have become of a call for help, for the one who lies there."""
+
 FAULT_PARTS = (
     *("voice", "courier", "guard", "button", "buzzer", "vibration", "vibration-right", "config", "recording"),
     *("battery", "power", "heat"),
@@ -413,7 +434,9 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "drop_speed": DROP_SPEEDS,
         "clear": (),
         "lean_back": (),
+        "stumbled": (),
         "fall_question": (),
+        "lying_question": (),
         "countdown": COUNTS,
         "fall_confirmed": (),
         "fall_cancelled": (),
@@ -421,6 +444,8 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "sos_raised": (),
         "sos_cancelled": (),
         "all_clear_question": (),
+        "say_well": (),
+        "comfort": COMFORTS,
         "caregiver_told": (),
         "caregiver_seen": (),
         "caregiver_not_reached": (),

@@ -256,6 +256,9 @@ class Companion:
 
     def _edge(self, item: sm.ButtonEdge) -> None:
         for meant in self._button.edge(item.t_measured_s, item.pressed):
+            guarded = self._worn and self._protecting
+            if self._care.watch(now, body.lean_deg(), body.motion_s, body.gait.last_step_s, guarded=guarded):
+                self._due_s = now
             self._mean(self._now, meant)
 
     def _battery(self, item: sm.BatterySample) -> None:
@@ -320,7 +323,7 @@ class Companion:
     def _command(self, item: sm.Command) -> None:
         accepted = item.name == "seen"
         if accepted:
-            self._arbiter.announce(self._now, "caregiver_seen")
+            self._care.seen(self._now)
         self._emit(
             ev.CommandReceived(
                 t_s=ms(self._now),
@@ -795,7 +798,6 @@ class Companion:
         self._out.append(event)
 
     def _save(self, now: float) -> None:
-        alarm = self._care.alarm
         untold = self._care.untold or any(
             isinstance(output, ev.Event) and output.priority is ev.Priority.HIGH for output in self._out
         )
@@ -804,9 +806,7 @@ class Companion:
             self._state,
             self._guarding_since_s,
             self._body.posture.upright,
-            alarm.fall,
-            alarm.countdown_ends_s,
-            frozenset(alarm.open),
+            self._care.what,
             self._walked_s,
             # Alert numbers that a restart might use again must not come near.
             self._arbiter.last_number // (NUMBER_GAP // 2),
@@ -816,17 +816,15 @@ class Companion:
         if what == self._saved_what and not totals_due:
             return
         self._saved_what = what
-        self._saved = state = SavedState(
+        state = SavedState(
             t_saved_s=ms(now),
             guard_state=self._state.value,
             guarding_since_s=rounded(self._guarding_since_s, 3),
             upright=self._body.posture.upright,
-            fall_number=alarm.fall,
-            countdown_left_s=rounded(alarm.left_s(now), 3),
-            open_alarm=" ".join(sorted(alarm.open)),
             steps=self._body.gait.steps,
             walked_s=round(self._walked_s, 1),
             last_alert=self._arbiter.last_number,
             untold=untold,
         )
         self._out.append(ev.StateSaved(t_s=ms(now), state=state))
+        self._saved = state = self._care.saved(now, state)

@@ -88,6 +88,12 @@ class Walker(Section, frozen=True, kw_only=True):
     """Whose stopping time: older, younger, or measured (`measured_stop_s`).  When in doubt older, warning earlier."""
     measured_stop_s: Annotated[float, Meta(ge=0.3, le=4.0)] = 1.9
     """Cue to standstill of this walker, 95 of 100 stops (0.3 to 4 s).  Used with profile = "measured" only."""
+    step_length_m: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.0
+    """Mean step of this walker going backward (0 to 0.8 m), by `retrowalk calibrate gait`; 0: not measured."""
+    step_bounce_m_s2: Annotated[float, Meta(ge=0.0, le=20.0)] = 0.0
+    """Bounce of the back that this step belongs to (0 to 20 m/s2); 0: every step counts as equally long."""
+    speed_factor: Annotated[float, Meta(ge=0.6, le=1.6)] = 1.0
+    """This walker's speed over that of everybody who bounces alike (0.6 to 1.6); 1: not measured."""
     reach_m: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.30
     """How far the foot reaches behind the sensor: half a backward step (0 to 0.8 m)."""
     clearance_m: Annotated[float, Meta(ge=0.05, le=1.0)] = 0.20

@@ -295,6 +295,10 @@ class Status(Struct, frozen=True, tag_field="kind", tag="status"):
     """How fast the walker walks, either way, by the clip; None: stands, or not known."""
     protected_speed_m_s: float | None = None
     """How fast they may walk backward, for the rear sensors as they are now."""
+    walked_m: float = 0.0
+    """How far, as long as the steps are counted."""
+    step_length_m: float | None = None
+    """Of the last steps; None: not known."""
 
 
 class GuardCode(IntEnum):
@@ -332,6 +336,10 @@ class StatusRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Walking speed, either way, by the clip."""
     protected_speed_m_s: float | None = None
     """Up to which the rear sensors protect, as they are now."""
+    walked_m: float | None = None
+    """As long as the steps are counted."""
+    step_length_m: float | None = None
+    """Of the last steps."""
     countdown_s: float | None = None
 
 

@@ -133,6 +133,9 @@ saved = st.builds(
     steps=st.integers(0, 10**6),
     walked_s=st.floats(0.0, 1e6),
     last_alert=st.integers(0, 10**6),
+    walked_m=st.floats(0.0, 1e5),
+    speed_factor=st.floats(0.0, 3.0),
+    speed_lessons=st.integers(-3, 40),
 )
 
 

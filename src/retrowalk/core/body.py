@@ -21,6 +21,7 @@ from retrowalk.core.gait import Gait
 from retrowalk.core.own_speed import OwnSpeed
 from retrowalk.core.posture import Posture
 from retrowalk.core.samples import ImuSample
+from retrowalk.core.walked import Walked
 from retrowalk.models import Models
 
 MOVES_RAD_S = 0.15
@@ -49,7 +50,8 @@ class BodyWatch:
         self._emit = emit
         self.posture = Posture()
         self.gait = Gait()
-        self.own_speed = OwnSpeed()
+        self.own_speed = OwnSpeed(config.walker.speed_factor)
+        self.walked = Walked(config.walker)
         self._fall_detector = FallDetector(config.fall)
         self._balance_watch = BalanceWatch(config.balance)
         self._upright_learner = UprightLearner(config.balance)
@@ -69,10 +71,13 @@ class BodyWatch:
             self.motion_s = now
         upright_known = posture.upright is None and self._learn_upright(item)
         vertical = accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - G_M_S2
-        stepped = self.gait.update(t, vertical)
+        gait, steps = self.gait, self.gait.steps
+        stepped = gait.update(t, vertical)
+        self.own_speed.update(t, gait.bounce_m_s2, gait.walking(t))
+        self.walked.bounced(gait.bounce_m_s2)
         if stepped:
             self._fall_detector.stepped()
-        self.own_speed.update(t, self.gait.bounce_m_s2, self.gait.walking(t))
+            self.walked.stepped(t, gait.steps - steps, self.own_speed.by_bounce_m_s(t))
         fallen = self._fall_detector.update(t, accel, gyro, posture.upright)
         if posture.upright is not None and posture.settled:
             self._balance(now, t, protecting)

@@ -31,6 +31,7 @@ from retrowalk.core.hazards import Path
 from retrowalk.core.posture import unit
 from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
+from retrowalk.core.walked import Totals
 from retrowalk.models import Models
 
 SHIPPED = Models()
@@ -74,6 +75,10 @@ class Snapshot:
     own_speed_m_s: float | None
     protected_speed_m_s: float | None
     steps: int
+    walked_m: float
+    """As long as the steps are counted, whichever way."""
+    step_length_m: float | None
+    """Of the last steps."""
     countdown_s: float | None
     health: dict[str, str]
     saying: str
@@ -120,6 +125,7 @@ class Companion:
         self._walk_open = False
         self._walk_started_s = 0.0
         self._walk_first_step = 0
+        self._walk_from = self._body.walked.totals
         self._walked_s = 0.0
         self._charge_said = 100
         self._saved: SavedState | None = None
@@ -192,6 +198,8 @@ class Companion:
             own_speed_m_s=rounded(self._body.own_speed.speed_m_s(now) if self._walking(now) else None, 2),
             protected_speed_m_s=rounded(self._protected_m_s(now), 2),
             steps=self._body.gait.steps,
+            walked_m=round(body.walked.totals.distance_m, 1),
+            step_length_m=rounded(body.walked.step_length_m, 2),
             countdown_s=rounded(self._care.alarm.left_s(now), 1),
             health={name: self._freshness.health(name, now) for name in self._freshness.parts},
             saying=self._arbiter.saying,
@@ -376,7 +384,9 @@ class Companion:
         goes_on = state.guard_state != GuardState.STOPPING and elapsed <= self._config.guard.resume_within_s
         if goes_on:
             self._body.gait.steps = max(0, state.steps)
+            self._body.walked.totals = Totals(distance_m=max(0.0, state.walked_m))
             self._walked_s = max(0.0, state.walked_s)
+        self._body.own_speed.remember(state.speed_factor, state.speed_lessons)
         if state.upright is not None and goes_on:
             up = unit(state.upright)
             if up[2] >= math.cos(math.radians(CLIP_LIMIT_DEG)):
@@ -731,6 +741,7 @@ class Companion:
         if not self._walk_open:
             if gait.bout_started_s is None:
                 self._walk_first_step = gait.steps
+                self._walk_from = self._body.walked.totals
             elif gait.steps - self._walk_first_step >= WALK_STEPS:
                 self._walk_open = True
                 self._walk_started_s = now
@@ -746,7 +757,20 @@ class Companion:
         self._walked_s += duration
         steps = self._body.gait.steps - self._walk_first_step
         self._walk_first_step = self._body.gait.steps
-        self._emit(ev.WalkEnded(t_s=ms(now), steps=steps, duration_s=round(duration, 1)))
+        walked = self._body.walked
+        way, self._walk_from = walked.totals.since(self._walk_from), walked.totals
+        self._emit(
+            ev.WalkEnded(
+                t_s=ms(now),
+                steps=steps,
+                duration_s=round(duration, 1),
+                distance_m=rounded(way.distance_m or None, 1),
+                speed_m_s=rounded(way.speed_m_s, 2),
+                step_length_m=rounded(way.step_length_m, 2),
+                cadence_spm=rounded(way.cadence_spm, 0),
+                step_measured=walked.measured,
+            )
+        )
 
     # -- the button -----------------------------------------------------------------------------------------
 
@@ -823,8 +847,11 @@ class Companion:
             upright=self._body.posture.upright,
             steps=self._body.gait.steps,
             walked_s=round(self._walked_s, 1),
+            walked_m=round(self._body.walked.totals.distance_m, 1),
             last_alert=self._arbiter.last_number,
             untold=untold,
+            speed_factor=round(self._body.own_speed.factor, 3),
+            speed_lessons=self._body.own_speed.lessons,
         )
         self._out.append(ev.StateSaved(t_s=ms(now), state=state))
         self._saved = state = self._care.saved(now, state)

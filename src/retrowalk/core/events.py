@@ -276,6 +276,17 @@ class WalkEnded(Event):
     steps: int
     duration_s: float
     near_falls: int = 0
+    distance_m: float | None = None
+    """Whichever way; None here and below: not known."""
+    speed_m_s: float | None = None
+    """Mean, pauses left out."""
+    step_length_m: float | None = None
+    """Mean."""
+    cadence_spm: float | None = None
+    """Mean steps a minute, pauses left out."""
+    step_measured: bool = False
+    """Whether distance, speed and step length follow the walker's own measured step (within some 10 %), and not what is
+    usual (within some 25 %)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

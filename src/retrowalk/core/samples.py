@@ -208,10 +208,15 @@ class SavedState:
     """`fall`, `sos` or `fall sos` while confirmed and not called off."""
     steps: int = 0
     walked_s: float = 0.0
+    walked_m: float = 0.0
     last_alert: int = 0
     """Highest alert number used, so that numbers are never used twice."""
     untold: bool = False
     """Whether an event of high priority had not been delivered yet."""
+    speed_factor: float = 1.0
+    """The wearer's speed over that of everybody with this bounce, as learned from what stands still ..."""
+    speed_lessons: int = 0
+    """... and how many lessons that rests on; 0: nothing was learned."""
     fall_ago_s: float | None = None
     """How long ago the latest fall was suspected, or the one who fell lay down again; None if never."""
     fall_reports: int = 0

@@ -317,6 +317,8 @@ class Guard:
             cadence_spm=seen.cadence_spm,
             own_speed_m_s=seen.own_speed_m_s,
             protected_speed_m_s=seen.protected_speed_m_s,
+            walked_m=seen.walked_m,
+            step_length_m=seen.step_length_m,
             countdown_s=seen.countdown_s,
         )
         self._append(0, wire.STATUS_CHANNEL, wire.encode(status), now, now)
@@ -528,6 +530,8 @@ class Guard:
                 last_events=list(self._recent),
                 own_speed_m_s=seen.own_speed_m_s,
                 protected_speed_m_s=seen.protected_speed_m_s,
+                walked_m=seen.walked_m,
+                step_length_m=seen.step_length_m,
             )
         )
         for name in self._watchers:

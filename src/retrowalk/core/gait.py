@@ -1,34 +1,67 @@
 """Steps and cadence from vertical acceleration: direction-agnostic, causal, cheap.
 
-High-pass 0.6 Hz, low-pass 3 Hz, an adaptive peak machine; a bout begins after three steps in rhythm, and goes on with
-weaker ones, as the last steps and those of a turn are.  On recorded lower-back data it finds .87 of the steps at .89
-precision and counts 1 % too few (ten people, 60 walks with turns; within 250 ms).
-Never on forward acceleration: that is mirrored when walking backward.
+High-pass 0.6 Hz, low-pass 3 Hz, and the peaks of what is left.  A bout begins after three steps in rhythm (six, when
+they are weak).  Within a bout a peak like those before it is a step at once; a weak one waits for what comes next: the
+push-off that lifts a foot, before the contact that follows it, is no step of its own.  When the bout is over, the last
+weak peak is the foot that was put beside the other one.
+
+A step is dated back to the foot's contact, which comes `CONTACT_S` before the peak is seen (its scatter on recorded
+people: 27 ms, 60 ms in turns).  Never on forward acceleration: that is mirrored when walking backward.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import pairwise
 
 from retrowalk.core.pace import Pace
 
-BEGIN_M_S2 = 0.5
-GO_ON_M_S2 = 0.35
-"""A peak below these is no step: outside a bout, where anything that sways comes near, and within one."""
-PEAK_SHARE = 0.3
-PEAK_DECAY_S = 1.5
-"""Nor is one below this share of the peaks before it, which fade with this time constant."""
+CONTACT_S = 0.086
+"""From a foot's contact to the peak in the band (median; end of the foot's movement by sensors on the feet)."""
+LEAST_M_S2 = 0.10
 DROP = 0.25
-"""A step fires when the signal has dropped by this share from its peak: 40 to 80 ms after it."""
-REFRACTORY_S = 0.27
-REFRACTORY_SHARE = 0.5
-"""Steps are at least so far apart, and half as far as the bout's: slow steps have two peaks each."""
+RISE = 0.15
+TURN_M_S2 = 0.08
+"""A peak is seen when the signal has dropped by this share of it, and a trough when it has risen so, and by this."""
+BEGIN_M_S2 = 0.5
+BEGIN_STEPS = 3
+"""So many peaks of so much, in rhythm, begin a bout ..."""
+WEAK_BEGIN_M_S2 = 0.25
+WEAK_BEGIN_STEPS = 6
+WEAK_EVEN = 0.2
+"""... or so many weaker ones that are even to this share: slow shuffling.  Anything that sways comes near."""
 RHYTHM_S = (0.3, 1.5)
-"""Steps of a bout follow each other within these limits: 40 to 200 a minute, so that slow shuffling counts."""
-BOUT_STEPS = 3
+"""Steps follow each other within these limits: 40 to 200 a minute, so that slow shuffling counts."""
+PUSH_OFF = 0.7
+PUSH_OFF_TIME = 0.85
+"""A first peak below this share of the second, and sooner before it than this share of a step, is a push-off."""
+STRONG = 0.3
+"""Within a bout a peak of this share of the usual one is a step at once ..."""
+WEAK = 0.12
+WEAK_M_S2 = 0.15
+"""... and one above this share, and this, waits for the next."""
+REFRACTORY_S = 0.27
+REFRACTORY_SHARE = 0.6
+"""Steps are at least so far apart, and so far of what is usual: slow steps have two peaks each."""
+WAIT = 0.9
+GROWS = 2.0
+"""A weak peak is a push-off when one of more than so many times its size follows within this share of a step ..."""
+GAP = 1.35
+GAP_SHARE = 0.3
+"""... and it was no step's turn: it came later than this (so that a step is missing), or the two make up one step.
+So late a peak below this share of the usual one is nothing at all: the trunk turns while the feet pivot."""
+WEAK_RUN = 4
+"""More weak steps in a row are none: who stands sways."""
+CLOSING = (0.6, 1.5)
+CLOSING_M_S2 = 0.12
+"""The foot put beside the other one: a peak above this, within these shares of a usual step after the last."""
 STANDING_AFTER_S = 1.8
 """No step for longer: standing."""
+USUAL_S = 0.6
+"""A step's time before anything is known of the bout's."""
+STIRS_M_S2 = 0.35
+"""A peak within a bout that may be a step."""
 
 
 class _Biquad:
@@ -58,6 +91,10 @@ class _Biquad:
         return y
 
 
+_Peak = tuple[float, float]
+"""When (the time of the filtered signal's maximum), and how much (m/s2)."""
+
+
 class Gait:
     """Counts steps; knows cadence and whether the wearer walks.  Times are measured times in session seconds."""
 
@@ -65,78 +102,178 @@ class Gait:
         self._pace = Pace()
         self._high = _Biquad(0.6, self._pace.period_s, high=True)
         self._low = _Biquad(3.0, self._pace.period_s, high=False)
-        self._fade = 1.0 - self._pace.period_s / PEAK_DECAY_S
-        self._running_peak = 0.0
-        self._peak = 0.0
-        self._armed = True
+        self._rising = True
+        self._top = -math.inf
+        """Highest (rising) or lowest value since the signal last turned, and when that was."""
+        self._top_s = 0.0
         self.last_peak_s = -math.inf
-        """When the back bounced as it does at a step, the latest time, whether it was one or not."""
-        self._candidates: list[float] = []
+        """When the back last bounced as it does at a step, whether it was one or not."""
+        self._beginning: list[_Peak] = []
+        """Peaks in rhythm that are not enough for a bout yet."""
+        self._last: _Peak = (-math.inf, 0.0)
+        """Of the latest step."""
+        self._waiting: _Peak | None = None
+        self._closing: _Peak | None = None
+        """The first weak peak since the latest step: the foot put beside the other one, if no other step follows."""
+        self._weak_run = 0
         self._intervals: deque[float] = deque(maxlen=8)
+        self._usual_s = 0.0
+        """Median time between the bout's last steps; 0 without any."""
+        self._sizes: deque[float] = deque(maxlen=6)
+        self._size = 0.0
+        """Median of the bout's latest strong peaks."""
         self.steps = 0
         """Steps taken in bouts since the start."""
+        self.step_times_s: tuple[float, ...] = ()
+        """Contacts of the steps that the latest sample has confirmed, in order: three at once where a bout begins.
+
+        That of a foot put beside the other one is given when the bout is over.
+        """
         self.last_step_s = -math.inf
+        """The contact of the latest step."""
         self.bout_started_s: float | None = None
+        """The contact of the bout's first step; None while standing."""
         self.bounce_m_s2 = 0.0
         """Vertical acceleration in the band of the steps, of the latest sample."""
 
     def update(self, t_measured_s: float, vertical_m_s2: float) -> bool:
-        """Feeds vertical acceleration without gravity; returns whether a step was counted just now."""
-        if self.bout_started_s is not None and t_measured_s - self.last_step_s > STANDING_AFTER_S:
-            self._end_bout()
+        """Feeds vertical acceleration without gravity; returns whether steps of walking were counted just now.
+
+        A closing step that is given back with the end of a bout counts, but is no sign of walking now.
+        """
+        if self.step_times_s:
+            self.step_times_s = ()
         if self._pace.update(t_measured_s):
-            self._tune()
+            self._high.tune(self._pace.period_s)
+            self._low.tune(self._pace.period_s)
         x = self.bounce_m_s2 = self._low.step(self._high.step(vertical_m_s2))
-        self._running_peak *= self._fade
-        if x <= 0.0:
-            self._armed = True
-            self._peak = 0.0
-            return False
-        if not self._armed:
-            return False
-        if x > self._peak:
-            self._peak = x
-            return False
-        least = BEGIN_M_S2 if self.bout_started_s is None else GO_ON_M_S2
-        threshold = max(least, PEAK_SHARE * self._running_peak)
-        if self._peak < threshold or x > (1.0 - DROP) * self._peak:
-            return False
-        self._armed = False
-        self._running_peak = max(self._running_peak, self._peak)
-        interval = t_measured_s - self.last_peak_s
-        if interval < REFRACTORY_S or interval < REFRACTORY_SHARE * self._usual_interval_s():
-            return False
-        self.last_peak_s = t_measured_s
-        return self._step(t_measured_s, interval)
-
-    def _tune(self) -> None:
-        period_s = self._pace.period_s
-        self._high.tune(period_s)
-        self._low.tune(period_s)
-        self._fade = 1.0 - period_s / PEAK_DECAY_S
-
-    def _step(self, t: float, interval: float) -> bool:
-        in_rhythm = RHYTHM_S[0] <= interval <= RHYTHM_S[1]
+        walked = False
         if self.bout_started_s is not None:
-            if in_rhythm:
-                self._intervals.append(interval)
-            self.steps += 1
-            self.last_step_s = t
-            return True
-        self._candidates = [*self._candidates, t] if in_rhythm else [t]
-        if len(self._candidates) < BOUT_STEPS:
+            waiting = self._waiting
+            if waiting is not None and t_measured_s - waiting[0] > WAIT * self._usual_s:
+                walked = self._settle(waiting, None)
+            if t_measured_s - self.last_step_s > STANDING_AFTER_S:
+                self._end_bout()
+        if self._rising:
+            if x > self._top:
+                self._top, self._top_s = x, t_measured_s
+            elif x < self._top - TURN_M_S2 and x < (1.0 - DROP) * self._top:
+                peak = (self._top_s, self._top)
+                self._rising, self._top = False, x
+                if peak[1] > LEAST_M_S2:
+                    return self._peak(peak) or walked
+        elif x < self._top:
+            self._top = x
+        elif x > self._top + max(TURN_M_S2, -RISE * self._top):
+            self._rising, self._top, self._top_s = True, x, t_measured_s
+        return walked
+
+    def _peak(self, peak: _Peak) -> bool:
+        """The band has peaked; returns whether steps are counted for it."""
+        at, size = peak
+        if self.bout_started_s is None:
+            return self._begin(peak)
+        if size >= STIRS_M_S2:
+            self.last_peak_s = at
+        if self._closing is None and at - self._last[0] >= CLOSING[0] * self._usual_s and size >= CLOSING_M_S2:
+            self._closing = peak
+        if self._too_soon(at):
             return False
-        self.bout_started_s = self._candidates[0]
-        self._intervals.extend(b - a for a, b in zip(self._candidates, self._candidates[1:], strict=False))
-        self.steps += len(self._candidates)
-        self.last_step_s = t
-        self._candidates = []
+        counted = False
+        if size >= STRONG * self._size:
+            if self._waiting is not None:
+                counted = self._settle(self._waiting, peak)
+            if not self._too_soon(at):
+                self._weak_run = 0
+                self._take(peak)
+                counted = True
+        elif size >= WEAK_M_S2 and size >= WEAK * self._size:
+            if self._waiting is not None:
+                counted = self._settle(self._waiting, peak)
+            if not self._too_soon(at):
+                self._waiting = peak
+        return counted
+
+    def _too_soon(self, at: float) -> bool:
+        return at - self._last[0] < max(REFRACTORY_S, REFRACTORY_SHARE * self._usual_s)
+
+    def _settle(self, weak: _Peak, following: _Peak | None) -> bool:
+        """Whether a weak peak was a step, now that it is known what follows; counts it if so."""
+        self._waiting = None
+        since = (weak[0] - self._last[0]) / self._usual_s
+        if following is not None and following[1] > GROWS * weak[1]:
+            until = (following[0] - weak[0]) / self._usual_s
+            if until < WAIT and (since > GAP or since + until < 1.6):
+                return False
+        if (since > GAP and weak[1] < GAP_SHARE * self._size) or self._weak_run >= WEAK_RUN:
+            return False
+        self._weak_run += 1
+        self._take(weak)
+        return True
+
+    def _take(self, peak: _Peak) -> None:
+        interval = peak[0] - self._last[0]
+        if RHYTHM_S[0] <= interval <= RHYTHM_S[1]:
+            self._intervals.append(interval)
+            self._usual_s = _median(self._intervals)
+        if peak[1] >= STRONG * self._size:
+            self._sizes.append(peak[1])
+            self._size = _median(self._sizes)
+        self._last = peak
+        self._closing = None
+        self._count(peak)
+
+    def _count(self, peak: _Peak) -> None:
+        self.steps += 1
+        self.last_step_s = peak[0] - CONTACT_S
+        self.step_times_s = (*self.step_times_s, self.last_step_s)
+
+    def _begin(self, peak: _Peak) -> bool:
+        """A peak while standing; returns whether a bout begins with it."""
+        at, size = peak
+        if size < WEAK_BEGIN_M_S2:
+            return False
+        if size >= BEGIN_M_S2:
+            self.last_peak_s = at
+        peaks = self._beginning
+        if peaks:
+            since = at - peaks[-1][0]
+            if since < REFRACTORY_S:
+                return False
+            if not RHYTHM_S[0] <= since <= RHYTHM_S[1]:
+                peaks.clear()
+        peaks.append(peak)
+        strong = 0
+        while strong < len(peaks) and peaks[-1 - strong][1] >= BEGIN_M_S2:
+            strong += 1
+        if strong >= BEGIN_STEPS:
+            steps = peaks[-BEGIN_STEPS:]
+            first, second, third = steps
+            soon = second[0] - first[0] < PUSH_OFF_TIME * (third[0] - second[0])
+            if soon and first[1] < PUSH_OFF * second[1]:
+                steps = steps[1:]
+        elif len(peaks) >= WEAK_BEGIN_STEPS and _even(peaks):
+            steps = peaks[:]
+        else:
+            del peaks[: 1 - WEAK_BEGIN_STEPS]
+            return False
+        self.bout_started_s = steps[0][0] - CONTACT_S
+        self._last = (-math.inf, 0.0)
+        for step in steps:
+            self._take(step)
+        peaks.clear()
         return True
 
     def _end_bout(self) -> None:
+        closing = self._closing
+        if closing is not None and closing[0] - self._last[0] <= CLOSING[1] * self._usual_s:
+            self._count(closing)
         self.bout_started_s = None
         self._intervals.clear()
-        self._candidates = []
+        self._sizes.clear()
+        self._usual_s = self._size = 0.0
+        self._waiting = self._closing = None
+        self._weak_run = 0
 
     def walking(self, now: float) -> bool:
         """Whether the wearer walks at `now`."""
@@ -144,13 +281,17 @@ class Gait:
 
     def cadence_spm(self, now: float) -> float | None:
         """Steps per minute over the last eight steps; None when standing."""
-        usual_s = self._usual_interval_s() if self.walking(now) else 0.0
-        return 60.0 / usual_s if usual_s else None
+        return 60.0 / self._usual_s if self.walking(now) and self._usual_s else None
 
-    def _usual_interval_s(self) -> float:
-        """Median time between the bout's last steps; 0 without any."""
-        ordered = sorted(self._intervals)
-        if not ordered:
-            return 0.0
-        middle = len(ordered) // 2
-        return ordered[middle] if len(ordered) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle])
+
+def _even(peaks: list[_Peak]) -> bool:
+    """Whether peaks come as regularly as steps do."""
+    intervals = [after[0] - before[0] for before, after in pairwise(peaks)]
+    middle = _median(intervals)
+    return all(abs(interval - middle) <= WEAK_EVEN * middle for interval in intervals)
+
+
+def _median(values: deque[float] | list[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle])

@@ -156,9 +156,7 @@ class StopWatch:
             began_s = gait.bout_started_s
             if self._bout_s and began_s is not None and self._bout_s[0] < began_s:
                 self._bout_s = []
-            # A bout is known by its third step; the first two were taken, too.
-            missing = 2 if not self._bout_s else 0
-            self._bout_s += [began_s if began_s is not None else t] * missing + [t]
+            self._bout_s += gait.step_times_s
 
     @staticmethod
     def _goes_on(steps_s: Sequence[float], at_s: float) -> bool:

@@ -256,6 +256,9 @@ class Companion:
             speed_m_s, error = body.own_speed.speed_m_s(now), body.own_speed.error
             self._governor.judge(now, speed_m_s, error, self._protected_m_s(now))
             self._due_s = min(self._due_s, self._governor.deadline())
+            guarded = self._worn and self._protecting
+            if self._care.watch(now, body.lean_deg(), body.motion_s, body.gait.last_step_s, guarded=guarded):
+                self._due_s = now
         if self._ground.turned(item, body.posture, news.vertical_m_s2, body.gait.steps):
             self._due_s = now
         if news.fallen is not None and self._state not in (GuardState.NOT_WORN, GuardState.STOPPING):
@@ -264,9 +267,6 @@ class Companion:
 
     def _edge(self, item: sm.ButtonEdge) -> None:
         for meant in self._button.edge(item.t_measured_s, item.pressed):
-            guarded = self._worn and self._protecting
-            if self._care.watch(now, body.lean_deg(), body.motion_s, body.gait.last_step_s, guarded=guarded):
-                self._due_s = now
             self._mean(self._now, meant)
 
     def _battery(self, item: sm.BatterySample) -> None:
@@ -853,5 +853,5 @@ class Companion:
             speed_factor=round(self._body.own_speed.factor, 3),
             speed_lessons=self._body.own_speed.lessons,
         )
-        self._out.append(ev.StateSaved(t_s=ms(now), state=state))
         self._saved = state = self._care.saved(now, state)
+        self._out.append(ev.StateSaved(t_s=ms(now), state=state))

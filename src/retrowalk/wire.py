@@ -40,6 +40,7 @@ ITEM_CHANNELS: dict[type, str] = {
     sm.Restored: "/item/restored",
     sm.StopRequested: "/item/stop_requested",
     sm.CueRequested: "/item/cue_requested",
+    sm.FirstUse: "/item/first_use",
     sm.Tick: "/item/tick",
 }
 """Recording channel of each kind of item."""

@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 from tests.core.synth import LYING_ON_BACK, G, Street, merged, press, walking
 
-from retrowalk.core.care import REPORTS_S, report_after_s, reports_by
-from retrowalk.core.events import Priority, StateSaved
+from retrowalk.config import Config
+from retrowalk.core.arbiter import Arbiter
+from retrowalk.core.care import Care, report_after_s, reports_by
+from retrowalk.core.events import BalanceRecovered, Output, Priority, Speak, StateSaved, Touch
 from retrowalk.core.samples import Command, EventDelivered, ImuSample, Item, Restored, SavedState, VoiceHeartbeat
 
 UP = (0.0, 0.0, 1.0)
@@ -299,9 +301,10 @@ def test_nobody_is_asked_who_only_rests(state, life):
 
 def test_a_stumble_is_told_and_said_without_a_sign_of_alarm():
     """The count goes out; the words ask, and cut nothing."""
-    street = live(WALKED, still(0.1, 5.0, UP), until_s=5.0)
-    companion = street.companion
-    companion._care.recovered(5.0, 2)
-    outputs = companion._out
-    assert [(o.type, o.near_falls) for o in outputs if hasattr(o, "near_falls")] == [("balance.recovered", 2)]
-    assert [o.phrase for o in outputs if hasattr(o, "phrase")] == ["stumbled"]
+    outputs: list[Output] = []
+    care = Care(Config(), Arbiter(outputs), outputs.append)
+    care.recovered(5.0, 2)
+    (event,) = [output for output in outputs if isinstance(output, BalanceRecovered)]
+    (words,) = [output for output in outputs if isinstance(output, Speak)]
+    assert (event.near_falls, event.alert, words.phrase) == (2, words.alert, "stumbled")
+    assert not [output for output in outputs if isinstance(output, Touch)]

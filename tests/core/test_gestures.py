@@ -107,7 +107,7 @@ def said(street: Street, after_s: float = 6.0) -> list[str]:
 @pytest.mark.parametrize(
     ("button", "words"),
     [
-        pytest.param([press(7.0)], ["guarding"], id="press: how am I doing"),
+        pytest.param([press(7.0)], ["guarding", "around"], id="press: how am I doing"),
         pytest.param([press(7.0), press(7.3)], ["quiet"], id="double: quiet"),
         pytest.param([press(7.0), press(7.3), press(7.6)], ["switch_off_question"], id="triple: switch off?"),
         pytest.param(
@@ -117,7 +117,7 @@ def said(street: Street, after_s: float = 6.0) -> list[str]:
         ),
         pytest.param(
             [press(7.0), press(7.3), press(7.6), press(14.0)],
-            ["switch_off_question", "guarding"],
+            ["switch_off_question", "guarding", "around"],
             id="triple, not confirmed",
         ),
         pytest.param([press(7.0, 1.5)], ["sos_hold"], id="hold, let go"),

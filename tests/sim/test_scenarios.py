@@ -39,6 +39,20 @@ def test_a_fall_that_nobody_notices_is_judged_so():
     assert "fall.confirmed after the countdown" in missed
 
 
+def test_a_device_out_of_the_box_tells_its_limits_and_takes_a_press():
+    """Every sentence once, in order, then the press: accepted, told, and kept; nothing else is said in between."""
+    scenario, evidence = walked("first use", 1)
+    assert [met for met in scenarios.judge(scenario, evidence) if not met.met] == []
+
+
+@pytest.mark.slow
+def test_a_first_use_without_a_button_is_judged_so():
+    """Where the button's line is dead nothing is accepted, and the scenario says so"""
+    scenario, evidence = walked("first use", 1, "button:off")
+    missed = {met.text for met in scenarios.judge(scenario, evidence) if not met.met}
+    assert missed == {"the answer to the press", "limits.accepted"}
+
+
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
 def test_a_device_of_other_settings_is_worn_on_the_same_walk(name):
     """What the walk itself needs holds: its countdown, a recording, no stranger's broker; all else is the device's"""
@@ -50,7 +64,7 @@ def test_a_device_of_other_settings_is_worn_on_the_same_walk(name):
         recording=Recording(enabled=False),
     )
     worn = usual.worn(device)
-    own = usual.config.fall.countdown_s
+    own = usual.config.fall.countdown_s if usual.settings else 77.0
     assert worn.config == Config(range_sensor=(A02yyuw(),), fall=Fall(countdown_s=own, impact_g=3.0))
     assert worn.script == usual.script
 

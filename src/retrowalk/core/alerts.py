@@ -64,6 +64,7 @@ RANK_CAUTION = 60
 RANK_STATE = 50
 RANK_COACHING = 30
 RANK_ADVISORY = 20
+RANK_INTRODUCTION = 10
 RANK_TICK = 0
 
 _ROWS = (
@@ -371,6 +372,11 @@ _ROWS = (
         "restarted", Level.CAUTION, phrase="restarted", earcon="fault", rank=RANK_FAULT, deadline_s=5.0, mutable=False
     ),
     Alert("quiet", Level.ADVISORY, phrase="quiet", rank=RANK_STATE, deadline_s=2.0, mutable=False),
+    # The answer to "how am I doing" is the guard state, with its first reason, and then these, one after the other.
+    Alert("also", Level.ADVISORY, phrase="also", rank=RANK_STATE + 2, deadline_s=6.0, mutable=False),
+    Alert("around", Level.ADVISORY, phrase="around", rank=RANK_STATE - 2, deadline_s=10.0, mutable=False),
+    Alert("introduction", Level.ADVISORY, phrase="introduction", rank=RANK_INTRODUCTION, deadline_s=2.0),
+    Alert("accepted", Level.ADVISORY, phrase="accepted", earcon="good", rank=RANK_STATE, deadline_s=2.0, mutable=False),
     Alert("battery_low", Level.CAUTION, phrase="battery_low", earcon="fault", rank=RANK_FAULT, deadline_s=10.0),
     Alert("tick", Level.ADVISORY, earcon="tick", rank=RANK_TICK, deadline_s=0.5, mutable=False),
 )
@@ -389,6 +395,18 @@ DROP_SPEEDS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8")
 
 COUNTS = ("25", "20", "15", "10", "5", "4", "3", "2", "1")
 """Seconds left that the fall countdown says."""
+
+INTRODUCTION = ("aid", "cyclists", "cloth", "steps", "falls", "press", "fine", "hold", "twice", "accept")
+"""Sentences that are said at first use, in this order; the last one asks for a press."""
+
+BUTTON = ("press", "fine", "hold", "twice")
+"""Those that tell what the button does."""
+
+HELPERS = ("linked", "away", "none")
+"""Whether messages get out: there is a connection, there is none, none is configured."""
+
+CHARGES = ("good", "half", "low", "unknown")
+"""How much the battery has left: more than half, more than a fifth, less, not known."""
 
 COMFORTS = ("told", "seen", "trying")
 """What may have become of a call for help, for the one who lies there."""
@@ -415,6 +433,14 @@ def distance_value(range_m: float) -> str:
 def sensor_names(config: Config) -> tuple[str, ...]:
     """Names of all sensors of a configuration, as alerts and freshness use them; the clip is `imu`."""
     return (*(sensor.name for sensor in config.range_sensor), "imu")
+
+
+def arounds(config: Config) -> tuple[str, ...]:
+    """What can be said of link and battery, `linked-good` and so on; without a battery's chip, of the link alone."""
+    helpers = HELPERS[:2] if config.broker.host else HELPERS[2:]
+    if config.battery.chip == "none":
+        return helpers
+    return tuple(f"{helper}-{charge}" for helper in helpers for charge in CHARGES)
 
 
 def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
@@ -462,6 +488,10 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "switch_off_question": (),
         "restarted": (),
         "quiet": (),
+        "also": LIMITS,
+        "around": arounds(config),
+        "introduction": INTRODUCTION,
+        "accepted": (),
         "battery_low": ("20", "10"),
         # Said by the voice process on its own, when the guard has gone silent.
         "guard_silent": (),

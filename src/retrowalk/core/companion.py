@@ -23,6 +23,7 @@ from retrowalk.core.body import BodyWatch
 from retrowalk.core.care import Care
 from retrowalk.core.events import GuardState, Level, Output, ms, rounded
 from retrowalk.core.falls import tilt_deg
+from retrowalk.core.first_use import Introduction
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.gestures import Button, Gesture, Meant
 from retrowalk.core.governor import Governor, protected_speed_m_s
@@ -96,6 +97,8 @@ class Companion:
         self._arbiter = Arbiter(self._out, say_side=config.voice.say_side)
         self._body = BodyWatch(config, models, self._arbiter, self._emit)
         self._care = Care(config, self._arbiter, self._emit)
+        self._walk = Walk(self._body, self._emit)
+        self._introduction = Introduction(self._arbiter, self._emit)
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
         self._ground = GroundWatch(config, self._freshness, self._arbiter, self._emit)
         self._drop_speed_said = False
@@ -128,6 +131,9 @@ class Companion:
         self._walk_from = self._body.walked.totals
         self._walked_s = 0.0
         self._charge_said = 100
+        self._charge_percent: float | None = None
+        self._linked = False
+        """Whether the courier has a connection to the broker."""
         self._saved: SavedState | None = None
         self._saved_what: tuple[object, ...] = ()
 
@@ -146,6 +152,7 @@ class Companion:
             sm.Restored: self._restored,
             sm.StopRequested: self._stop_requested,
             sm.CueRequested: self._cue_requested,
+            sm.FirstUse: self._first_use,
             sm.Tick: self._tick,
         }
 
@@ -271,6 +278,7 @@ class Companion:
 
     def _battery(self, item: sm.BatterySample) -> None:
         charge, said = item.charge_percent, self._charge_said
+        self._charge_percent = charge
         reached = min((step for step in BATTERY_STEPS if charge <= step), default=100)
         if reached < said:
             # Each once, and only the lowest: who is told "ten" need not be told "twenty" as well.
@@ -287,6 +295,7 @@ class Companion:
 
     def _voice_progress(self, item: sm.VoiceProgress) -> None:
         self._arbiter.progress(item)
+        self._introduction.progress(self._now, item)
 
     def _voice_heartbeat(self, item: sm.VoiceHeartbeat) -> None:
         now = self._now
@@ -315,6 +324,7 @@ class Companion:
 
     def _courier_heartbeat(self, item: sm.CourierHeartbeat) -> None:
         now = self._now
+        self._linked = item.connected
         if self._freshness.heard("courier", now):
             self._fault_over(now, "courier", "silent")
         if item.fault != self._courier_fault:
@@ -397,6 +407,7 @@ class Companion:
             self._arbiter.announce(now, "restarted")
         self._change(now, GuardState.CHECKING, ())
         self._care.restored(now, state, elapsed)
+        self._introduction.accepted = state.accepted
 
     def _stop_requested(self, item: sm.StopRequested) -> None:
         self._stop(self._now, item.reason)
@@ -440,7 +451,8 @@ class Companion:
         self._update_ground(now, walking)
         self._update_governor(now, walking)
         self._care.advance(now)
-        self._update_walk(now)
+        self._walk.advance(now)
+        self._introduction.advance(now, ready=self._may_introduce)
         self._guarding_tick(now)
         self._arbiter.coming = (RANK_ALARM, self._care.alarm.next_count_s(now))
         self._arbiter.advance(now)
@@ -457,6 +469,7 @@ class Companion:
             self._ground.deadline(now),
             self._governor.deadline(),
             self._care.deadline(now),
+            self._introduction.deadline(),
         )
         if not self._checked and not self._stopping:
             limit = self._check_started_s + self._config.guard.check_limit_s
@@ -782,7 +795,7 @@ class Companion:
         if gesture is Gesture.CLICK:
             self._click(now, meant.down_s)
         elif gesture is Gesture.PRESS:
-            if now - self._care.suspected_s > 2.0 and free:
+            if now - self._care.suspected_s > 2.0 and free and not self._introduction.pressed(now, meant.down_s):
                 self._how_am_i(now)
         elif gesture is Gesture.DOUBLE:
             if free:
@@ -812,9 +825,37 @@ class Companion:
     def _how_am_i(self, now: float) -> None:
         """Says what protects the walker now."""
         if self._state is GuardState.LIMITED or self._state is GuardState.NOT_PROTECTING:
-            self._arbiter.announce(now, self._state.value, self._reasons[0] if self._reasons else "unknown")
+            reasons = self._reasons or ("unknown",)
+            self._arbiter.announce(now, self._state.value, reasons[0])
+            if len(reasons) > 1:
+                self._arbiter.announce(now, "also", reasons[1])
         else:
             self._arbiter.announce(now, self._state.value)
+        self._arbiter.announce(now, "around", self._around())
+
+    def _around(self) -> str:
+        """Link to the helper and charge, as `arounds` has them."""
+        broker = self._config.broker.host
+        linked = self._linked and not any(part == "courier" for part, _ in self._faults)
+        helper = ("linked" if linked else "away") if broker else "none"
+        if self._config.battery.chip == "none":
+            return helper
+        charge = self._charge_percent
+        if charge is None or any(part == "battery" for part, _ in self._faults):
+            return f"{helper}-unknown"
+        return f"{helper}-{'good' if charge > 50.0 else 'half' if charge > BATTERY_STEPS[0] else 'low'}"
+
+    # -- first use ------------------------------------------------------------------------------------------
+
+    def _first_use(self, item: sm.FirstUse) -> None:
+        self._introduction.first_use(item.accepted)
+
+    @property
+    def _may_introduce(self) -> bool:
+        """Whether there is somebody to hear what the device is, and nothing more urgent in their life."""
+        alarm = self._care.alarm
+        quiet = not alarm.counting and not alarm.open and not self._arbiter.voice_lost
+        return quiet and self._state in (GuardState.GUARDING, GuardState.LIMITED)
 
     # -- leaving --------------------------------------------------------------------------------------------
 
@@ -831,7 +872,8 @@ class Companion:
             self._guarding_since_s,
             self._body.posture.upright,
             self._care.what,
-            self._walked_s,
+            self._introduction.accepted,
+            self._walk.walked_s,
             # Alert numbers that a restart might use again must not come near.
             self._arbiter.last_number // (NUMBER_GAP // 2),
         )
@@ -850,6 +892,7 @@ class Companion:
             walked_m=round(self._body.walked.totals.distance_m, 1),
             last_alert=self._arbiter.last_number,
             untold=untold,
+            accepted=self._introduction.accepted,
             speed_factor=round(self._body.own_speed.factor, 3),
             speed_lessons=self._body.own_speed.lessons,
         )

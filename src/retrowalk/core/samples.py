@@ -231,6 +231,8 @@ class SavedState:
     """Whether one who lies there was asked already, and has not been up since."""
     helper_saw: bool = False
     """Whether a person has answered the open alarm."""
+    accepted: bool = False
+    """Whether the walker has accepted what the device cannot do."""
     usual: Usual | None = None
     """How the wearer usually walks, as far as it has been learned."""
     usual_lean_deg: float | None = None
@@ -263,6 +265,14 @@ class CueRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstUse:
+    """What the device remembers of its first use: whether somebody has accepted its limits; if not, they are said."""
+
+    t_received_s: float
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed and nothing else has happened; fed when `Companion.deadline()` is reached."""
 
@@ -284,5 +294,6 @@ Item = (
     | Restored
     | StopRequested
     | CueRequested
+    | FirstUse
     | Tick
 )

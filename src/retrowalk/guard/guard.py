@@ -53,6 +53,9 @@ PAUSED_AGAIN_S = 5.0
 """Whoever stands still again and again is no excuse for a sensor that is silent."""
 COURIER_GONE_S = 0.9
 """A courier that was there and has taken nothing for so long (two batches of records) is dead, or stuck."""
+COPY_WAIT_S = 10.0
+"""After a boot the courier may need so long to tell what is on the card.  Until then nothing there is written over."""
+COPY_ASK_S = 0.5
 GOODBYE_S = 3.0
 """After a stop was asked for, the guard stays this long to say goodbye."""
 
@@ -125,6 +128,9 @@ class Guard:
         self._touch_until_s = -math.inf
         self._state: sm.SavedState | None = None
         self._kept_count = 0
+        self._copy_until_s = -math.inf
+        """Until when the courier is asked whether its copy knows more than we do."""
+        self._copy_ask_s = math.inf
         self._stop_due_s = math.inf
         self._courier_took_s = math.inf
         """When the courier last took a message; infinite until it has been there."""
@@ -142,20 +148,46 @@ class Guard:
     # -- starting -------------------------------------------------------------------------------------------
 
     def begin(self, now: float, kept: Kept | None, wall_s: float) -> None:
-        """First item of the session: what was kept, if anything; else the passing of time."""
-        if kept is None:
+        """First item of the session: what was kept, if anything; else the passing of time.
+
+        Then, unless the walker has accepted the limits before, that this is the first use.
+        """
+        if kept is not None:
+            self._kept_count = kept.count
+            self._earlier = kept.important
+            for message in kept.events:
+                self._events[message.session, message.number] = message
+            self._resend_due_s = now
+        if kept is None or kept.state is None:
             self.take([sm.Tick(now)], now)
-            return
-        self._kept_count = kept.count
-        self._earlier = kept.important
-        for message in kept.events:
-            self._events[message.session, message.number] = message
-        self._resend_due_s = now
-        if kept.state is None:
-            self.take([sm.Tick(now)], now)
+            self._copy_until_s, self._copy_ask_s = now + COPY_WAIT_S, now
             return
         elapsed = kept.elapsed_s(self._boot_id, self._clock.origin_mono_s + now, wall_s)
         self.take([sm.Restored(now, kept.state, round(elapsed, 3))], now)
+        if not kept.state.accepted:
+            self.take([sm.FirstUse(now, accepted=False)], now)
+
+    def _ask_for_copy(self, now: float) -> None:
+        """Nothing was kept here: a boot, or the very first start.  Which of them, only the card knows."""
+        if now >= self._copy_until_s:
+            self._take_copy(b"", now)
+            return
+        self._copy_ask_s = min(now + COPY_ASK_S, self._copy_until_s)
+        self._to_courier(wire.encode(wire.StateRequest()))
+
+    def _take_copy(self, content: bytes, now: float) -> None:
+        """What is on the card, or nothing: too late to go on from, but who has accepted the limits is not asked again."""
+        if self._copy_ask_s == math.inf:
+            return
+        self._copy_ask_s = math.inf
+        accepted = False
+        try:
+            copy = wire.decode(content, Kept) if content else None
+            accepted = copy is not None and copy.state is not None and copy.state.accepted
+        except WireError:
+            pass  # of another version
+        self._feed(sm.FirstUse(now, accepted=accepted))
+        self._keep()
 
     # -- items ----------------------------------------------------------------------------------------------
 
@@ -291,7 +323,8 @@ class Guard:
             important=self._important if self._important[1] else self._earlier,
         )
         self._saver.save(kept)
-        self._to_courier(wire.encode(wire.StateMessage(wire.encode(kept))))
+        if self._copy_ask_s == math.inf:
+            self._to_courier(wire.encode(wire.StateMessage(wire.encode(kept))))
 
     # -- recording ------------------------------------------------------------------------------------------
 
@@ -381,6 +414,8 @@ class Guard:
                 self._record_status(self._now)  # an item may have come with a later time
         if now >= self._flush_due_s:
             self._flush(now)
+        if now >= self._copy_ask_s:
+            self._ask_for_copy(now)
         if now >= self._resend_due_s:
             self._resend(now)
         self._watch_courier(now)
@@ -397,6 +432,7 @@ class Guard:
             self._keep_alive_due_s,
             self._flush_due_s,
             self._resend_due_s,
+            self._copy_ask_s,
             self._status_due_s,
             self._copies_due_s,
             self._stop_due_s if not self.finished else math.inf,
@@ -474,6 +510,8 @@ class Guard:
                 elif message.session == self._earlier[0] and 0 < self._earlier[1] <= message.number:
                     self._earlier = ("", 0)
                     self._feed(sm.EventDelivered(now, EARLIER))
+            case wire.StateMessage():
+                self._take_copy(message.content, now)
             case wire.CommandMessage():
                 self._feed(sm.Command(now, message.id, message.name, message.args))
             case wire.Watch():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from retrowalk.core.events import GuardState
 from retrowalk.core.samples import SavedState
 from retrowalk.errors import WireError
 from retrowalk.wire import EventMessage, decode, encode
@@ -37,6 +38,12 @@ class Kept(Struct, frozen=True):
         """Seconds since the save: by the monotonic clock within a boot, else by the wall clock (never negative)."""
         same = boot_id == self.boot_id and boot_id != "unknown"
         return max(0.0, mono_s - self.saved_mono_s if same else wall_s - self.saved_wall_s)
+
+
+def accepted_before(boot_id: str) -> Kept:
+    """What is kept on a device that was used before, whose limits were accepted, and that was switched off cleanly."""
+    state = SavedState(t_saved_s=0.0, guard_state=GuardState.STOPPING.value, accepted=True)
+    return Kept(0, "before", boot_id, saved_mono_s=0.0, saved_wall_s=0.0, state=state, events=[])
 
 
 def pack(kept: Kept) -> bytes:

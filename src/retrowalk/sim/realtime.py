@@ -34,7 +34,8 @@ from retrowalk import wire
 from retrowalk.config import Config, Voice
 from retrowalk.core import alerts
 from retrowalk.errors import LinkError, SimulationError, SoundError, WireError
-from retrowalk.platform import SocketMailbox
+from retrowalk.guard.state import StateFile, accepted_before
+from retrowalk.platform import SocketMailbox, boot_id
 from retrowalk.sim import scenarios
 from retrowalk.sim.evidence import load, published
 from retrowalk.sim.outcome import Frame, Message, Spoken
@@ -197,6 +198,8 @@ class RealWalk:
     def _start(self) -> None:
         for directory in (self.run_dir, self.state_dir, self.out):
             directory.mkdir(parents=True, exist_ok=True)
+        if not self.scenario.first_use:
+            StateFile(self.run_dir).write(accepted_before(boot_id()))
         broker = self._broker = Broker(self._directory)
         settings = self._directory / "retrowalk.toml"
         ours = configuration.Broker(host=broker.host, port=broker.port)

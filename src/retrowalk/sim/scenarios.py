@@ -17,9 +17,10 @@ from typing import Any
 from msgspec import structs
 
 from retrowalk.config import Broker, Config, Recording, from_table, to_table
+from retrowalk.core.alerts import INTRODUCTION
 from retrowalk.core.falls import LOOK_UNTIL_S
 from retrowalk.sim.walker import OLDER, Profile
-from retrowalk.sim.world import Action, Fall, HandBehind, Lean, Place, Remove, Stand, Walk
+from retrowalk.sim.world import Action, Fall, HandBehind, Lean, Place, Press, Remove, Stand, Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Scenario:
     """What the walk needs of the device's configuration (TOML), over whatever else it is configured with."""
     device: Config = field(default_factory=Config)
     """What it is configured with otherwise."""
+    first_use: bool = False
+    """Whether nobody has accepted yet what the device cannot do; else it was used, and switched off, before."""
 
     @property
     def config(self) -> Config:
@@ -199,6 +202,24 @@ def fall(seed: int) -> Scenario:
     return Scenario("fall", 30.0, script, WALKER, scenes, marks, settings)
 
 
+def first_use(seed: int) -> Scenario:
+    """A device out of the box: it guards, says what it cannot do, and the walker accepts that with a press."""
+    draw = random.Random(f"first use:{seed}")
+    hand_s = draw.uniform(3.8, 4.1)
+    press_s = 47.0
+    script: tuple[tuple[float, Action], ...] = (
+        (hand_s, HandBehind(for_s=1.0)),
+        (press_s, Press(0.2)),
+    )
+    scenes = (
+        Scene(0.0, "Standing still: the device checks itself"),
+        Scene(hand_s, "A hand is held behind, and taken away"),
+        Scene(hand_s + 6.0, "It says what it cannot do, and what the button does"),
+        Scene(press_s, "The walker presses: accepted"),
+    )
+    return Scenario("first use", 52.0, script, WALKER, scenes, {"hand": hand_s, "press": press_s}, first_use=True)
+
+
 DEMO_COUNTDOWN_S = 30.0
 """What the 90 seconds have room for."""
 FALL_COUNTDOWN_S = 10.0
@@ -289,6 +310,19 @@ def _judge_fall(scenario: Scenario, evidence: Evidence) -> list[Met]:
     return found.results
 
 
+def _judge_first_use(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    marks = scenario.marks
+    found = _Findings(evidence)
+    found.must_hear('"Guarding" after the check', {"guarding"}, marks["hand"], marks["hand"] + 4.0)
+    for sentence in INTRODUCTION:
+        found.must_hear(f"the sentence {sentence!r}", {f"introduction:{sentence}"}, marks["hand"], marks["press"])
+    said = [h.key.split(":")[1] for h in evidence.heard if h.key.startswith("introduction:") and h.complete]
+    found.add("each once and in order", said == list(INTRODUCTION), ", ".join(said))
+    found.must_hear("the answer to the press", {"accepted"}, marks["press"], marks["press"] + 2.0)
+    found.must_be_published("limits.accepted", "limits.accepted", marks["press"], marks["press"] + 2.0)
+    return found.results
+
+
 def _judge_alarm(scenario: Scenario, evidence: Evidence, found: _Findings, counts: int) -> None:
     """The fall and what follows from it; at least so many numbers of the countdown are to be heard."""
     impact = evidence.impact_s
@@ -335,12 +369,13 @@ def _judge_recorded_life(scenario: Scenario, evidence: Evidence) -> list[Met]:
     return found.results
 
 
-SCENARIOS: dict[str, Callable[[int], Scenario]] = {"demo": demo, "fall": fall}
+SCENARIOS: dict[str, Callable[[int], Scenario]] = {"demo": demo, "fall": fall, "first use": first_use}
 """Every scenario, by its name, drawn from a seed."""
 
 _JUDGES: dict[str, Callable[[Scenario, Evidence], list[Met]]] = {
     "demo": _judge_demo,
     "fall": _judge_fall,
+    "first use": _judge_first_use,
     RECORDED_FALL: _judge_recorded_fall,
     RECORDED_LIFE: _judge_recorded_life,
 }

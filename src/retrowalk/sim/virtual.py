@@ -23,7 +23,7 @@ from retrowalk.courier.recording import Recorder
 from retrowalk.errors import SensorError
 from retrowalk.guard.guard import Guard
 from retrowalk.guard.process import build_steps
-from retrowalk.guard.state import Kept
+from retrowalk.guard.state import Kept, accepted_before
 from retrowalk.platform import Platform, Step, no_wake
 from retrowalk.sim.broker import Outage, ScriptedLink
 from retrowalk.sim.ear import Ear
@@ -201,6 +201,8 @@ class VirtualWalk(Worn):
         self.wav = WalkWav(wav) if wav is not None else None
         super().__init__(config, world, bank, faults=faults, listeners=() if self.wav is None else (self.wav,))
         self.scenario = scenario
+        if not scenario.first_use:
+            self.shelf.kept = accepted_before("simulated")
         self.seed = seed
         self.link = ScriptedLink(self.clock, outages=outages)
         self._directory = Path(tempfile.mkdtemp(prefix="retrowalk-"))

@@ -165,7 +165,6 @@ class Direction:
         self._mid_up: Vector = (0.0, 0.0, 1.0)
         self._rates: Vector | None = None
         self._block_s = -math.inf
-        self._blocks = 0
         self._forward: list[float] = []
         self._lateral: list[float] = []
         self._vertical: list[float] = []
@@ -174,6 +173,7 @@ class Direction:
         self._stand()
 
     def _stand(self) -> None:
+        self._blocks = EVERY - 1  # the first steps are looked at as soon as they are known to be steps
         self._looked_s = -math.inf
         self._way = Way.UNKNOWN
         self._total = self._weight = 0.0

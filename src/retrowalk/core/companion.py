@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrowalk.config import Config
-from retrowalk.core import events as ev
-from retrowalk.core import samples as sm
 from retrowalk.core.alarm import ASK_S, Open
 from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, sensor_names
 from retrowalk.core.arbiter import Arbiter
@@ -34,6 +32,9 @@ from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
 from retrowalk.core.walked import Totals
 from retrowalk.models import Models
+
+from retrowalk.core import events as ev
+from retrowalk.core import samples as sm
 
 SHIPPED = Models()
 """None in place of the models that the program brings."""
@@ -97,7 +98,6 @@ class Companion:
         self._arbiter = Arbiter(self._out, say_side=config.voice.say_side)
         self._body = BodyWatch(config, models, self._arbiter, self._emit)
         self._care = Care(config, self._arbiter, self._emit)
-        self._walk = Walk(self._body, self._emit)
         self._introduction = Introduction(self._arbiter, self._emit)
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
         self._ground = GroundWatch(config, self._freshness, self._arbiter, self._emit)
@@ -451,7 +451,7 @@ class Companion:
         self._update_ground(now, walking)
         self._update_governor(now, walking)
         self._care.advance(now)
-        self._walk.advance(now)
+        self._update_walk(now)
         self._introduction.advance(now, ready=self._may_introduce)
         self._guarding_tick(now)
         self._arbiter.coming = (RANK_ALARM, self._care.alarm.next_count_s(now))
@@ -823,7 +823,7 @@ class Companion:
             self._stop(now, "button")
 
     def _how_am_i(self, now: float) -> None:
-        """Says what protects the walker now."""
+        """Says what protects the walker now and what does not; then whether messages get out, and the battery."""
         if self._state is GuardState.LIMITED or self._state is GuardState.NOT_PROTECTING:
             reasons = self._reasons or ("unknown",)
             self._arbiter.announce(now, self._state.value, reasons[0])
@@ -873,7 +873,7 @@ class Companion:
             self._body.posture.upright,
             self._care.what,
             self._introduction.accepted,
-            self._walk.walked_s,
+            self._walked_s,
             # Alert numbers that a restart might use again must not come near.
             self._arbiter.last_number // (NUMBER_GAP // 2),
         )

@@ -176,7 +176,7 @@ class Guard:
         self._to_courier(wire.encode(wire.StateRequest()))
 
     def _take_copy(self, content: bytes, now: float) -> None:
-        """What is on the card, or nothing: too late to go on from, but who has accepted the limits is not asked again."""
+        """What is on the card, or nothing: too late to go on from, but who accepted the limits is not asked again."""
         if self._copy_ask_s == math.inf:
             return
         self._copy_ask_s = math.inf

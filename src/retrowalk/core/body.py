@@ -15,6 +15,7 @@ from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.balance import BalanceWatch, Change, UprightLearner
+from retrowalk.core.direction import Direction, Way
 from retrowalk.core.events import Level, ms, rounded
 from retrowalk.core.falls import FallDetector, Fallen, tilt_deg
 from retrowalk.core.gait import Gait
@@ -26,6 +27,8 @@ from retrowalk.models import Models
 
 MOVES_RAD_S = 0.15
 """A clip that turns faster is being moved (sum of the three rates)."""
+STEP_MAX_S = 2.0
+"""Steps further apart have a pause between them."""
 G_M_S2 = 9.80665
 
 
@@ -50,6 +53,11 @@ class BodyWatch:
         self._emit = emit
         self.posture = Posture()
         self.gait = Gait()
+        self.direction = Direction()
+        self.forward_s = self.backward_s = 0.0
+        """How long the wearer has walked so; the rest of the walking is not known."""
+        self.near_falls = 0
+        self._stepped_s = -math.inf
         self.own_speed = OwnSpeed(config.walker.speed_factor)
         self.walked = Walked(config.walker)
         self._fall_detector = FallDetector(config.fall)
@@ -71,17 +79,31 @@ class BodyWatch:
             self.motion_s = now
         upright_known = posture.upright is None and self._learn_upright(item)
         vertical = accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - G_M_S2
-        gait, steps = self.gait, self.gait.steps
+        gait = self.gait
         stepped = gait.update(t, vertical)
+        self.direction.update(t, accel, gyro, up, gait)
         self.own_speed.update(t, gait.bounce_m_s2, gait.walking(t))
         self.walked.bounced(gait.bounce_m_s2)
+        if gait.step_times_s:
+            self.walked.stepped(gait.step_times_s, self.own_speed.by_bounce_m_s(t))
         if stepped:
             self._fall_detector.stepped()
-            self.walked.stepped(t, gait.steps - steps, self.own_speed.by_bounce_m_s(t))
+            self._count_way(t)
         fallen = self._fall_detector.update(t, accel, gyro, posture.upright)
         if posture.upright is not None and posture.settled:
             self._balance(now, t, protecting)
         return News(vertical, stepped, upright_known, fallen)
+
+    def _count_way(self, t: float) -> None:
+        """A step was taken: the time since the one before went the way the strides tell."""
+        took_s, self._stepped_s = t - self._stepped_s, t
+        if took_s > STEP_MAX_S:
+            return
+        way = self.direction.state(t)
+        if way is Way.FORWARD:
+            self.forward_s += took_s
+        elif way is Way.BACKWARD:
+            self.backward_s += took_s
 
     @property
     def pitch_deg(self) -> float | None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrowalk.config import Config
+from retrowalk.core import events as ev
+from retrowalk.core import samples as sm
 from retrowalk.core.alarm import ASK_S, Open
 from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, sensor_names
 from retrowalk.core.arbiter import Arbiter
@@ -30,11 +32,9 @@ from retrowalk.core.hazards import Path
 from retrowalk.core.posture import unit
 from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
+from retrowalk.core.walk import Walk
 from retrowalk.core.walked import Totals
 from retrowalk.models import Models
-
-from retrowalk.core import events as ev
-from retrowalk.core import samples as sm
 
 SHIPPED = Models()
 """None in place of the models that the program brings."""
@@ -44,8 +44,6 @@ NOT_WORN_AFTER_S = 60.0
 NOT_WORN_TILT_DEG = 60.0
 NEVER_NOT_WORN_AFTER_FALL_S = 600.0
 UNKNOWN_LIMITS_AFTER_S = 10.0
-WALK_STEPS = 8
-WALK_ENDS_AFTER_S = 180.0
 SAVE_EVERY_S = 10.0
 NUMBER_GAP = 1000
 """Alert numbers jump by this after a restart, so that none is used twice."""
@@ -98,6 +96,7 @@ class Companion:
         self._arbiter = Arbiter(self._out, say_side=config.voice.say_side)
         self._body = BodyWatch(config, models, self._arbiter, self._emit)
         self._care = Care(config, self._arbiter, self._emit)
+        self._walk = Walk(self._body, self._emit)
         self._introduction = Introduction(self._arbiter, self._emit)
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
         self._ground = GroundWatch(config, self._freshness, self._arbiter, self._emit)
@@ -125,11 +124,6 @@ class Companion:
 
         self._switch_off_asked_s = -math.inf
         self._spent_press_s = -math.inf
-        self._walk_open = False
-        self._walk_started_s = 0.0
-        self._walk_first_step = 0
-        self._walk_from = self._body.walked.totals
-        self._walked_s = 0.0
         self._charge_said = 100
         self._charge_percent: float | None = None
         self._linked = False
@@ -231,6 +225,7 @@ class Companion:
             closing = self._rear.followed(item, now)
             if closing is not None:
                 self._body.own_speed.learn(now, closing)
+                self._body.direction.witness(now, closing, self._body.own_speed.speed_m_s(now))
         elif item.sensor in self._ground.sensors:
             speed_m_s, thing_m = self._body.own_speed.speed_m_s(now), self._rear.thing_m(now)
             self._ground.feed(item, self._body.gait.steps, speed_m_s, moves=self._moves(now), thing_m=thing_m)
@@ -395,7 +390,7 @@ class Companion:
         if goes_on:
             self._body.gait.steps = max(0, state.steps)
             self._body.walked.totals = Totals(distance_m=max(0.0, state.walked_m))
-            self._walked_s = max(0.0, state.walked_s)
+            self._walk.walked_s = max(0.0, state.walked_s)
         self._body.own_speed.remember(state.speed_factor, state.speed_lessons)
         if state.upright is not None and goes_on:
             up = unit(state.upright)
@@ -451,7 +446,7 @@ class Companion:
         self._update_ground(now, walking)
         self._update_governor(now, walking)
         self._care.advance(now)
-        self._update_walk(now)
+        self._walk.advance(now)
         self._introduction.advance(now, ready=self._may_introduce)
         self._guarding_tick(now)
         self._arbiter.coming = (RANK_ALARM, self._care.alarm.next_count_s(now))
@@ -483,9 +478,8 @@ class Companion:
             limit = self._rear.unknown_since_s + UNKNOWN_LIMITS_AFTER_S
             if limit > now:
                 due = min(due, limit)
-        if self._walk_open:
-            due = min(due, max(self._body.gait.last_step_s, self._walk_started_s) + WALK_ENDS_AFTER_S)
-        if self._saved is not None and self._walk_open:
+        due = min(due, self._walk.deadline())
+        if self._saved is not None and self._walk.open:
             due = min(due, self._saved.t_saved_s + SAVE_EVERY_S)
         return due
 
@@ -669,7 +663,7 @@ class Companion:
         if self._stopping:
             return
         self._stopping = True
-        self._end_walk(now)
+        self._walk.end(now)
         self._rear.stop(now)
         self._change(now, GuardState.STOPPING, (reason,))
 
@@ -748,42 +742,6 @@ class Companion:
             for name in self._rear.stepped(gait.last_step_s, gait.bout_started_s):
                 self._lie(now, name, "frozen")
         self._due_s = min(self._due_s, now)
-
-    def _update_walk(self, now: float) -> None:
-        gait = self._body.gait
-        if not self._walk_open:
-            if gait.bout_started_s is None:
-                self._walk_first_step = gait.steps
-                self._walk_from = self._body.walked.totals
-            elif gait.steps - self._walk_first_step >= WALK_STEPS:
-                self._walk_open = True
-                self._walk_started_s = now
-                self._emit(ev.WalkStarted(t_s=ms(now)))
-        elif now >= max(gait.last_step_s, self._walk_started_s) + WALK_ENDS_AFTER_S:
-            self._end_walk(now)
-
-    def _end_walk(self, now: float) -> None:
-        if not self._walk_open:
-            return
-        self._walk_open = False
-        duration = max(0.0, min(now, self._body.gait.last_step_s) - self._walk_started_s)
-        self._walked_s += duration
-        steps = self._body.gait.steps - self._walk_first_step
-        self._walk_first_step = self._body.gait.steps
-        walked = self._body.walked
-        way, self._walk_from = walked.totals.since(self._walk_from), walked.totals
-        self._emit(
-            ev.WalkEnded(
-                t_s=ms(now),
-                steps=steps,
-                duration_s=round(duration, 1),
-                distance_m=rounded(way.distance_m or None, 1),
-                speed_m_s=rounded(way.speed_m_s, 2),
-                step_length_m=rounded(way.step_length_m, 2),
-                cadence_spm=rounded(way.cadence_spm, 0),
-                step_measured=walked.measured,
-            )
-        )
 
     # -- the button -----------------------------------------------------------------------------------------
 
@@ -873,12 +831,12 @@ class Companion:
             self._body.posture.upright,
             self._care.what,
             self._introduction.accepted,
-            self._walked_s,
+            self._walk.walked_s,
             # Alert numbers that a restart might use again must not come near.
             self._arbiter.last_number // (NUMBER_GAP // 2),
         )
         saved = self._saved
-        totals_due = saved is not None and self._walk_open and now >= saved.t_saved_s + SAVE_EVERY_S
+        totals_due = saved is not None and self._walk.open and now >= saved.t_saved_s + SAVE_EVERY_S
         if what == self._saved_what and not totals_due:
             return
         self._saved_what = what
@@ -888,7 +846,7 @@ class Companion:
             guarding_since_s=rounded(self._guarding_since_s, 3),
             upright=self._body.posture.upright,
             steps=self._body.gait.steps,
-            walked_s=round(self._walked_s, 1),
+            walked_s=round(self._walk.walked_s, 1),
             walked_m=round(self._body.walked.totals.distance_m, 1),
             last_alert=self._arbiter.last_number,
             untold=untold,

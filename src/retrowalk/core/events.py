@@ -275,6 +275,10 @@ class WalkEnded(Event):
     priority: ClassVar[Priority] = Priority.LOW
     steps: int
     duration_s: float
+    backward_s: int = 0
+    """So long the strides told backward ..."""
+    forward_s: int = 0
+    """... and so long forward; the rest of the walking is not known."""
     near_falls: int = 0
     distance_m: float | None = None
     """Whichever way; None here and below: not known."""

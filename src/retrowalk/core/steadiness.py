@@ -6,7 +6,7 @@ degrees while they walk (284 elders, 20 of them beyond the 9.9 degrees from whic
 limits tell impaired balance better than those of a group.  Until enough has been seen of the wearer, published limits
 hold, drawn wider; where there is none, nothing is said.
 
-`update` takes what others have found out, some ten times a second (`EVERY_S`); it never sees a sample.  Nothing is
+`update` takes what others have found out, some times a second (`EVERY_S`); it never sees a sample.  Nothing is
 judged in turns, in the first steps of a bout, or while coming to a stop: everybody leans back to brake.  What is
 raised holds until it is clearly over.  `due` says which of what holds may be spoken of now: one message in
 `message_gap_s` over all, and what goes on in spite of being said is said ever more seldom.
@@ -24,7 +24,7 @@ from typing import NamedTuple
 from retrowalk.config import Balance as Knobs
 from retrowalk.core.samples import Usual
 
-EVERY_S = 0.1
+EVERY_S = 0.2
 """`update` wants to be called so often."""
 GAP_S = 1.0
 """Without an update for longer, what was seen before says nothing about now."""
@@ -35,8 +35,9 @@ STOPPING = 1.4
 """... and who has not stepped for so many step times is stopping."""
 STEP_S = 0.6
 """Time of a step while the cadence is not known."""
+SETTLES_S = 1.0
 AFTER_TURN_S = 3.0
-"""So long after a turn the trunk, and the filter that follows it, are still coming back from it."""
+"""So long after turning aside, and after a turn, the trunk and the filter that follows it come back from it."""
 LAPSES_S = 5.0
 """What could not be judged for so long does not hold any more."""
 
@@ -55,31 +56,35 @@ LEAST, MOST = 0.01, 300.0
 
 LEAN_LEARN_S = 15.0
 """The lean is known after so much walking: how the trunk stands in the clip differs each time it is put on ..."""
-LEAN_FOLLOW_S = 60.0
+LEAN_FOLLOW_S = 30.0
 """... and it is followed with this time constant: what the orientation filter still drifts is no lean."""
 LEAN_FROZEN_S = 60.0
 """A lean that lasts longer is how this wearer walks today."""
-LEAN_UNKNOWN_DEG = 10.0
-"""Lean from upright that is worth a word before the wearer's own is known: 9.9 degrees is where falls begin."""
+LEAN_UNKNOWN_DEG = 15.0
+"""Lean from upright that is worth a word before the wearer's own is known: backward falls begin at 9.9 +- 2.5."""
+STEPS_S = (0.4, 1.2)
+"""A step takes no less and no more."""
 DRIFT_S = 5.0
 """The drift is that of the mean over so long."""
+LEAN_DRIFT_HOLD_S = 2.5
+"""... and must last for so long."""
 OMEGA0_PER_S = 3.1
 """Inverted pendulum of a trunk 1 m above its pivot: sqrt(g / l)."""
 
+UNSTEADY_USUAL = 1.4
+"""Nobody is unsteady who varies by less than so many times what is usual for them ..."""
+UNSTEADY_ALWAYS = 0.20
+"""... but beyond this everybody is."""
 UNSTEADY_UNKNOWN_CV = 0.14
-"""Variation of step times before the wearer's own is known: that of frail people on very uneven ground."""
+"""Before the wearer's own is known, less is not believed: frail people have this on very uneven ground."""
 UNSTEADY_STRONG = 1.4
 """More than so many times the limit (14 % of 10 %) needs less time to be believed."""
-UNSTEADY_USUAL = 1.4
-"""Nobody is unsteady who varies by less than so many times what is usual for them."""
 UNSTEADY_OVER = 0.85
 """It is over below this share of the limit."""
-IRREGULAR = 0.5
-"""Regularity below this is uneven walking ..."""
+UNSTEADY_SPEED = 0.75
+"""Who walks at less than this share of their speed is compared with nobody: all are less even when slow."""
 IRREGULAR_USUAL = 0.7
-"""... if it is below this share of the wearer's own, too ..."""
-IRREGULAR_SPEED = 0.75
-"""... at no less than this share of their speed: everybody is less regular when slow."""
+"""Regularity below this share of the wearer's own is uneven walking."""
 
 SHUFFLE_BOUNCE = 0.7
 """A shuffler's back bounces by less than this share of what is usual ..."""
@@ -88,16 +93,28 @@ SHUFFLE_CADENCE = 1.1
 
 HURRY_WITHIN_S = 5.0
 """Hurrying is being so much faster than so long ago ..."""
-HURRY_USUAL = 1.1
+HURRY_LEAST = (0.15, 0.0)
+"""... by no less than this, in speed (its error when slow) and cadence ..."""
+HURRY_USUAL = 1.15
 """... and faster than usual by this share: getting going again is none."""
 HURRY_UNKNOWN = 1.5
-"""Before the usual is known, the share that counts is so many times larger."""
+"""Before the usual is known, the share that counts is so many times larger ..."""
+HURRY_LEARN_S = 20.0
+"""... and the usual is what has been seen of it, after so much walking."""
+HURRY_SMOOTH_S = 1.0
+"""Time constant of the speed that is compared."""
 HURRY_OVER = 0.5
 """It is over when this share of the gain is left ..."""
 HURRY_LASTS_S = 20.0
 """... or after so long: a pace that is kept is a pace."""
-HURRY_BEGINNING_S = 8.0
-"""In the first steps of a bout everybody becomes faster."""
+HURRY_MEASURES = ("speed_m_s", "cadence_spm")
+
+LOOK_WITHIN_S = 5.0
+"""Who has turned aside for no longer than this may have looked back; who does not turn back walks round a bend."""
+BEND_DEG = 10.0
+"""What is left of a bend, which fades, after that time."""
+LOOK_AFTER_S = 60.0
+"""After a bend, or a turn, looks are told from bends again once so much was walked straight on."""
 
 LONGEST_GAPS = 8
 """What goes on in spite of being said waits twice as long each time, up to so many gaps ..."""
@@ -124,6 +141,9 @@ class Seen(NamedTuple):
     """... and at a stride: of who limps, the regular one."""
     vertical_rms_m_s2: float | None = None
     turning: bool = False
+    """The trunk turns, be it by little ..."""
+    turned_s: float = -math.inf
+    """... and when it last had turned far enough to walk another way."""
     yaw_held_deg: float = 0.0
     """How far the trunk is turned from where it usually points, left positive."""
 
@@ -166,7 +186,7 @@ class Rule:
 def rules(knobs: Knobs) -> tuple[Rule, ...]:
     """The hazards, the most urgent first."""
     return (
-        Rule("lean_back", knobs.lean_hold_s, knobs.lean_hold_s, 1.0),
+        Rule("lean_back", LEAN_DRIFT_HOLD_S, knobs.lean_hold_s, 1.0),
         Rule("unsteady", 4.0, 2.0, 4.0),
         Rule("hurrying", 1.5, 1.5, 1.0),
         Rule("shuffling", 3.0, 3.0, 3.0),
@@ -181,16 +201,14 @@ class Steadiness:
         self._knobs = knobs
         self._watches = tuple(_Watch(rule) for rule in rules(knobs))
         self._by_hazard = {watch.rule.hazard: watch for watch in self._watches}
-        self._judges = (self._lean_back, self._unsteady, self._hurrying, self._shuffling, self._looking_back)
+        self._judges = (self._lean_back, self._unsteady, self._hurrying, self._shuffling)
         self._t = -math.inf
-        self._turned_s = -math.inf
+        self._turning_s = -math.inf
+        self._aside = Aside()
         self._said_s = -math.inf
         self.own = Own()
         self.lean = Lean()
-        self._pace: deque[tuple[float, float | None, float | None]] = deque()
-        """Cadence and speed of the last seconds."""
-        self._hurried_from: tuple[str, float, float] | None = None
-        """What was fast, how fast it was before, and since when it is."""
+        self._hurry = Hurry(knobs.hurry_share)
 
     # -- judging ----------------------------------------------------------------------------------------------
 
@@ -199,45 +217,40 @@ class Steadiness:
         dt = t_s - self._t
         self._t = t_s
         if not 0.0 < dt <= GAP_S:
-            self._forget_moment()
+            self.lean.forget_moment()
+            self._hurry.forget_moment()
             dt = EVERY_S
-        if seen.turning:
-            self._turned_s = t_s
+        self._aside.update(t_s, dt, seen)
+        self._turning_s = t_s if seen.turning else self._turning_s
         bout_s = t_s - seen.bout_started_s if seen.walking and seen.bout_started_s is not None else -math.inf
         step_s = 60.0 / seen.cadence_spm if seen.cadence_spm else STEP_S
         stopping = t_s - seen.last_step_s > STOPPING * step_s
-        straight = t_s - self._turned_s > AFTER_TURN_S
+        straight = t_s - self._turning_s > SETTLES_S and t_s - seen.turned_s > AFTER_TURN_S
         even = straight and not stopping and bout_s > BEGINNING_S
-        self.lean.update(t_s, dt, seen, learns=even and not self._leaning_lately(t_s), step_s=step_s)
-        if bout_s == -math.inf:
-            self._pace.clear()
-            self._hurried_from = None
+        if even and seen.pitch_deg is not None:
+            learns = not self._leaning_lately(t_s)
+            self.lean.update(t_s, seen.pitch_deg, seen.pitch_rate_deg_s, step_s, learns=learns)
         else:
-            self._pace.append((t_s, seen.cadence_spm, seen.speed_m_s))
-            while len(self._pace) > 1 and self._pace[1][0] <= t_s - HURRY_WITHIN_S:
-                self._pace.popleft()
+            self.lean.forget_moment()
         if even and bout_s > STEADY_S:
+            self._hurry.update(t_s, dt, seen.speed_m_s, seen.cadence_spm)
             self.own.learn(dt, seen)
-        if not even and not self._by_hazard["hurrying"].raised:
-            self._hurried_from = None
+        else:
+            self._hurry.forget_moment()
         changes: list[Change] = []
-        for watch, judge in zip(self._watches, self._judges, strict=True):
-            finding = judge(t_s, seen, bout_s) if even else None
+        findings = [judge(t_s, seen) if even else None for judge in self._judges]
+        findings.append(self._looking_back(t_s, seen) if bout_s > BEGINNING_S else None)
+        for watch, finding in zip(self._watches, findings, strict=True):
             news = watch.update(t_s, finding, walking=seen.walking)
             if news is not None:
                 changes.append(Change(watch.rule.hazard, news, finding))
         return changes
 
-    def _forget_moment(self) -> None:
-        self.lean.forget_moment()
-        self._pace.clear()
-        self._hurried_from = None
-
     def _leaning_lately(self, t_s: float) -> bool:
         watch = self._by_hazard["lean_back"]
         return watch.raised and t_s - watch.raised_s < LEAN_FROZEN_S
 
-    def _lean_back(self, t_s: float, seen: Seen, bout_s: float) -> Finding | None:
+    def _lean_back(self, t_s: float, seen: Seen) -> Finding | None:
         lean, knobs = self.lean, self._knobs
         capture = lean.capture_deg
         if capture is None:
@@ -246,61 +259,40 @@ class Steadiness:
         if usual is None:
             back = -capture
             over = back < 0.5 * LEAN_UNKNOWN_DEG
-            return Finding(back > LEAN_UNKNOWN_DEG, over, "capture_pitch_deg", capture, None)
+            return Finding(back > LEAN_UNKNOWN_DEG, over, "capture_pitch_deg", capture, None, strong=True)
         back = usual - capture
         drifted = 0.0 if lean.drifting_deg is None else usual - lean.drifting_deg
         tipping, drifting = back > knobs.lean_caution_deg, drifted > knobs.lean_drift_deg
         over = back < 0.5 * knobs.lean_caution_deg and drifted < 0.5 * knobs.lean_drift_deg
         if drifting and not tipping and lean.drifting_deg is not None:
             return Finding(True, over, "trunk_pitch_deg", lean.drifting_deg, usual)
-        return Finding(tipping, over, "capture_pitch_deg", capture, usual)
+        return Finding(tipping, over, "capture_pitch_deg", capture, usual, strong=tipping)
 
-    def _unsteady(self, t_s: float, seen: Seen, bout_s: float) -> Finding | None:
+    def _unsteady(self, t_s: float, seen: Seen) -> Finding | None:
         cv, own = seen.step_time_cv, self.own.known
         usual = own.step_time_cv if own else None
-        least = self._knobs.unsteady_cv
-        limit = max(least, UNSTEADY_UNKNOWN_CV if own is None else UNSTEADY_USUAL * own.step_time_cv)
+        slow = own is not None and (seen.speed_m_s or 0.0) < UNSTEADY_SPEED * own.speed_m_s
+        if slow:
+            limit = UNSTEADY_ALWAYS
+        else:
+            least = self._knobs.unsteady_cv if own else max(self._knobs.unsteady_cv, UNSTEADY_UNKNOWN_CV)
+            limit = max(least, min(UNSTEADY_ALWAYS, UNSTEADY_USUAL * self.own.mean_cv))
         if cv is not None and cv > limit:
             return Finding(True, False, "step_time_cv", cv, usual, strong=cv > UNSTEADY_STRONG * limit)
-        even, over = self._regular(seen, own)
-        if not even and own is not None:
-            return Finding(True, False, "regularity", seen.regularity or 0.0, own.regularity)
+        lowest = 0.0 if own is None or slow or seen.regularity is None else IRREGULAR_USUAL * own.regularity
+        # Of who limps, strides are regular and steps are not; nobody is told of a limp.
+        best = max(seen.regularity or 0.0, seen.stride_regularity or 0.0)
+        if own is not None and best < lowest:
+            return Finding(True, False, "regularity", best, own.regularity)
         if cv is None:
             return None
-        return Finding(False, over and cv < UNSTEADY_OVER * limit, "step_time_cv", cv, usual)
+        over = cv < UNSTEADY_OVER * limit and best * UNSTEADY_OVER >= lowest
+        return Finding(False, over, "step_time_cv", cv, usual)
 
-    @staticmethod
-    def _regular(seen: Seen, own: Usual | None) -> tuple[bool, bool]:
-        """Whether steps are as regular as usual, and whether clearly so; true where it cannot be told."""
-        if own is None or seen.regularity is None or (seen.speed_m_s or 0.0) < IRREGULAR_SPEED * own.speed_m_s:
-            return True, True
-        best = max(seen.regularity, seen.stride_regularity or 0.0)
-        lowest = min(IRREGULAR, IRREGULAR_USUAL * own.regularity)
-        return best >= lowest, best * UNSTEADY_OVER >= lowest
+    def _hurrying(self, t_s: float, seen: Seen) -> Finding | None:
+        return self._hurry.judge(t_s, self.own.known, raised=self._by_hazard["hurrying"].raised)
 
-    def _hurrying(self, t_s: float, seen: Seen, bout_s: float) -> Finding | None:
-        if self._hurried_from is not None:
-            measure, slow, since_s = self._hurried_from
-            now = (seen.speed_m_s if measure == "speed_m_s" else seen.cadence_spm) or 0.0
-            over = now < slow * (1.0 + HURRY_OVER * self._knobs.hurry_share) or t_s - since_s > HURRY_LASTS_S
-            if over and not self._by_hazard["hurrying"].raised:
-                self._hurried_from = None
-            return Finding(not over, over, measure, now, slow)
-        if bout_s < HURRY_BEGINNING_S or self._pace[0][0] > t_s - HURRY_WITHIN_S:
-            return None
-        _, cadence_before, speed_before = self._pace[0]
-        own = self.own.known
-        share = self._knobs.hurry_share * (1.0 if own else HURRY_UNKNOWN)
-        for measure, fast, before, usual in (
-            ("speed_m_s", seen.speed_m_s, speed_before, own.speed_m_s if own else 0.0),
-            ("cadence_spm", seen.cadence_spm, cadence_before, own.cadence_spm if own else 0.0),
-        ):
-            if fast and before and fast > (1.0 + share) * before and fast > HURRY_USUAL * usual:
-                self._hurried_from = (measure, before, t_s)
-                return Finding(True, False, measure, fast, before)
-        return Finding(False, True, "speed_m_s", seen.speed_m_s or 0.0, None)
-
-    def _shuffling(self, t_s: float, seen: Seen, bout_s: float) -> Finding | None:
+    def _shuffling(self, t_s: float, seen: Seen) -> Finding | None:
         own, bounce, cadence = self.own.known, seen.vertical_rms_m_s2, seen.cadence_spm
         if own is None or bounce is None or cadence is None:
             return None
@@ -309,10 +301,11 @@ class Steadiness:
         over = flat > 0.5 * (1.0 + SHUFFLE_BOUNCE) or quick < 1.0
         return Finding(bad, over, "vertical_rms_m_s2", bounce, own.vertical_rms_m_s2)
 
-    def _looking_back(self, t_s: float, seen: Seen, bout_s: float) -> Finding | None:
-        yaw = abs(seen.yaw_held_deg)
-        limit = self._knobs.look_back_deg
-        return Finding(yaw > limit, yaw < 0.5 * limit, "yaw_deg", seen.yaw_held_deg, None)
+    def _looking_back(self, t_s: float, seen: Seen) -> Finding | None:
+        aside, limit = self._aside.deg, self._knobs.look_back_deg
+        if aside is None or self._aside.straight_s < LOOK_AFTER_S:
+            return None
+        return Finding(abs(aside) > limit, abs(aside) < 0.5 * limit, "yaw_deg", aside, None)
 
     # -- saying -----------------------------------------------------------------------------------------------
 
@@ -396,16 +389,19 @@ class Lean:
     def __init__(self) -> None:
         self._learned_s = 0.0
         self._mean_deg = 0.0
-        self.forget_moment()
-
-    def forget_moment(self) -> None:
-        """What was before says nothing about now; what is usual stays."""
         self._window: deque[tuple[float, float, float]] = deque()
+        """Time, pitch and where it is going to be, of the last seconds of even walking."""
         self._sum = 0.0
         self.capture_deg: float | None = None
         """Where the trunk is going to be (pitch and rate / omega0), mean over two steps; None: not known."""
         self.drifting_deg: float | None = None
         """Mean pitch of the last seconds."""
+
+    def forget_moment(self) -> None:
+        """What was a moment ago says nothing about now; what is usual stays."""
+        self._window.clear()
+        self._sum = 0.0
+        self.capture_deg = self.drifting_deg = None
 
     @property
     def usual_deg(self) -> float | None:
@@ -416,28 +412,121 @@ class Lean:
         """Takes over what was known before a restart, of a clip that has not been taken off."""
         self._mean_deg, self._learned_s = usual_deg, LEAN_FOLLOW_S
 
-    def update(self, t_s: float, dt_s: float, seen: Seen, *, learns: bool, step_s: float) -> None:
-        """Takes what is seen; a step takes `step_s`."""
-        pitch = seen.pitch_deg
-        if pitch is None or not seen.walking:
-            self.forget_moment()
-            return
+    def update(self, t_s: float, pitch_deg: float, rate_deg_s: float, step_s: float, *, learns: bool) -> None:
+        """Takes mean pitch and rate since the last update, in even walking; a step takes `step_s`."""
         window = self._window
-        window.append((t_s, pitch, pitch + seen.pitch_rate_deg_s / OMEGA0_PER_S))
-        self._sum += pitch
+        window.append((t_s, pitch_deg, pitch_deg + rate_deg_s / OMEGA0_PER_S))
+        self._sum += pitch_deg
+        whole = False
         while window[0][0] <= t_s - DRIFT_S:
-            self._sum -= window.popleft()[1]
-        self.drifting_deg = self._sum / len(window) if t_s - window[0][0] > 0.9 * DRIFT_S else None
-        from_s, total, count = t_s - 2.0 * max(0.4, min(1.2, step_s)), 0.0, 0
+            _, old_deg, _ = window.popleft()
+            self._sum -= old_deg
+            whole = True
+            if learns:
+                # What is usual is what was before: the drift itself is no part of it.
+                self._learned_s = min(LEAN_FOLLOW_S, self._learned_s + EVERY_S)
+                self._mean_deg += EVERY_S / self._learned_s * (old_deg - self._mean_deg)
+        self.drifting_deg = self._sum / len(window) if whole else None
+        from_s, total, count = t_s - 2.0 * max(STEPS_S[0], min(STEPS_S[1], step_s)), 0.0, 0
         for at_s, _, capture in reversed(window):
             if at_s <= from_s:
                 break
             total += capture
             count += 1
         self.capture_deg = total / count if window[0][0] <= from_s else None
-        if learns:
-            self._learned_s = min(LEAN_FOLLOW_S, self._learned_s + dt_s)
-            self._mean_deg += dt_s / self._learned_s * (pitch - self._mean_deg)
+
+
+class Hurry:
+    """Whether the wearer becomes faster, in speed or in cadence, than a moment ago and than usual."""
+
+    __slots__ = ("_from", "_mean", "_past", "_share", "_smooth", "_walked_s")
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._walked_s = 0.0
+        self._mean = [0.0, 0.0]
+        """Speed and cadence in this session: what is usual until more is known."""
+        self._smooth = [0.0, 0.0]
+        self._past: deque[tuple[float, float, float]] = deque()
+        """Time, speed and cadence of the last seconds of even walking."""
+        self._from: tuple[int, float, float] | None = None
+        """Which of them rose, how much it was before, and when it did."""
+
+    def forget_moment(self) -> None:
+        """What was a moment ago says nothing about now."""
+        self._past.clear()
+
+    def update(self, t_s: float, dt_s: float, speed_m_s: float | None, cadence_spm: float | None) -> None:
+        """Takes what is seen in even walking."""
+        if speed_m_s is None or cadence_spm is None:
+            self.forget_moment()
+            return
+        self._walked_s = min(LEARN_S, self._walked_s + dt_s)
+        share = min(1.0, dt_s / HURRY_SMOOTH_S) if self._past else 1.0
+        for i, value in enumerate((speed_m_s, cadence_spm)):
+            self._smooth[i] += share * (value - self._smooth[i])
+            self._mean[i] += dt_s / self._walked_s * (value - self._mean[i])
+        past = self._past
+        past.append((t_s, self._smooth[0], self._smooth[1]))
+        while len(past) > 1 and past[1][0] <= t_s - HURRY_WITHIN_S:
+            past.popleft()
+
+    def judge(self, t_s: float, own: Usual | None, *, raised: bool) -> Finding | None:
+        """What is to be said of it; `own` is what is usual, as far as it is known."""
+        if not self._past:
+            return None
+        if self._from is not None:
+            which, before, since_s = self._from
+            now = self._smooth[which]
+            over = now < before * (1.0 + HURRY_OVER * self._share) or t_s - since_s > HURRY_LASTS_S
+            if over and not raised:
+                self._from = None
+            return Finding(not over, over, HURRY_MEASURES[which], now, before)
+        if self._walked_s < HURRY_LEARN_S or self._past[0][0] > t_s - HURRY_WITHIN_S:
+            return None
+        share = self._share * (1.0 if own else HURRY_UNKNOWN)
+        usual = (own.speed_m_s, own.cadence_spm) if own else self._mean
+        for i, now in enumerate(self._smooth):
+            before = self._past[0][i + 1]
+            if now > max((1.0 + share) * before, before + HURRY_LEAST[i]) and now > HURRY_USUAL * usual[i]:
+                self._from = (i, before, t_s)
+                return Finding(True, False, HURRY_MEASURES[i], now, before)
+        return Finding(False, True, HURRY_MEASURES[0], self._smooth[0], None)
+
+
+class Aside:
+    """How far the trunk has turned aside from where the wearer goes: a look back, or a bend, which nobody can tell at
+    once.  So it tells where the path was straight before, and what has turned aside there has turned back.
+    """
+
+    __slots__ = ("_before_deg", "_turning_s", "deg", "straight_s")
+
+    def __init__(self) -> None:
+        self._turning_s = -math.inf
+        self._before_deg = 0.0
+        """Yaw that was held before the latest turning."""
+        self.straight_s = 0.0
+        """For how long the wearer has walked straight on."""
+        self.deg: float | None = None
+        """Left positive; 0 when long since; None while it turns."""
+
+    def update(self, t_s: float, dt_s: float, seen: Seen) -> None:
+        """Takes what is seen."""
+        if t_s - seen.turned_s < dt_s + EVERY_S:
+            self.straight_s = 0.0
+            self._before_deg = 0.0
+        if seen.walking:
+            self.straight_s += dt_s
+        if seen.turning:
+            self._turning_s, self.deg = t_s, None
+            return
+        aside = seen.yaw_held_deg - self._before_deg
+        if t_s - self._turning_s <= LOOK_WITHIN_S:
+            self.deg = aside
+            return
+        if self.deg is not None and abs(self.deg) > BEND_DEG:
+            self.straight_s = 0.0
+        self.deg, self._before_deg = 0.0, seen.yaw_held_deg
 
 
 class Own:
@@ -474,6 +563,11 @@ class Own:
     def known(self) -> Usual | None:
         """What is usual; None until enough has been seen."""
         return Usual(self._learned_s, *self._values) if self._anchor else None
+
+    @property
+    def mean_cv(self) -> float:
+        """Variation of step times as far as it has been seen; 0: not yet."""
+        return self._values[0] if self._values else 0.0
 
     @property
     def learned(self) -> Usual | None:

@@ -389,3 +389,62 @@ def test_a_backlog_is_not_tried_again_with_every_record() -> None:
         bench.guard.take([near(t, 3.0)], t)
         bench.guard.poll(t)
     assert len(tries) <= 120  # thirty seconds
+
+
+# ------------------------------------------------------------------------------------------------ the first use
+
+
+def first_uses(bench: Bench) -> list[Any]:
+    """What the Companion was told of the first use, as the recording has it."""
+    bench.guard._flush(bench.clock.now())
+    records = [r for m in bench.messages(bench.courier, wire.RecordsMessage) for r in m.records]
+    return [wire.decode(bytes(r.data), sm.FirstUse).accepted for r in records if r.channel == "/item/first_use"]
+
+
+def kept_as(*, accepted: bool) -> Kept:
+    return Kept(1, "old", "boot", 0.0, 0.0, sm.SavedState(1.0, "stopping", accepted=accepted), [])
+
+
+@pytest.mark.parametrize(
+    ("accepted", "told"), [pytest.param(True, [], id="accepted before"), pytest.param(False, [False], id="not yet")]
+)
+def test_a_device_knows_from_what_was_kept_whether_it_was_accepted(accepted, told):
+    """After a restart nobody is asked; the Companion is told only where the limits have to be said."""
+    bench = Bench(kept_as(accepted=accepted))
+    bench.run(2.0)
+    assert first_uses(bench) == told
+
+
+@pytest.mark.parametrize(
+    ("copy", "told"),
+    [
+        pytest.param(kept_as(accepted=True), [True], id="accepted before the power cut"),
+        pytest.param(kept_as(accepted=False), [False], id="not yet"),
+        pytest.param(None, [False], id="a new card"),
+    ],
+)
+def test_after_a_boot_the_card_is_asked_before_it_is_written_over(copy, told):
+    """The courier may come up later than the guard: it is asked until it answers, and gets no state until then."""
+    bench = Bench()
+    bench.mail.open("courier").close()
+    bench.run(1.0)
+    bench.courier = bench.mail.open("courier")
+    bench.run(2.0)
+    assert not bench.messages(bench.courier, wire.StateMessage)
+    answer = wire.StateMessage(wire.encode(copy) if copy is not None else b"")
+    bench.mail.deliver("guard", wire.encode(answer))
+    bench.run(2.5)
+    kept = wire.decode(bench.messages(bench.courier, wire.StateMessage)[-1].content, Kept)
+    assert kept.state.accepted == (told == [True])
+    bench.mail.deliver("guard", wire.encode(answer))
+    bench.run(13.0)
+    assert bench.shelf.kept[-1].state.accepted == (told == [True])
+
+
+def test_a_card_that_never_answers_does_not_hold_anything_up_for_long():
+    """After ten seconds the limits count as not accepted, and the state goes to the card again."""
+    bench = Bench()
+    bench.run(9.5)
+    assert not bench.messages(bench.courier, wire.StateMessage)
+    bench.run(10.5)
+    assert bench.messages(bench.courier, wire.StateMessage)

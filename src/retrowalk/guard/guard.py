@@ -159,8 +159,8 @@ class Guard:
                 self._events[message.session, message.number] = message
             self._resend_due_s = now
         if kept is None or kept.state is None:
-            self.take([sm.Tick(now)], now)
             self._copy_until_s, self._copy_ask_s = now + COPY_WAIT_S, now
+            self.take([sm.Tick(now)], now)
             return
         elapsed = kept.elapsed_s(self._boot_id, self._clock.origin_mono_s + now, wall_s)
         self.take([sm.Restored(now, kept.state, round(elapsed, 3))], now)

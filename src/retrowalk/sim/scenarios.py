@@ -313,7 +313,7 @@ def _judge_fall(scenario: Scenario, evidence: Evidence) -> list[Met]:
 def _judge_first_use(scenario: Scenario, evidence: Evidence) -> list[Met]:
     marks = scenario.marks
     found = _Findings(evidence)
-    found.must_hear('"Guarding" after the check', {"guarding"}, marks["hand"], marks["hand"] + 4.0)
+    found.must_hear('"Guarding" after the check', {"guarding"}, marks["hand"], marks["hand"] + 8.0)
     for sentence in INTRODUCTION:
         found.must_hear(f"the sentence {sentence!r}", {f"introduction:{sentence}"}, marks["hand"], marks["press"])
     said = [h.key.split(":")[1] for h in evidence.heard if h.key.startswith("introduction:") and h.complete]

@@ -80,7 +80,7 @@ class BodyWatch:
         upright_known = posture.upright is None and self._learn_upright(item)
         vertical = accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - G_M_S2
         gait = self.gait
-        stepped = gait.update(t, vertical)
+        stepped = gait.update(t, vertical, gyro[0])
         self.direction.update(t, accel, gyro, up, gait)
         self.own_speed.update(t, gait.bounce_m_s2, gait.walking(t))
         self.walked.bounced(gait.bounce_m_s2)

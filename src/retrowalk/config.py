@@ -91,7 +91,9 @@ class Walker(Section, frozen=True, kw_only=True):
     step_length_m: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.0
     """Mean step of this walker going backward (0 to 0.8 m), by `retrowalk calibrate gait`; 0: not measured."""
     step_bounce_m_s2: Annotated[float, Meta(ge=0.0, le=20.0)] = 0.0
-    """Bounce of the back that this step belongs to (0 to 20 m/s2); 0: every step counts as equally long."""
+    """Bounce of the back that this step belongs to (0 to 20 m/s2); 0: not measured."""
+    step_time_s: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
+    """Time that this step took (0 to 2 s); 0: not measured."""
     speed_factor: Annotated[float, Meta(ge=0.6, le=1.6)] = 1.0
     """This walker's speed over that of everybody who bounces alike (0.6 to 1.6); 1: not measured."""
     reach_m: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.30

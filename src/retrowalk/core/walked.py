@@ -1,22 +1,24 @@
 """How far the wearer has walked, step by step, whichever way; and what ten measured metres tell of their steps.
 
 Two rules.  For a wearer whose step was never measured, a step is as long as the speed by the bounce (`OwnSpeed`) takes
-it in its time.  For one whose step was measured (`step_length_m` at `step_bounce_m_s2`), it grows with the fourth root
-of the bounce: the range of the vertical acceleration from one step to the next (Weinberg 2002, AN-602).
+it in its time.  For one whose step was measured, it grows with the fourth root of the bounce (the range of the vertical
+acceleration from one step to the next: Weinberg 2002, AN-602), and with the square root of its time.
 
-Why two.  Errors on recorded people, with a factor from the others, and with one from the person's own first walk; root
-mean square of the speed over a way of 10 m (gait at the lower back, forward, ten people, 0.8 to 1.6 m/s), and over half
-a bout of six backward and one hopping style of one actor (0.4 to 1.0 m/s, clip computed from motion capture), in m/s:
+Why these.  On recorded people, root mean square error of speed (m/s) and distance, the constant from others or from the
+person's own first walk (`benchmarks/walked.py`; ten people with a clip at the lower back, forward, 20 m at 0.7 to 1.3
+m/s; six backward bouts of an actor in as many styles, 0.4 to 1.0 m/s, computed from motion capture: of each bout one
+half by the other, and each style by another one):
 
-    rule                          forward: others, own      backward: others, own
-    tanh of the bounce            0.15, 0.13                0.23, 0.19
-    inverted pendulum             0.15, 0.10                0.40, 0.25
-    fourth root, by steps         0.11, 0.10                0.31, 0.14
-    the same length every step    0.15, 0.12                0.36, 0.15
+    rule                    forward                     backward
+                            others       own            others       other half   other style
+    speed by the bounce     0.08   9 %                  0.25  30 %
+    this rule, measured                  0.06   8 %                  0.06  10 %   0.13  18 %
+    inverted pendulum       0.10  10 %   0.05   6 %     0.41  48 %   0.09  16 %   0.21  24 %
+    the same step always    0.13  12 %   0.08   9 %     0.45  80 %   0.08  11 %   0.27  42 %
 
-People who walk backward bounce more for the same speed than they do forward, so a constant from forward walkers is too
-large by a third; one's own takes that away, and then the rule that follows the bounce least is the safest.  The
-exponent is as published, and the constants of the first rule are those of `OwnSpeed`: nothing here was fitted.
+Who walks backward bounces more for the same speed than forward walkers do, so what was fitted to those goes wrong by a
+third or more, and a wearer's own way mends it.  Slow backward steps are found twice, or not at all, more often than
+others; the time in the rule keeps most of that from the distance.  The exponents were chosen on these people, rounded.
 
 Feet that mark time, and turns on the spot, count as steps of usual length.
 """
@@ -24,6 +26,7 @@ Feet that mark time, and turns on the spot, count as steps of usual length.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,8 +39,6 @@ from retrowalk.core.samples import ImuSample
 G_M_S2 = 9.80665
 PAUSE_S = 2.0
 """Steps further apart have a pause between them, which is no step's time."""
-EXPONENT = 0.25
-"""Weinberg's."""
 SHARE = 0.25
 """Of the latest step in the step length that is told: about the last seven."""
 
@@ -51,7 +52,7 @@ class Totals:
     moving_s: float = 0.0
     """Time that these steps took: without pauses."""
     roots: float = 0.0
-    """Sum over the steps of the fourth root of their bounce, in m/s2."""
+    """Sum over the steps of the fourth root of their bounce (m/s2) times the square root of their time (s)."""
 
     def since(self, before: Totals) -> Totals:
         """What was added after `before`."""
@@ -79,13 +80,13 @@ class Totals:
 
 
 class Walked:
-    """Adds up the way.  `bounced` with each sample of the clip, `stepped` with each step (measured times)."""
+    """Adds up the way.  `bounced` with each sample of the clip, `stepped` with the steps that it has confirmed."""
 
-    __slots__ = ("_high", "_last_s", "_low", "_measured_at", "_measured_m", "_pending", "step_length_m", "totals")
+    __slots__ = ("_constant", "_high", "_last_s", "_low", "_pending", "step_length_m", "totals")
 
     def __init__(self, walker: Walker) -> None:
-        self._measured_m = walker.step_length_m
-        self._measured_at = walker.step_bounce_m_s2
+        self._constant = constant(walker.step_length_m, walker.step_bounce_m_s2, walker.step_time_s)
+        """Of the wearer's own step; 0: it is not known."""
         self._high = self._low = 0.0
         """Of the bounce since the latest step."""
         self._last_s = -math.inf
@@ -98,7 +99,7 @@ class Walked:
     @property
     def measured(self) -> bool:
         """Whether the wearer's own step is known."""
-        return self._measured_m > 0.0
+        return self._constant > 0.0
 
     def bounced(self, bounce_m_s2: float) -> None:
         """Takes vertical acceleration in the band of the steps."""
@@ -107,25 +108,28 @@ class Walked:
         elif bounce_m_s2 < self._low:
             self._low = bounce_m_s2
 
-    def stepped(self, t_measured_s: float, count: int, speed_m_s: float | None) -> None:
-        """`count` steps were found at once, the last just now; `speed_m_s` by the bounce, None: not known."""
-        took_s = t_measured_s - self._last_s
-        self._last_s = t_measured_s
+    def stepped(self, times_s: Sequence[float], speed_m_s: float | None) -> None:
+        """Feet have come down at these measured times, in order; `speed_m_s` by the bounce, None: not walking any more.
+
+        Steps are confirmed late, some of them together.
+        """
+        count, last_s = len(times_s), self._last_s
+        self._last_s = times_s[-1]
         swing, self._high, self._low = self._high - self._low, 0.0, 0.0
-        if count != 1 or not 0.0 < took_s <= PAUSE_S:
+        if not 0.0 < times_s[0] - last_s <= PAUSE_S:
             self._pending += count
             return
-        root = swing**EXPONENT
-        if self._measured_m > 0.0:
-            length_m = self._measured_m
-            if self._measured_at > 0.0:
-                length_m *= root / self._measured_at**EXPONENT
+        took_s = (times_s[-1] - last_s) / count
+        before_m = self.step_length_m
+        root = math.sqrt(math.sqrt(swing) * took_s)
+        if speed_m_s is None:
+            length_m = before_m or 0.0  # the foot that was put beside the other one; since then the trunk has settled
+            root = self.totals.roots / self.totals.steps if self.totals.steps else root
         else:
-            length_m = (speed_m_s or 0.0) * took_s
+            length_m = self._constant * root if self._constant else speed_m_s * took_s
         count += self._pending
         self._pending = 0
-        before = self.step_length_m
-        self.step_length_m = length_m if before is None else before + SHARE * (length_m - before)
+        self.step_length_m = length_m if before_m is None else before_m + SHARE * (length_m - before_m)
         totals = self.totals
         self.totals = Totals(
             totals.steps + count,
@@ -133,6 +137,15 @@ class Walked:
             totals.moving_s + count * took_s,
             totals.roots + count * root,
         )
+
+
+def constant(step_length_m: float, step_bounce_m_s2: float, step_time_s: float) -> float:
+    """What a step's fourth root of the bounce times square root of its time is multiplied with, for its length.
+
+    0 when the step of the three was not measured.
+    """
+    root = math.sqrt(math.sqrt(step_bounce_m_s2) * step_time_s)
+    return step_length_m / root if root > 0.0 else 0.0
 
 
 # ------------------------------------------------------------------------------------------ a way of known length
@@ -148,8 +161,10 @@ OFFSET_SHARE = 0.01
 """Of each such sample in the offset: the last second counts."""
 GAP_S = 0.1
 """Longer than this between two samples: what happened in between is not known."""
-LATE_S = 0.6
-"""A step is known so long after it was taken, at most."""
+LATE_S = 2.2
+"""A step is known so long after it was taken, at most: a foot put beside the other one, when nothing follows."""
+EARLY_S = 1.0
+"""Who has stepped within this time before the beginning was walking already."""
 
 
 class Unfit(StrEnum):
@@ -184,7 +199,8 @@ class OwnStep:
     """Mean length of a step (0.15 to 0.8 m)."""
     step_bounce_m_s2: float
     """Bounce that it belongs to: the range of the vertical acceleration in the band of the steps."""
-    speed_m_s: float
+    step_time_s: float
+    """Mean time of a step."""
     speed_factor: float
     """That speed over what the bounce says of everybody (0.6 to 1.6)."""
 
@@ -204,12 +220,10 @@ class WayWatch:
         self._offset_rad_s = 0.0
         self._yaw_rad = self._turned_rad = 0.0
         self._step_s = -math.inf
-        self._first_s: float | None = None
-        self._stopped_s = -math.inf
         self._gap_s = -math.inf
-        self._began_s = math.inf
-        self._before = Totals()
-        self._early = False
+        self._began_s = self._ended_s = math.inf
+        self._way = Totals()
+        self._early = self._stopped = False
 
     @property
     def now_s(self) -> float:
@@ -218,8 +232,8 @@ class WayWatch:
 
     @property
     def steps(self) -> int:
-        """Steps since it began."""
-        return self._walked.totals.steps - self._before.steps
+        """Steps since it began, as far as is known."""
+        return self._walked.totals.steps
 
     def feed(self, sample: ImuSample) -> None:
         """Takes the next sample."""
@@ -233,51 +247,56 @@ class WayWatch:
         if up is None:
             return
         gait = self._gait
-        steps = gait.steps
-        stepped = gait.update(t, accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - G_M_S2)
+        gait.update(t, accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - G_M_S2)
         self._own_speed.update(t, gait.bounce_m_s2, gait.walking(t))
         self._walked.bounced(gait.bounce_m_s2)
-        if stepped:
-            self._walked.stepped(t, gait.steps - steps, self._own_speed.by_bounce_m_s(t))
-            self._step(t)
+        if gait.step_times_s:
+            self._walked.stepped(gait.step_times_s, self._own_speed.by_bounce_m_s(t))
+            self._stepped(gait.step_times_s)
         turning = gyro[0] * up[0] + gyro[1] * up[1] + gyro[2] * up[2]
         if not gait.walking(t) and abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) < STILL_RAD_S:
             self._offset_rad_s += OFFSET_SHARE * (turning - self._offset_rad_s)
         elif t > self._began_s and 0.0 < dt <= GAP_S:
             self._yaw_rad += (turning - self._offset_rad_s) * dt
 
-    def _step(self, t: float) -> None:
-        began_s = self._gait.bout_started_s
-        if t > self._began_s:
-            self._turned_rad = max(self._turned_rad, abs(self._yaw_rad))
-            if self._first_s is None:
-                self._first_s = t
-                # A bout that is known by its third step had begun before: then somebody was walking already.
-                self._early = self._early or (began_s is not None and began_s < self._began_s)
-            elif t - self._step_s > PAUSE_S:
-                self._stopped_s = t
-        self._step_s = t
+    def _stepped(self, times_s: Sequence[float]) -> None:
+        for t in times_s:
+            if self._began_s < t <= self._ended_s:
+                if t - self._step_s > PAUSE_S and self._step_s > self._began_s:
+                    self._stopped = True
+                self._turned_rad = max(self._turned_rad, abs(self._yaw_rad))
+            elif t <= self._began_s < self._last_s:
+                self._early = True  # known only now
+            self._step_s = t
+        if self._step_s <= self._ended_s:
+            self._way = self._walked.totals
 
     def begin(self, t_s: float) -> None:
         """The walker stands at the start, and sets out."""
         self._began_s = t_s
-        self._before = self._walked.totals
-        self._early = self._gait.walking(self._last_s)
+        self._walked = Walked(Walker())
+        self._way = self._walked.totals
+        self._early = t_s - self._step_s < EARLY_S
+        self._stopped = False
         self._yaw_rad = self._turned_rad = 0.0
+
+    def end(self, t_s: float) -> None:
+        """The walker has arrived, and stands.  What came of it is known `LATE_S` later."""
+        self._ended_s = t_s
 
     def outcome(self, distance_m: float, *, forward: bool | None = None, counted: int = 0) -> OwnStep | Unfit:
         """The way is over: `distance_m` were walked since `begin`, in `counted` steps (0: nobody has counted).
 
         `forward`: whether the walker went forward; None: not known.
         """
-        way = self._walked.totals.since(self._before)
+        way = self._way
         if self._gap_s > self._began_s:
             return Unfit.GAP
         if self._early:
             return Unfit.EARLY
         if way.steps < LEAST_STEPS or not way.distance_m:
             return Unfit.NO_STEPS
-        if self._stopped_s > self._began_s:
+        if self._stopped:
             return Unfit.STOPPED
         if math.degrees(self._turned_rad) > TURNED_DEG:
             return Unfit.TURNED
@@ -288,13 +307,19 @@ class WayWatch:
         length_m = distance_m / way.steps
         if not LENGTH_M[0] <= length_m <= LENGTH_M[1]:
             return Unfit.TOO_LONG if length_m > LENGTH_M[1] else Unfit.TOO_SHORT
-        return OwnStep(
-            steps=way.steps,
-            step_length_m=length_m,
-            step_bounce_m_s2=(way.roots / way.steps) ** (1.0 / EXPONENT),
-            speed_m_s=distance_m / way.moving_s,
-            speed_factor=max(FACTOR[0], min(FACTOR[1], distance_m / way.distance_m)),
-        )
+        return own_step(way, distance_m)
+
+
+def own_step(way: Totals, distance_m: float) -> OwnStep:
+    """What a way of so many metres tells; `way`: as somebody whose step was never measured would have walked it."""
+    step_time_s = way.moving_s / way.steps
+    return OwnStep(
+        steps=way.steps,
+        step_length_m=distance_m / way.steps,
+        step_bounce_m_s2=(way.roots / way.steps) ** 4 / step_time_s**2,
+        step_time_s=step_time_s,
+        speed_factor=max(FACTOR[0], min(FACTOR[1], distance_m / way.distance_m)),
+    )
 
 
 AGREE = 0.10
@@ -303,22 +328,16 @@ AGREE = 0.10
 
 def agree(one: OwnStep, other: OwnStep) -> bool:
     """Whether two ways tell the same of a step.  Who walked one faster, with longer steps, may agree all the same."""
-    a, b = _constant(one), _constant(other)
+    a, b = (constant(step.step_length_m, step.step_bounce_m_s2, step.step_time_s) for step in (one, other))
     return abs(a - b) <= AGREE * min(a, b)
 
 
-def _constant(step: OwnStep) -> float:
-    """What the fourth root of the bounce is multiplied with."""
-    return step.step_length_m / math.pow(step.step_bounce_m_s2, EXPONENT)
-
-
 def mean(one: OwnStep, other: OwnStep) -> OwnStep:
-    """The mean of two ways; `steps` of both together."""
-    roots = 0.5 * (one.step_bounce_m_s2**EXPONENT + other.step_bounce_m_s2**EXPONENT)
+    """The mean of two ways that agree; `steps` of both together."""
     return OwnStep(
         steps=one.steps + other.steps,
-        step_length_m=0.5 * (_constant(one) + _constant(other)) * roots,
-        step_bounce_m_s2=roots ** (1.0 / EXPONENT),
-        speed_m_s=0.5 * (one.speed_m_s + other.speed_m_s),
+        step_length_m=0.5 * (one.step_length_m + other.step_length_m),
+        step_bounce_m_s2=0.5 * (one.step_bounce_m_s2 + other.step_bounce_m_s2),
+        step_time_s=0.5 * (one.step_time_s + other.step_time_s),
         speed_factor=0.5 * (one.speed_factor + other.speed_factor),
     )

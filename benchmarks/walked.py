@@ -87,7 +87,7 @@ class Played:
             if up is None:
                 continue
             along = a[0] * up[0] + a[1] * up[1] + a[2] * up[2] - G
-            gait.update(t, along)
+            gait.update(t, along, sample.gyro_rad_s[0])
             speed.update(t, gait.bounce_m_s2, gait.walking(t))
             walked.bounced(gait.bounce_m_s2)
             t_all.append(t)
@@ -161,7 +161,7 @@ def taken(samples: Sequence[ImuSample], begin_s: float, end_s: float, distance_m
         watch.feed(sample)
         if watch.now_s >= end_s + wk.LATE_S:
             break
-    return isinstance(watch.outcome(distance_m), wk.OwnStep)
+    return isinstance(watch.outcome(distance_m, either_way=True), wk.OwnStep)
 
 
 def whole(trial: Trial, seed: int) -> tuple[Stretch, bool]:

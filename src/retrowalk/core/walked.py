@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from retrowalk.config import Walker
+from retrowalk.core.direction import Direction, Way
 from retrowalk.core.gait import Gait
 from retrowalk.core.own_speed import FACTOR, OwnSpeed
 from retrowalk.core.posture import Posture
@@ -163,6 +164,8 @@ GAP_S = 0.1
 """Longer than this between two samples: what happened in between is not known."""
 LATE_S = 2.2
 """A step is known so long after it was taken, at most: a foot put beside the other one, when nothing follows."""
+FORWARD_SHARE = 0.5
+"""Who was seen to walk forward for more than this share of the steps did: of slow steps the way is often not known."""
 EARLY_S = 1.0
 """Who has stepped within this time before the beginning was walking already."""
 
@@ -214,6 +217,7 @@ class WayWatch:
     def __init__(self) -> None:
         self._posture = Posture()
         self._gait = Gait()
+        self._direction = Direction()
         self._own_speed = OwnSpeed()
         self._walked = Walked(Walker())
         self._last_s = -math.inf
@@ -224,6 +228,7 @@ class WayWatch:
         self._began_s = self._ended_s = math.inf
         self._way = Totals()
         self._early = self._stopped = False
+        self._steps_of = dict.fromkeys(Way, 0)
 
     @property
     def now_s(self) -> float:
@@ -247,7 +252,8 @@ class WayWatch:
         if up is None:
             return
         gait = self._gait
-        gait.update(t, accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - G_M_S2)
+        gait.update(t, accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - G_M_S2, gyro[0])
+        self._direction.update(t, accel, gyro, up, gait)
         self._own_speed.update(t, gait.bounce_m_s2, gait.walking(t))
         self._walked.bounced(gait.bounce_m_s2)
         if gait.step_times_s:
@@ -262,6 +268,7 @@ class WayWatch:
     def _stepped(self, times_s: Sequence[float]) -> None:
         for t in times_s:
             if self._began_s < t <= self._ended_s:
+                self._steps_of[self._direction.state(self._last_s)] += 1
                 if t - self._step_s > PAUSE_S and self._step_s > self._began_s:
                     self._stopped = True
                 self._turned_rad = max(self._turned_rad, abs(self._yaw_rad))
@@ -278,16 +285,17 @@ class WayWatch:
         self._way = self._walked.totals
         self._early = t_s - self._step_s < EARLY_S
         self._stopped = False
+        self._steps_of = dict.fromkeys(Way, 0)
         self._yaw_rad = self._turned_rad = 0.0
 
     def end(self, t_s: float) -> None:
         """The walker has arrived, and stands.  What came of it is known `LATE_S` later."""
         self._ended_s = t_s
 
-    def outcome(self, distance_m: float, *, forward: bool | None = None, counted: int = 0) -> OwnStep | Unfit:
+    def outcome(self, distance_m: float, *, counted: int = 0, either_way: bool = False) -> OwnStep | Unfit:
         """The way is over: `distance_m` were walked since `begin`, in `counted` steps (0: nobody has counted).
 
-        `forward`: whether the walker went forward; None: not known.
+        `either_way`: who walked forward is measured, too.
         """
         way = self._way
         if self._gap_s > self._began_s:
@@ -300,7 +308,7 @@ class WayWatch:
             return Unfit.STOPPED
         if math.degrees(self._turned_rad) > TURNED_DEG:
             return Unfit.TURNED
-        if forward:
+        if self._steps_of[Way.FORWARD] > FORWARD_SHARE * way.steps and not either_way:
             return Unfit.FORWARD
         if counted and abs(counted - way.steps) > max(2.0, 0.1 * counted):
             return Unfit.MISCOUNTED

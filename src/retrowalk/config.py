@@ -298,8 +298,8 @@ class Balance(Section, frozen=True, kw_only=True):
     """Standing this long at the start teaches the wearer's own upright (1 to 10 s)."""
     lean_caution_deg: Annotated[float, Meta(ge=2.0, le=30.0)] = 6.0
     """Leaning back so much further than usual in walking, with its rate, is worth a word (2 to 30 degrees)."""
-    lean_hold_s: Annotated[float, Meta(ge=0.1, le=5.0)] = 0.6
-    """How long it must last: one step (0.1 to 5 s)."""
+    lean_hold_s: Annotated[float, Meta(ge=0.1, le=5.0)] = 1.0
+    """How long it must last, as a mean over two steps (0.1 to 5 s)."""
     lean_drift_deg: Annotated[float, Meta(ge=1.0, le=30.0)] = 4.0
     """So is a mean over 5 s that has drifted back by so much (1 to 30 degrees)."""
     unsteady_cv: Annotated[float, Meta(ge=0.04, le=0.5)] = 0.10

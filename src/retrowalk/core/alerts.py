@@ -49,6 +49,7 @@ HAPTICS: dict[str, tuple[tuple[float, float], ...]] = {
     "warning": ((0.12, 0.06),) * 4,
     "caution": ((0.25, 0.10),),
     "balance": ((0.40, 0.05),),
+    "nudge": ((0.10, 0.10),),
     "fault": ((0.60, 0.20), (0.60, 0.20)),
     "countdown": ((0.30, 0.30), (0.30, 0.30)),
     "good": ((0.08, 0.10), (0.08, 0.10)),
@@ -172,15 +173,12 @@ _ROWS = (
     # It follows "Guarding.", and would take its place in the queue at its rank.
     Alert("drop_speed", Level.ADVISORY, phrase="drop_speed", rank=RANK_STATE - 1, deadline_s=6.0, mutable=False),
     Alert("clear", Level.ADVISORY, phrase="clear", earcon="good", rank=RANK_COACHING, deadline_s=1.0),
-    Alert(
-        "lean_back",
-        Level.CAUTION,
-        phrase="lean_back",
-        earcon="balance",
-        haptic="balance",
-        rank=RANK_CAUTION + 1,
-        deadline_s=1.0,
-    ),
+    # Calm words about how the walker walks: no tone that alarms, a touch that can be missed.
+    Alert("lean_back", Level.CAUTION, phrase="lean_back", haptic="nudge", rank=RANK_CAUTION + 1, deadline_s=1.0),
+    Alert("unsteady", Level.CAUTION, phrase="unsteady", haptic="nudge", rank=RANK_COACHING + 4, deadline_s=1.0),
+    Alert("hurrying", Level.CAUTION, phrase="hurrying", haptic="nudge", rank=RANK_COACHING + 3, deadline_s=1.0),
+    Alert("shuffling", Level.CAUTION, phrase="shuffling", haptic="nudge", rank=RANK_COACHING + 2, deadline_s=1.0),
+    Alert("looking_back", Level.CAUTION, phrase="looking_back", haptic="nudge", rank=RANK_COACHING + 1, deadline_s=1.0),
     Alert(
         "balance_lost",
         Level.WARNING,
@@ -413,11 +411,11 @@ COMFORTS = ("told", "seen", "trying")
 
 FAULT_PARTS = (
     *("voice", "courier", "guard", "button", "buzzer", "vibration", "vibration-right", "config", "recording"),
-    *("battery", "power", "heat"),
+    *("battery", "power", "heat", "clip"),
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 
-LIMITS = ("unchecked", "imu", "rear", "unknown", "drop", "ground", "voice", "config")
+LIMITS = ("unchecked", "imu", "clip", "rear", "unknown", "drop", "ground", "voice", "config")
 """Causes of limited or missing protection that can be said."""
 
 
@@ -460,6 +458,10 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "drop_speed": DROP_SPEEDS,
         "clear": (),
         "lean_back": (),
+        "unsteady": (),
+        "hurrying": (),
+        "shuffling": (),
+        "looking_back": (),
         "stumbled": (),
         "fall_question": (),
         "lying_question": (),

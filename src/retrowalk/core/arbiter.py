@@ -26,6 +26,8 @@ SOON_S = 1.5
 """What is said again within this time leaves no room for anything less urgent."""
 THERE_S = 0.3
 """A voice that has just come up answers within this time what it was there to take."""
+SOUNDS_S = 5.0
+"""Nothing that was asked for and has not been answered sounds longer than this."""
 REMEMBERED = 64
 """Requests whose progress is still expected."""
 PAN_FULL_DEG = 30.0
@@ -79,6 +81,8 @@ class Arbiter:
         self._asked: dict[int, _Asked] = {}
         self._latest: dict[str, tuple[float, int]] = {}
         """When each was asked for last, and by which number."""
+        self._cautioned_s: dict[int, float] = {}
+        """When something more than an advisory was asked for last, by its rank."""
         self.last_number = 0
         self.quiet_until_s = -math.inf
         """Coaching and cautions are quiet until then (the walker asked for it)."""
@@ -180,6 +184,19 @@ class Arbiter:
         for slot in [slot for slot in self._sayings if slot.startswith(f"once:{key}:")]:
             del self._sayings[slot]
 
+    def free(self, now: float, rank: int, rest_s: float) -> bool:
+        """Whether the ear is free for something of this rank that can wait.
+
+        It is while nothing of a higher rank sounds or is about to, nor has cautioned or warned within `rest_s`.
+        """
+        coming, at_s = self.coming
+        return not (
+            (coming > rank and at_s < now + SOON_S)
+            or any(other > rank and now < said_s + rest_s for other, said_s in self._cautioned_s.items())
+            or any(saying.alert.rank > rank and saying.due_s < now + SOON_S for saying in self._sayings.values())
+            or any(asked.saying.alert.rank > rank and now < asked.asked_s + SOUNDS_S for asked in self._asked.values())
+        )
+
     def _ask_unless_just_asked(self, now: float, saying: _Saying, gap_s: float) -> None:
         asked_s, number = self._latest.get(f"{saying.slot}:{saying.alert.level}", (-math.inf, 0))
         if now >= asked_s + gap_s:
@@ -202,6 +219,8 @@ class Arbiter:
         self.last_number += 1
         saying.number = self.last_number
         self._latest[f"{saying.slot}:{alert.level}"] = (now, saying.number)
+        if alert.level > Level.ADVISORY:
+            self._cautioned_s[alert.rank] = now
         if alert.mutable and now < self.quiet_until_s:
             return
         if not self.voice_lost:

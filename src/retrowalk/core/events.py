@@ -93,6 +93,11 @@ class HazardRaised(Event):
     """Of a drop: how far down the ground behind it lies; None: it cannot be seen."""
     protected_speed_m_s: float | None = None
     """Of going too fast: up to where the working sensors protect."""
+    measure: str = ""
+    """Of unsteady walking: the name of the number that shows it, with its unit, e.g. `step_time_cv`."""
+    value: float | None = None
+    usual: float | None = None
+    """That number, and what is usual for this wearer; None: not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

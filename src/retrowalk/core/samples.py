@@ -234,9 +234,11 @@ class SavedState:
     accepted: bool = False
     """Whether the walker has accepted what the device cannot do."""
     usual: Usual | None = None
-    """How the wearer usually walks, as far as it has been learned."""
+    usual_forward: Usual | None = None
+    """How the wearer usually walks backward (or which way is not known), and forward, as far as it was learned."""
     usual_lean_deg: float | None = None
-    """Mean trunk pitch in walking, forward positive, since the clip was put on; None: not known."""
+    usual_lean_forward_deg: float | None = None
+    """Mean trunk pitch in walking so, forward positive, since the clip was put on; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

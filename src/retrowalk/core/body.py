@@ -1,7 +1,7 @@
 """What the clip on the lower back tells of its wearer: posture, steps, speed, balance, falls.
 
-`feed` takes each sample of the clip, and answers what the rest of the core must know at once.  What is only worth a
-word (leaning, unsteady) or an alarm tone (balance going) is announced from here; what a fall leads to is in
+`feed` takes each sample of the clip, and answers what the rest of the core must know at once.  An alarm tone (balance
+going) is announced from here; calm words about how somebody walks are in `core/coaching.py`, what a fall leads to is in
 `core/care.py`.
 """
 
@@ -14,14 +14,20 @@ from dataclasses import dataclass
 from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core.arbiter import Arbiter
-from retrowalk.core.balance import BalanceWatch, Change, UprightLearner
+from retrowalk.core.balance import BalanceWatch
+from retrowalk.core.coaching import Coaching
 from retrowalk.core.direction import Direction, Way
-from retrowalk.core.events import Level, ms, rounded
+from retrowalk.core.events import ms
 from retrowalk.core.falls import FallDetector, Fallen, tilt_deg
 from retrowalk.core.gait import Gait
 from retrowalk.core.own_speed import OwnSpeed
-from retrowalk.core.posture import Posture
+from retrowalk.core.posture import Posture, Vector
+from retrowalk.core.rhythm import Rhythm
 from retrowalk.core.samples import ImuSample
+from retrowalk.core.slip import Change as ClipChange
+from retrowalk.core.slip import SlipWatch
+from retrowalk.core.turning import Turning
+from retrowalk.core.upright import Mean, Means, UprightKeeper, UprightLearner
 from retrowalk.core.walked import Walked
 from retrowalk.models import Models
 
@@ -42,6 +48,8 @@ class News:
     upright_known: bool = False
     """The wearer's own upright has just been learned."""
     fallen: Fallen | None = None
+    clip: ClipChange | None = None
+    """The clip has just slipped, or sits right again."""
 
 
 class BodyWatch:
@@ -53,6 +61,8 @@ class BodyWatch:
         self._emit = emit
         self.posture = Posture()
         self.gait = Gait()
+        self.rhythm = Rhythm()
+        self.turning = Turning()
         self.direction = Direction()
         self.forward_s = self.backward_s = 0.0
         """How long the wearer has walked so; the rest of the walking is not known."""
@@ -62,13 +72,29 @@ class BodyWatch:
         self.walked = Walked(config.walker)
         self._fall_detector = FallDetector(config.fall)
         self._balance_watch = BalanceWatch(config.balance)
+        self._means = Means()
         self._upright_learner = UprightLearner(config.balance)
-        self._lean_said_s = -math.inf
+        self._upright_keeper = UprightKeeper()
+        self.slip = SlipWatch()
+        self.coaching = Coaching(
+            config.balance,
+            arbiter,
+            emit,
+            self.posture,
+            self.gait,
+            self.rhythm,
+            self.turning,
+            self.direction,
+            self.own_speed,
+        )
         self.motion_s = -math.inf
         """When the clip last moved."""
 
-    def feed(self, item: ImuSample, now: float, *, protecting: bool) -> News | None:
-        """Takes a sample; None while it is not known where up is.  Words are for somebody who is protected."""
+    def feed(self, item: ImuSample, now: float, *, protecting: bool, down: bool = False) -> News | None:
+        """Takes a sample; None while it is not known where up is.  Words are for somebody who is protected.
+
+        `down`: the walker is being asked after a fall, or called help; who crawls then has no clip that slips.
+        """
         t, accel, gyro = item.t_measured_s, item.accel_m_s2, item.gyro_rad_s
         posture = self.posture
         posture.update(t, accel, gyro, item.gap)
@@ -78,10 +104,22 @@ class BodyWatch:
         if abs(gyro[0]) + abs(gyro[1]) + abs(gyro[2]) > MOVES_RAD_S:
             self.motion_s = now
         upright_known = posture.upright is None and self._learn_upright(item)
+        bias = posture.bias
+        yaw = (gyro[0] - bias[0]) * up[0] + (gyro[1] - bias[1]) * up[1] + (gyro[2] - bias[2]) * up[2]
+        self.turning.update(t, yaw)
         vertical = accel[0] * up[0] + accel[1] * up[1] + accel[2] * up[2] - G_M_S2
         gait = self.gait
+        peaked_s = gait.last_peak_s
         stepped = gait.update(t, vertical, gyro[0])
+        mean = self._means.update(t, accel, gyro, gait.last_peak_s != peaked_s, item.gap)
+        clip = None
+        if mean is not None and not posture.repeats and not down:
+            clip, found = self._judge_clip(mean, gait.walking(t))
+            upright_known = upright_known or found
         self.direction.update(t, accel, gyro, up, gait)
+        for step_s in gait.step_times_s:
+            self.rhythm.step(step_s, turning=self.turning.turning)
+        self.rhythm.update(t, gait.bounce_m_s2)
         self.own_speed.update(t, gait.bounce_m_s2, gait.walking(t))
         self.walked.bounced(gait.bounce_m_s2)
         if gait.step_times_s:
@@ -89,10 +127,11 @@ class BodyWatch:
         if stepped:
             self._fall_detector.stepped()
             self._count_way(t)
-        fallen = self._fall_detector.update(t, accel, gyro, posture.upright)
-        if posture.upright is not None and posture.settled:
-            self._balance(now, t, protecting)
-        return News(vertical, stepped, upright_known, fallen)
+        fallen = self._fall_detector.update(t, accel, gyro, self.slip.up or posture.upright)
+        if posture.upright is not None and posture.settled and not posture.slipped:
+            self._balance(now, t)
+        self.coaching.update(now, t, protecting=protecting and not down)
+        return News(vertical, stepped, upright_known, fallen, clip)
 
     def _count_way(self, t: float) -> None:
         """A step was taken: the time since the one before went the way the strides tell."""
@@ -107,12 +146,13 @@ class BodyWatch:
 
     @property
     def pitch_deg(self) -> float | None:
-        """Trunk pitch, forward positive; None while upright is not known, or the clip hangs.
+        """Trunk pitch, forward positive; None while upright is not known, the clip hangs or has slipped.
 
         Before upright is known the pitch is that of a clip that may sit anyhow.
         """
         posture = self.posture
-        return posture.trunk_pitch_deg if posture.upright is not None and not posture.hangs else None
+        known = posture.upright is not None and not posture.hangs and not posture.slipped
+        return posture.trunk_pitch_deg if known else None
 
     @property
     def pitch_rate_deg_s(self) -> float:
@@ -127,45 +167,64 @@ class BodyWatch:
     def lost(self) -> None:
         """The clip is silent: what it was doing is not known any more."""
         self.posture.restart()
+        self.rhythm.restart()
+        self.turning.restart()
+
+    # -- how the clip sits ----------------------------------------------------------------------------------
+
+    def restore_upright(self, up: Vector) -> None:
+        """Goes on with the upright of an earlier life."""
+        self._set_upright(up)
+
+    def worn_anew(self) -> None:
+        """The clip was taken off and put on: how it sits must be found again."""
+        self.posture.forget_upright()
+        self.coaching.forget_lean()
+        self._upright_learner = UprightLearner(self._knobs)
+        self._upright_keeper = UprightKeeper()
+        self.slip.begin()
 
     def _learn_upright(self, item: ImuSample) -> bool:
         upright = self._upright_learner.update(item.t_measured_s, item.accel_m_s2, item.gyro_rad_s)
         if upright is None:
             return False
-        self.posture.set_upright(upright)
+        self._set_upright(upright)
         return True
+
+    def _set_upright(self, up: Vector) -> None:
+        self.posture.set_upright(up)
+        self.posture.slipped = False
+        self._upright_keeper.shown(up)
+        self.slip.begin()
+
+    def _judge_clip(self, mean: Mean, walking: bool) -> tuple[ClipChange | None, bool]:
+        """With every mean: does the clip sit as it did?  Also returns whether the walk has just taught upright."""
+        posture, keeper, slip = self.posture, self._upright_keeper, self.slip
+        upright = posture.upright
+        if upright is None:
+            up = keeper.learn(mean)
+            if up is not None:
+                posture.set_upright(up)
+                slip.begin()
+            return None, up is not None
+        if not slip.slipped:
+            moved = keeper.follow(mean, upright)
+            if moved is not None:
+                posture.set_upright(moved)
+        change = slip.update(mean, upright, walking=walking)
+        if change is ClipChange.LEARNED and slip.learned is not None:
+            self._set_upright(slip.learned)
+        posture.slipped = slip.slipped
+        return change, False
 
     # -- balance --------------------------------------------------------------------------------------------
 
-    def _balance(self, now: float, t: float, protecting: bool) -> None:
+    def _balance(self, now: float, t: float) -> None:
         pitch, rate = self.posture.trunk_pitch_deg, self.posture.pitch_rate_deg_s
-        if pitch is None:
+        if pitch is None or not self._balance_watch.update(t, pitch, rate):
             return
-        for change in self._balance_watch.update(t, pitch, rate):
-            if change is Change.LOST:
-                because = f"{pitch:.0f} degrees, {rate:.0f} degrees/s"
-                number = self._arbiter.announce(now, "balance_lost", because=because, insist=False)
-                self._emit(
-                    ev.BalanceLost(
-                        t_s=ms(now), alert=number, trunk_pitch_deg=round(pitch, 1), pitch_rate_deg_s=round(rate, 1)
-                    )
-                )
-            elif change is Change.LEANING:
-                self._raise_lean(now, self._balance_watch.lean_deg, protecting)
-            else:
-                self._emit(ev.HazardCleared(t_s=ms(now), hazard="lean_back", level="none"))
-
-    def _raise_lean(self, now: float, mean_deg: float, protecting: bool) -> None:
-        number: int | None = None
-        if now - self._lean_said_s >= self._knobs.message_gap_s and protecting:
-            self._lean_said_s = now
-            number = self._arbiter.announce(now, "lean_back", because=f"leaning {mean_deg:.0f} degrees back")
+        because = f"{pitch:.0f} degrees, {rate:.0f} degrees/s"
+        number = self._arbiter.announce(now, "balance_lost", because=because, insist=False)
         self._emit(
-            ev.HazardRaised(
-                t_s=ms(now),
-                alert=number,
-                hazard="lean_back",
-                level=Level.CAUTION.name.lower(),
-                trunk_pitch_deg=rounded(self.posture.trunk_pitch_deg, 1),
-            )
+            ev.BalanceLost(t_s=ms(now), alert=number, trunk_pitch_deg=round(pitch, 1), pitch_rate_deg_s=round(rate, 1))
         )

@@ -18,7 +18,6 @@ from retrowalk.core import samples as sm
 from retrowalk.core.alarm import ASK_S, Open
 from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, sensor_names
 from retrowalk.core.arbiter import Arbiter
-from retrowalk.core.balance import CLIP_LIMIT_DEG
 from retrowalk.core.body import BodyWatch
 from retrowalk.core.care import Care
 from retrowalk.core.events import GuardState, Level, Output, ms, rounded
@@ -32,6 +31,8 @@ from retrowalk.core.hazards import Path
 from retrowalk.core.posture import unit
 from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
+from retrowalk.core.slip import Change as ClipChange
+from retrowalk.core.upright import wearable
 from retrowalk.core.walk import Walk
 from retrowalk.core.walked import Totals
 from retrowalk.models import Models
@@ -245,12 +246,15 @@ class Companion:
     def _imu(self, item: sm.ImuSample) -> None:
         now, t, body = self._now, item.t_measured_s, self._body
         self._alive("imu", now)
-        news = body.feed(item, now, protecting=self._protecting)
+        alarm = self._care.alarm
+        news = body.feed(item, now, protecting=self._protecting, down=alarm.counting or bool(alarm.open))
         if news is None:
             return
         self._rear.turned(now, t, body.pitch_deg, body.pitch_rate_deg_s)
         if news.upright_known:
             self._due_s = now
+        if news.clip is not None:
+            self._clip_changed(now, news.clip)
         if news.stepped:
             self._stepped(now)
         if not 0.0 <= t - self._judged_s < JUDGE_EVERY_S:
@@ -266,6 +270,14 @@ class Companion:
         if news.fallen is not None and self._state not in (GuardState.NOT_WORN, GuardState.STOPPING):
             self._care.suspect(now, news.fallen)
             self._due_s = now
+
+    def _clip_changed(self, now: float, change: ClipChange) -> None:
+        """The clip has slipped on the belt, sits right again, or its new seat is known."""
+        if change is ClipChange.SLIPPED:
+            self._fault(now, "clip", "slipped", f"turned by {self._body.slip.turned_deg:.0f} degrees")
+        else:
+            self._fault_over(now, "clip", "slipped")
+        self._due_s = now
 
     def _edge(self, item: sm.ButtonEdge) -> None:
         for meant in self._button.edge(item.t_measured_s, item.pressed):
@@ -392,10 +404,11 @@ class Companion:
             self._body.walked.totals = Totals(distance_m=max(0.0, state.walked_m))
             self._walk.walked_s = max(0.0, state.walked_s)
         self._body.own_speed.remember(state.speed_factor, state.speed_lessons)
+        self._body.coaching.restored(state, worn_on=goes_on and state.upright is not None)
         if state.upright is not None and goes_on:
             up = unit(state.upright)
-            if up[2] >= math.cos(math.radians(CLIP_LIMIT_DEG)):
-                self._body.posture.set_upright(up)
+            if wearable(up):
+                self._body.restore_upright(up)
         if goes_on and state.guard_state in (GuardState.GUARDING, GuardState.LIMITED):
             self._checked = self._drop_speed_said = self._body.posture.upright is not None
         if state.guard_state != GuardState.STOPPING:
@@ -581,6 +594,8 @@ class Companion:
             reasons.append("drop")
         elif self._ground.limited(now):
             reasons.append("ground")
+        if ("clip", "slipped") in self._faults:
+            reasons.append("clip")
         if self._arbiter.voice_lost:
             reasons.append("voice")
         if not self._checked:
@@ -678,7 +693,7 @@ class Companion:
             quiet=self._stopping or state is GuardState.NOT_WORN or checking,
             path_quiet=state in (GuardState.CHECKING, GuardState.NOT_WORN, GuardState.STOPPING),
             fallen=self._fallen,
-            trunk_pitch_deg=self._body.posture.trunk_pitch_deg,
+            trunk_pitch_deg=self._body.pitch_deg,
         )
 
     def _update_ground(self, now: float, walking: bool | None) -> None:
@@ -688,7 +703,7 @@ class Companion:
             now,
             quiet=self._stopping or state is GuardState.NOT_WORN or checking or self._fallen,
             moves=self._moves(now),
-            trunk_pitch_deg=self._body.posture.trunk_pitch_deg,
+            trunk_pitch_deg=self._body.pitch_deg,
         )
 
     @property
@@ -854,5 +869,5 @@ class Companion:
             speed_factor=round(self._body.own_speed.factor, 3),
             speed_lessons=self._body.own_speed.lessons,
         )
-        self._saved = state = self._care.saved(now, state)
+        self._saved = state = self._body.coaching.saved(self._care.saved(now, state))
         self._out.append(ev.StateSaved(t_s=ms(now), state=state))

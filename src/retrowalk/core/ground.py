@@ -61,7 +61,7 @@ class GroundWatch:
         `vertical_m_s2` is its upward acceleration without gravity.
         """
         # A clip that hangs is named within 3 s of stepping; until then the beam would seem to sweep over edges.
-        known = posture.upright is not None and not item.gap and not posture.repeats
+        known = posture.upright is not None and not (item.gap or posture.repeats or posture.slipped)
         pitch_deg = posture.trunk_pitch_deg if known else None
         judged = False
         for drop in self.sensors.values():

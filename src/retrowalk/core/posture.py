@@ -56,6 +56,8 @@ class Posture:
         self.upright: Vector | None = None
         """Up in body axes when the wearer stands, learned or restored."""
         self._to_upright: tuple[Vector, Vector, Vector] | None = None
+        self.slipped = False
+        """Whether the clip is known to have slipped: pitch and roll are not the trunk's then."""
         self._last_s: float | None = None
         self._reading: tuple[Vector, Vector] | None = None
         self._repeats = 0
@@ -100,6 +102,11 @@ class Posture:
         # Smallest rotation that takes `up` to (0, 0, 1); a clip worn upside down is refused by the caller.
         k = 1.0 / (1.0 + z)
         self._to_upright = ((1.0 - k * x * x, -k * x * y, -x), (-k * x * y, 1.0 - k * y * y, -y), (x, y, z))
+
+    def forget_upright(self) -> None:
+        """The clip is worn anew: how it sits is not known any more."""
+        self.upright = self._to_upright = None
+        self.slipped = False
 
     def update(self, t_measured_s: float, accel: Vector, gyro: Vector, gap: bool = False) -> None:
         """Feeds one sample (m/s2, rad/s)."""

@@ -123,6 +123,11 @@ class Walker:
         self._strike = 1.0
         self._lean_deg = 0.0
         self._lean: list[tuple[float, float, float, float]] = []
+        self._look_deg = 0.0
+        self._look: list[tuple[float, float, float, float]] = []
+        self._step_time_cv = profile.step_time_cv
+        self._lift = 1.0
+        self._quick = 1.0
         self._fall: _Fall | None = None
         self._rise: tuple[float, float] | None = None
         self._before: tuple[float, float, float, float] | None = None
@@ -137,9 +142,19 @@ class Walker:
 
     def lean(self, t_s: float, degrees: float, over_s: float = 0.8, hold_s: float = math.inf) -> None:
         """Leans by `degrees` (backward negative) within `over_s`; upright again after `hold_s` more."""
-        self._lean = [(t_s, max(over_s, 0.05), self._lean_deg, degrees)]
-        if math.isfinite(hold_s):
-            self._lean.append((t_s + over_s + hold_s, max(over_s, 0.05), degrees, 0.0))
+        self._lean = _there_and_back(t_s, self._lean_deg, degrees, over_s, hold_s)
+
+    def look(self, t_s: float, degrees: float, over_s: float = 0.6, hold_s: float = math.inf) -> None:
+        """Turns the trunk aside by `degrees` (left positive), walking on as before; back after `hold_s` more."""
+        self._look = _there_and_back(t_s, self._look_deg, degrees, over_s, hold_s)
+
+    def step_unevenly(self, step_time_cv: float) -> None:
+        """Step times vary by this share from now on, and so does how much each lifts the body."""
+        self._step_time_cv = step_time_cv
+
+    def shuffle(self, lift: float, quick: float) -> None:
+        """The feet are lifted by this share of what is usual from now on, in steps so many times as quick."""
+        self._lift, self._quick = lift, quick
 
     def fall(self, t_s: float) -> None:
         """Loses balance backward now."""
@@ -200,13 +215,14 @@ class Walker:
         # at 0.45 m/s, 0.7 at 0.6, 1.2 at 1.0, 1.5 at 1.2; a second harmonic keeps it from being a sine.
         bounce = 0.0
         if size > 0.02:
-            bounce = 1.22 * share * (0.2 + size * (0.5 + 0.55 * size)) * self.bounciness * self._strength
+            bounce = 1.22 * share * (0.2 + size * (0.5 + 0.55 * size)) * self.bounciness * self._strength * self._lift
         a_up = bounce * (wave + 0.25 * math.cos(2.0 * turn + 0.6)) + ringing
         rise_m = -bounce * wave / (TWO_PI * self._steps_a_second(size)) ** 2
         side = math.sin(0.5 * turn)
         a_left = 0.35 * bounce * side
         roll = 2.0 * DEG * share * side
-        yaw = 2.5 * DEG * share * math.cos(0.5 * turn)
+        self._look_deg = _eased(t, self._look, self._look_deg)
+        yaw = 2.5 * DEG * share * math.cos(0.5 * turn) + self._look_deg * DEG
         amplitude = self.profile.sway_deg * min(1.0, size / 0.6)
         self._lean_deg = self._leaning(t)
         pitch_deg = self.upright_deg + self._lean_deg + amplitude * math.sin(turn + 0.9)
@@ -254,7 +270,7 @@ class Walker:
         self.speed_m_s = 0.0 if self._target_m_s == 0.0 and abs(speed) < 0.0005 else speed
 
     def _steps_a_second(self, size: float) -> float:
-        return (1.25 + 0.75 * min(size, 1.5)) * self._tempo
+        return (1.25 + 0.75 * min(size, 1.5)) * self._tempo * self._quick
 
     def _step(self, t: float, dt: float, size: float) -> float:
         """Moves the phase; returns the ringing of the last foot contact."""
@@ -265,21 +281,15 @@ class Walker:
             self.step_times_s.append(t)
         if math.floor(phase + 0.12) != math.floor(before + 0.12):  # contact comes before the middle of double support
             self._struck_s = t
-            self._strike = 9.0 * min(size, 1.2) * self._gait.uniform(0.8, 1.2)
-            self._tempo = max(0.8, self._gait.gauss(1.0, self.profile.step_time_cv))
-            self._strength += 0.5 * (max(0.7, self._gait.gauss(1.0, 0.1)) - self._strength)
+            cv = self._step_time_cv
+            self._strike = 9.0 * min(size, 1.2) * self._gait.uniform(0.8, 1.2) * self._lift
+            self._tempo = min(2.0, max(min(0.8, 1.0 - 2.0 * cv), self._gait.gauss(1.0, cv)))
+            self._strength += 0.5 * (max(0.7, self._gait.gauss(1.0, max(0.1, cv))) - self._strength)
         since = t - self._struck_s
         return self._strike * math.exp(-since / 0.035) * math.sin(TWO_PI * 18.0 * since) if since < 0.25 else 0.0
 
     def _leaning(self, t: float) -> float:
-        lean_deg = self._lean_deg if not self._lean else 0.0
-        for start_s, over_s, from_deg, to_deg in self._lean:
-            if t >= start_s:
-                share = min(1.0, (t - start_s) / over_s)
-                lean_deg = from_deg + (to_deg - from_deg) * (0.5 - 0.5 * math.cos(math.pi * share))
-            elif start_s == self._lean[0][0]:
-                lean_deg = from_deg
-        return lean_deg if not self._fall else 0.0
+        return _eased(t, self._lean, self._lean_deg) if not self._fall else 0.0
 
     def _falling(self, t: float, upright_deg: float) -> tuple[float, float]:
         fall = self._fall
@@ -298,6 +308,29 @@ class Walker:
                 self._lean_deg, self._lean = 0.0, []
                 self.lying = False
         return pitch_deg, a_up
+
+
+def _there_and_back(
+    t_s: float, from_deg: float, to_deg: float, over_s: float, hold_s: float
+) -> list[tuple[float, float, float, float]]:
+    """A movement from one angle to another, and to 0 after `hold_s` if that ends: (start, time it takes, from, to)."""
+    over_s = max(over_s, 0.05)
+    moves = [(t_s, over_s, from_deg, to_deg)]
+    if math.isfinite(hold_s):
+        moves.append((t_s + over_s + hold_s, over_s, to_deg, 0.0))
+    return moves
+
+
+def _eased(t: float, moves: list[tuple[float, float, float, float]], now_deg: float) -> float:
+    """The angle at `t`: eased from one to the next; `now_deg` before the first."""
+    angle = now_deg if not moves else 0.0
+    for start_s, over_s, from_deg, to_deg in moves:
+        if t >= start_s:
+            share = min(1.0, (t - start_s) / over_s)
+            angle = from_deg + (to_deg - from_deg) * (0.5 - 0.5 * math.cos(math.pi * share))
+        elif start_s == moves[0][0]:
+            angle = from_deg
+    return angle
 
 
 TIP_S = 0.5

@@ -387,6 +387,39 @@ class Lean:
 
 
 @dataclass(frozen=True, slots=True)
+class LookBack:
+    """Turn the trunk aside by `degrees` (left positive) within `over_s`, walk on, and look ahead after `hold_s`."""
+
+    degrees: float = 40.0
+    over_s: float = 0.6
+    hold_s: float = 4.0
+
+    def apply(self, world: World, t_s: float) -> None:
+        world.walker.look(t_s, self.degrees, self.over_s, self.hold_s)
+
+
+@dataclass(frozen=True, slots=True)
+class StepUnevenly:
+    """Step times vary by this share from now on (a standard deviation over the mean)."""
+
+    step_time_cv: float
+
+    def apply(self, world: World, t_s: float) -> None:
+        world.walker.step_unevenly(self.step_time_cv)
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """Lift the feet by this share of what is usual from now on, in steps so many times as quick; (1, 1): as usual."""
+
+    lift: float = 0.5
+    quick: float = 1.25
+
+    def apply(self, world: World, t_s: float) -> None:
+        world.walker.shuffle(self.lift, self.quick)
+
+
+@dataclass(frozen=True, slots=True)
 class Fall:
     """Fall backward."""
 

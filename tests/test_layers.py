@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("wire",),
     ("core",),
     ("lastgood", "calibration"),
-    ("config", "models"),
+    ("config", "models", "wholefile"),
     ("errors",),
     ("__init__",),
 )

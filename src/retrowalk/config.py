@@ -90,8 +90,8 @@ class Walker(Section, frozen=True, kw_only=True):
     """Cue to standstill of this walker, 95 of 100 stops (0.3 to 4 s).  Used with profile = "measured" only."""
     step_length_m: Annotated[float, Meta(ge=0.0, le=0.8)] = 0.0
     """Mean step of this walker going backward (0 to 0.8 m), by `retrowalk calibrate gait`; 0: not measured."""
-    step_bounce_m_s2: Annotated[float, Meta(ge=0.0, le=20.0)] = 0.0
-    """Bounce of the back that this step belongs to (0 to 20 m/s2); 0: not measured."""
+    step_bounce_m_s2: Annotated[float, Meta(ge=0.0, le=40.0)] = 0.0
+    """Bounce of the back that this step belongs to (0 to 40 m/s2); 0: not measured."""
     step_time_s: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
     """Time that this step took (0 to 2 s); 0: not measured."""
     speed_factor: Annotated[float, Meta(ge=0.6, le=1.6)] = 1.0

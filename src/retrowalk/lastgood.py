@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from pathlib import Path
 
-from retrowalk import config
+from retrowalk import config, wholefile
 from retrowalk.config import Config
 from retrowalk.errors import ConfigError, Finding
 
@@ -55,21 +54,7 @@ def keep(text: bytes, last_good_path: str | Path) -> bool:
             return True
     except OSError:
         pass  # none yet, or one that cannot be read: the new one takes its place
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)  # without it the new name may be lost, though not the old file
-    finally:
-        os.close(folder)
+    wholefile.write(target, text)
     return True
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from retrowalk import __version__
-from retrowalk.calibration import FILE_NAME, lay_over
+from retrowalk.calibration import FILE_NAME, lay
 from retrowalk.config import Config, load
 from retrowalk.control import Control
 from retrowalk.core.events import Touch
@@ -284,13 +284,13 @@ def _stop(config: Config, file: Path) -> Check:
         return Check("settings.stop", OK, "stopping", detail, "sudo retrowalk doctor")
     except OSError:
         pass  # there is none
-    laid, note, damage = lay_over(config, file)
-    shown = f"The walker is given {human_stop_s(laid.walker):g} s to stop"
-    if damage:
+    laid = lay(config, file)
+    shown = f"The walker is given {human_stop_s(laid.config.walker):g} s to stop"
+    if laid.damage:
         mend = "retrowalk calibrate stop: it is put aside, and measured anew"
-        return Check("settings.stop", LOOK, "stopping", f"{shown}: {damage}.", mend)
-    if note:
-        return Check("settings.stop", OK, "stopping", f"{shown}: {note}.")
+        return Check("settings.stop", LOOK, "stopping", f"{shown}: {laid.damage}.", mend)
+    if laid.stop:
+        return Check("settings.stop", OK, "stopping", f"{shown}: {laid.stop}.")
     if config.walker.profile == "measured":
         return Check("settings.stop", OK, "stopping", f"{shown}, by the settings.")
     mend = "When there is time: retrowalk calibrate stop"

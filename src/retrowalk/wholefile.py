@@ -1,0 +1,35 @@
+"""A file that is there whole, old or new, whatever moment the power goes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write(file: Path, content: bytes, *, for_all: bool = False) -> None:
+    """Puts `content` in the place of `file`, or leaves it as it is and nothing beside it.  Raises `OSError`.
+
+    `for_all`: every user may read it, and with sudo it belongs to whom the folder belongs to; else it is the writer's
+    alone.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    try:
+        with open(handle, "wb") as opened:
+            opened.write(content)
+            if for_all:
+                os.fchmod(opened.fileno(), 0o644)
+                if os.geteuid() == 0:
+                    owner = file.parent.stat()
+                    os.fchown(opened.fileno(), owner.st_uid, owner.st_gid)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(temporary, file)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # without it the new name may be lost, though not the old file
+    finally:
+        os.close(folder)

@@ -90,6 +90,110 @@ def test_walking_begins_with_the_third_step_and_ends_after_the_last():
     assert told[-1] == pytest.approx(steps[-1] + 1.8, abs=0.3)
 
 
+def pushes(*peaks: tuple[float, float], seconds: float, width_s: float = 0.09) -> list[float]:
+    """Vertical acceleration of somebody whose back is pushed up at these times, by so much."""
+    t = np.arange(0.0, seconds, 1.0 / RATE_HZ)
+    total = sum((size * np.exp(-(((t - at) / width_s) ** 2)) for at, size in peaks), np.zeros_like(t))
+    return list(total)
+
+
+def feed(gait: Gait, vertical: list[float], roll: list[float] | None = None) -> list[float]:
+    """Feeds accelerations from second 0 on; returns the contacts that were confirmed."""
+    contacts: list[float] = []
+    for i, value in enumerate(vertical):
+        gait.update(i / RATE_HZ, value, roll[i] if roll else 0.0)
+        contacts += gait.step_times_s
+    return contacts
+
+
+STEADY = [(2.0 + 0.55 * k, 2.5) for k in range(12)]
+"""Twelve steps, the last at 8.05 s."""
+
+
+def test_a_step_is_dated_to_its_contact():
+    """Contacts come before the peak that shows them: as far apart as the steps, and in order"""
+    contacts = feed(Gait(), pushes(*STEADY, seconds=12.0))
+    assert len(contacts) == 12
+    assert np.diff(contacts) == pytest.approx(0.55, abs=0.03)
+    assert np.median(np.array(contacts) - [at for at, _ in STEADY]) == pytest.approx(-0.02, abs=0.05)
+
+
+def test_lifting_the_first_foot_is_no_step():
+    """A small push 0.4 s before the first contact lifts the foot: twelve steps, the first of them at its contact"""
+    contacts = feed(Gait(), pushes((1.6, 1.2), *STEADY, seconds=12.0))
+    assert len(contacts) == 12
+    assert contacts[0] > 1.8
+
+
+def test_a_push_off_within_a_turn_is_no_step():
+    """After a pause of two steps a small push before a whole one is none; a small one at its time is a step"""
+    later = [(at + 1.1, size) for at, size in STEADY[6:]]
+    assert len(feed(Gait(), pushes(*STEADY[:6], (later[0][0] - 0.42, 0.6), *later, seconds=13.0))) == 12
+    assert len(feed(Gait(), pushes(*STEADY[:6], (STEADY[6][0], 0.6), *STEADY[7:], seconds=12.0))) == 12
+
+
+def test_the_closing_step_counts_when_the_bout_is_over():
+    """The foot put beside the other one is a step, told when standing begins, and no sign of walking then"""
+    gait = Gait()
+    vertical = pushes(*STEADY, (8.55, 0.3), seconds=12.0)
+    told: list[tuple[float, bool]] = []
+    for i, value in enumerate(vertical):
+        walked = gait.update(i / RATE_HZ, value)
+        told += [(i / RATE_HZ, walked)] * len(gait.step_times_s)
+    assert len(told) == 13
+    assert told[-1][0] == pytest.approx(9.8, abs=0.2)
+    assert not told[-1][1]
+    assert gait.last_step_s == pytest.approx(8.6, abs=0.15)
+    assert not gait.walking(11.0)
+
+
+def test_swaying_after_the_last_step_does_not_go_on_for_ever():
+    """Half a minute of small bounces in the rhythm of the steps: after some of them, nobody walks"""
+    sway = [(8.6 + 0.55 * k, 0.45) for k in range(50)]
+    gait = Gait()
+    feed(gait, pushes(*STEADY, *sway, seconds=37.0))
+    assert gait.steps <= 12 + 6
+    assert gait.bout_started_s is None
+
+
+def test_slow_shuffling_begins_a_bout_by_its_evenness():
+    """Weak bounces begin a bout when six of them are even; uneven ones do not"""
+    even = [(2.0 + 0.8 * k, 0.75) for k in range(20)]
+    uneven = [(2.0 + 0.8 * k + (0.3 if k % 3 == 0 else 0.0), 0.75) for k in range(20)]
+    assert len(feed(Gait(), pushes(*even, seconds=20.0))) == pytest.approx(20, abs=1)
+    assert feed(Gait(), pushes(*uneven, seconds=20.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("roll_hz", "steps"),
+    [
+        pytest.param(0.55, 44, id="the pelvis rolls once in two pairs: each pair is one step"),
+        pytest.param(1.1, 88, id="the pelvis rolls once in a pair: each peak is a step"),
+    ],
+)
+def test_the_roll_tells_slow_steps_with_two_peaks(roll_hz, steps):
+    """40 s of like peaks, 0.455 s apart: the roll of the pelvis tells whether two of them are one step"""
+    peaks = [(2.0 + k / 2.2, 1.6) for k in range(88)]
+    vertical = pushes(*peaks, seconds=42.0)
+    roll = [0.5 * math.sin(2.0 * math.pi * roll_hz * i / RATE_HZ) for i in range(len(vertical))]
+    gait = Gait()
+    assert len(feed(gait, vertical, roll)) == pytest.approx(steps, abs=6)  # what was counted first stays counted
+    assert gait.cadence_spm(gait.last_step_s + 0.5) == pytest.approx(60.0 * 2.0 * roll_hz, abs=2.0)
+
+
+def test_steps_go_on_after_a_gap():
+    """Two seconds without samples: the bout ends, steps after it begin another, and each counts once"""
+    gait = Gait()
+    vertical = pushes(*[(1.0 + 0.55 * k, 2.5) for k in range(40)], seconds=24.0)
+    contacts: list[float] = []
+    for i, value in enumerate(vertical):
+        if not 10.0 < i / RATE_HZ < 12.0:
+            gait.update(i / RATE_HZ, value)
+            contacts += gait.step_times_s
+    assert gait.steps == len(contacts) == pytest.approx(36, abs=2)
+    assert contacts == sorted(contacts)
+
+
 # --------------------------------------------------------------------------------------------- recorded
 
 

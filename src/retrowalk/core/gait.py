@@ -40,7 +40,7 @@ RHYTHM_S = (0.3, 1.5)
 PUSH_OFF = 0.7
 PUSH_OFF_TIME = 0.85
 """A first peak below this share of the second, and sooner before it than this share of a step, is a push-off."""
-STRONG = 0.3
+STRONG = 0.35
 """Within a bout a peak of this share of the usual one is a step at once ..."""
 WEAK = 0.12
 WEAK_M_S2 = 0.15
@@ -59,7 +59,7 @@ WEAK_RUN = 4
 """More weak steps in a row are none: who stands sways."""
 CLOSING = (0.6, 1.5)
 CLOSING_M_S2 = 0.12
-"""The foot put beside the other one: a peak above this, within these shares of a usual step after the last."""
+"""The foot put beside the other one: a peak above this, within these shares of a usual step after a strong one."""
 STANDING_AFTER_S = 1.8
 """No step for longer: standing."""
 USUAL_S = 0.6
@@ -313,7 +313,7 @@ class Gait:
 
     def _end_bout(self) -> None:
         closing = self._closing
-        if closing is not None and closing[0] - self._last[0] <= CLOSING[1] * self._usual_s:
+        if closing is not None and not self._weak_run and closing[0] - self._last[0] <= CLOSING[1] * self._usual_s:
             self._count(closing)
         self.bout_started_s = None
         self._intervals.clear()

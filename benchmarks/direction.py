@@ -265,7 +265,7 @@ def judge(
         if up is None:
             continue
         a = item.accel_m_s2
-        gait.update(t, a[0] * up[0] + a[1] * up[1] + a[2] * up[2] - G_M_S2)
+        gait.update(t, a[0] * up[0] + a[1] * up[1] + a[2] * up[2] - G_M_S2, item.gyro_rad_s[0])
         walking = gait.walking(t)
         own_speed.update(t, gait.bounce_m_s2, walking)
         for judge_ in judges.values():
@@ -435,7 +435,7 @@ def cost(walk: Walk, seed: int) -> Row:
             gait, direction = Gait(), Direction()
             started = time.process_time()
             for item, up, bounce in zip(items, ups, bounces, strict=True):
-                gait.update(item.t_measured_s, bounce)
+                gait.update(item.t_measured_s, bounce, item.gyro_rad_s[0])
                 if with_direction:
                     direction.update(item.t_measured_s, item.accel_m_s2, item.gyro_rad_s, up, gait)
             took[with_direction].append(time.process_time() - started)

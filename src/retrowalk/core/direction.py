@@ -61,11 +61,14 @@ STEP_HZ = (0.75, 2.6)
 RUNS_M_S2 = 7.0
 """Who bounces more is in the air at times: runners are slowest at the lowest point, and would seem to go the other way.
 Their strides say nothing."""
-NOISE_M_S2 = (0.3, 0.2, 0.1)
-"""Forward, vertical and lateral waves no larger than this count half."""
+ALONG_M_S2 = 1.2
+"""Forward waves of so much count half, smaller ones next to nothing (by the square): whoever steps on the spot wavers
+by 0.2 or 0.3, and no way is to be read from that; people who walk at 0.5 m/s or more have 0.5 to 4."""
+CLOCK_M_S2 = (0.2, 0.1)
+"""Vertical and lateral waves of so much count half."""
 LATERAL_WEIGHT = 0.65
 """Of the lateral clock, against 1 of the vertical one."""
-CLEAR = (0.3, 0.8)
+CLEAR = (0.1, 0.4)
 """Share of lateral plus of forward motion that lies in the rhythm: less says nothing, more counts in full."""
 CERTAIN = 1.0
 """With such a share no other reading is tried."""
@@ -73,9 +76,11 @@ ONE_STRIDE = 0.7
 """Weight of what rests on a single stride."""
 TAU_S = 1.5
 """Evidence fades so fast."""
-DOUBT = 0.15
+DOUBT = 0.3
 """Weight of having seen nothing: a first look alone must be clear."""
-DECIDE = 0.25
+LEAST = 0.4
+"""Weight of evidence below which nothing is known: of strides that hardly lead anywhere, or 3 to 5 s after the last."""
+DECIDE = 0.22
 """Evidence beyond this decides ..."""
 DOUBTFUL = 0.1
 """... and holds until there is less than this."""
@@ -299,15 +304,17 @@ class Direction:
         # Forward leads the vertical clock by a quarter of a step; the square of the lateral wave leads forward.
         by_vertical = (fc * us - fs * uc) / (f * u + 1e-9)
         by_lateral = (fs * (lc * lc - ls * ls) - fc * 2.0 * lc * ls) / (f * l2 + 1e-9)
-        w_forward = f / (f + NOISE_M_S2[0]) * (1.0 if strides > 1 else ONE_STRIDE)
-        w_vertical = w_forward * u / (u + NOISE_M_S2[1])
-        w_lateral = w_forward * LATERAL_WEIGHT * ll / (ll + NOISE_M_S2[2])
+        w_forward = f2 / (f2 + ALONG_M_S2 * ALONG_M_S2) * (1.0 if strides > 1 else ONE_STRIDE)
+        w_vertical = w_forward * u / (u + CLOCK_M_S2[0])
+        w_lateral = w_forward * LATERAL_WEIGHT * ll / (ll + CLOCK_M_S2[1])
         turn_rad_s = sum(self._yaw[-blocks:]) / blocks
         return share, w_vertical * by_vertical + w_lateral * by_lateral, w_vertical + w_lateral, turn_rad_s
 
     def _decide(self) -> None:
         evidence = self.evidence
-        if abs(evidence) > DECIDE:
+        if self._weight + self._witness_weight < LEAST:
+            self._way = Way.UNKNOWN
+        elif abs(evidence) > DECIDE:
             self._way = Way.FORWARD if evidence > 0.0 else Way.BACKWARD
         elif abs(evidence) < DOUBTFUL or (evidence > 0.0) != (self._way is Way.FORWARD):
             self._way = Way.UNKNOWN

@@ -300,7 +300,7 @@ class Balance(Section, frozen=True, kw_only=True):
     """Leaning back so much further than usual in walking, with its rate, is worth a word (2 to 30 degrees)."""
     lean_hold_s: Annotated[float, Meta(ge=0.1, le=5.0)] = 1.0
     """How long it must last, as a mean over two steps (0.1 to 5 s)."""
-    lean_drift_deg: Annotated[float, Meta(ge=1.0, le=30.0)] = 4.0
+    lean_drift_deg: Annotated[float, Meta(ge=1.0, le=30.0)] = 5.0
     """So is a mean over 5 s that has drifted back by so much (1 to 30 degrees)."""
     unsteady_cv: Annotated[float, Meta(ge=0.04, le=0.5)] = 0.10
     """Step times that vary by more than this share are unsteady (0.04 to 0.5): frail people have 0.07 on even ground."""

@@ -15,8 +15,9 @@ from dataclasses import replace
 import pytest
 
 from retrowalk.config import Config
+from retrowalk.core.habits import EVERY_S, LEARN_S, SESSION, Seen
 from retrowalk.core.samples import Usual
-from retrowalk.core.steadiness import EVERY_S, FORGET_S, LEARN_S, SESSION, Seen, Steadiness
+from retrowalk.core.steadiness import FORGET_S, Steadiness
 
 KNOBS = Config().balance
 STEADY = Seen(
@@ -127,7 +128,7 @@ def looking(degrees: float, hold_s: float = 60.0) -> Walk:
 
 IMPAIRED = {
     "leans back at once": (leaning(8.0, 0.8), "lean_back", 4.0),
-    "leans back slowly": (leaning(6.0, 8.0), "lean_back", 12.0),
+    "leans back slowly": (leaning(7.0, 8.0), "lean_back", 12.0),
     "steps vary": (with_(step_time_cv=0.12), "unsteady", 5.0),
     "steps vary much": (with_(step_time_cv=0.22), "unsteady", 3.0),
     "steps are irregular": (with_(regularity=0.5, stride_regularity=0.55), "unsteady", 5.0),
@@ -276,6 +277,29 @@ def test_looks_that_turn_back_leave_the_path_straight():
         wearer.walk(64.0, looking(30.0, hold_s=4.0))
     assert wearer.hazards() == ["looking_back"] * 4
     assert len(wearer.said) >= 2
+
+
+def test_who_walks_forward_may_look_aside():
+    """They see where they go."""
+    wearer = Wearer()
+    wearer.walk(SETTLED_S, with_(forward=True))
+    assert wearer.walk(10.0, lambda t: looking(40.0)(t)._replace(forward=True)).hazards() == []
+
+
+def test_forward_and_backward_are_compared_apart():
+    """Ten degrees less lean and half the speed, walking backward after forward: nothing, either way."""
+    wearer = Wearer()
+    for _ in range(3):
+        wearer.walk(60.0, lambda t: STEADY._replace(forward=True, pitch_deg=8.0, speed_m_s=1.2, vertical_rms_m_s2=2.0))
+        wearer.walk(2.0, with_(walking=False))
+        wearer.walk(60.0, lambda t: STEADY._replace(forward=False, pitch_deg=-2.0))
+        wearer.walk(2.0, with_(walking=False))
+    assert wearer.hazards() == []
+    backward, forward = wearer.steadiness.backward.own.known, wearer.steadiness.forward.own.known
+    assert backward is not None
+    assert forward is not None
+    assert backward.speed_m_s == pytest.approx(0.6, rel=0.05)
+    assert forward.speed_m_s == pytest.approx(1.2, rel=0.05)
 
 
 # --------------------------------------------------------------------------------------------------------- saying

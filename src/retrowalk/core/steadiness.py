@@ -37,8 +37,10 @@ STEP_S = 0.6
 SETTLES_S = 1.0
 AFTER_TURN_S = 3.0
 """So long after turning aside, and after a turn, the trunk and the filter that follows it come back from it."""
+PAUSE_S = 2.0
+"""What was so before and after a longer pause in which it could not be judged was not so all the time ..."""
 LAPSES_S = 5.0
-"""What could not be judged for so long does not hold any more."""
+"""... and what could not be judged for so long does not hold any more."""
 
 STEADY_S = 5.0
 """What teaches lies so far into a bout."""
@@ -74,6 +76,8 @@ HURRY_WITHIN_S = 5.0
 """Hurrying is being so much faster than so long ago ..."""
 HURRY_LEAST = (0.15, 0.0)
 """... by no less than this, in speed (its error when slow) and cadence ..."""
+HURRY_SLOWER = 0.9
+"""... while the speed has not fallen below this share: quicker steps that get nowhere are shuffling ..."""
 HURRY_USUAL = 1.15
 """... and faster than usual by this share: getting going again is none."""
 HURRY_UNKNOWN = 1.5
@@ -265,8 +269,8 @@ class Steadiness:
 
     def _looking_back(self, t_s: float, seen: Seen) -> Finding | None:
         aside, limit = self._aside.deg, self._knobs.look_back_deg
-        if aside is None or self._aside.straight_s < LOOK_AFTER_S:
-            return None
+        if aside is None or self._aside.straight_s < LOOK_AFTER_S or self._way is self.forward:
+            return None  # who walks forward and looks aside sees where they go
         return Finding(abs(aside) > limit, abs(aside) < 0.5 * limit, "yaw_deg", aside, None)
 
     def forget_lean(self) -> None:
@@ -319,7 +323,8 @@ class _Watch:
     def update(self, t_s: float, finding: Finding | None, *, walking: bool) -> bool | None:
         """Takes a finding (None: it cannot be judged); returns whether it holds if that has changed."""
         if finding is None:
-            self._bad_since_s = self._over_since_s = None
+            if t_s - self._judged_s > PAUSE_S:
+                self._bad_since_s = self._over_since_s = None
             return self._end(t_s) if self.raised and (not walking or t_s - self._judged_s > LAPSES_S) else None
         self._judged_s = t_s
         if finding.bad:
@@ -398,8 +403,11 @@ class Hurry:
             return None
         share = self._share * (1.0 if own else HURRY_UNKNOWN)
         usual = (own.speed_m_s, own.cadence_spm) if own else self._mean
+        slower = self._smooth[0] < HURRY_SLOWER * self._past[0][1]
         for i, now in enumerate(self._smooth):
             before = self._past[0][i + 1]
+            if slower:
+                break
             if now > max((1.0 + share) * before, before + HURRY_LEAST[i]) and now > HURRY_USUAL * usual[i]:
                 self._from = (i, before, t_s)
                 return Finding(True, False, HURRY_MEASURES[i], now, before)

@@ -137,6 +137,7 @@ class Clinic:
         faults: Sequence[str] = (),
         machine: PretendMachine | None = None,
         press_s: float | None = None,
+        press_again_s: float | None = None,
         chips: Callable[[dict[int, Chip]], dict[int, Chip]] = lambda chips: chips,
         trial: Trial | None = None,
         missing: int = 0,
@@ -156,7 +157,7 @@ class Clinic:
         self.played: list[str] = []
         self.asked_for: list[str] = []
         self._no_card = no_card
-        self._press_s = press_s
+        self._press_s, self._press_again_s = press_s, press_again_s
         self._control = control
         self._hangs = hangs
         self.ground = Ground(
@@ -193,7 +194,7 @@ class Clinic:
         self.played.append(pcm.decode())
         if self._press_s is not None and "press" in pcm.decode():
             Press(0.2).plan(self.world, self.clock.now() + self._press_s)
-            self._press_s = None
+            self._press_s, self._press_again_s = self._press_again_s, None
         self.runner.wait(1.0)
 
 

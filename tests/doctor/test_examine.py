@@ -12,11 +12,13 @@ import pytest
 from tests.doctor.clinic import CARDS, SPEED, SYNCHRONISED, Clinic, PretendMachine, Stranger, settings
 
 from retrowalk.config import Config, load
+from retrowalk.core.alerts import BUTTON, INTRODUCTION
 from retrowalk.doctor.broker import Trial
-from retrowalk.doctor.examine import ASK, HELLO, NO_PRESS, THANKS, examine
+from retrowalk.doctor.examine import ASK, HELLO, NO_PRESS, OFFER, THANKS, examine
 from retrowalk.doctor.machine import Space
 from retrowalk.doctor.report import Check, Report, State
 from retrowalk.errors import ConfigError
+from retrowalk.voice.texts import Texts
 
 
 @dataclass(frozen=True)
@@ -480,7 +482,7 @@ def test_a_stranger_on_the_bus_is_said(tmp_path: Path) -> None:
 def test_it_speaks_signals_and_feels_the_press(tmp_path: Path) -> None:
     """In this order: a sentence, vibration and buzzer, the question, the press, and the answer."""
     clinic, report = visit(tmp_path, press_s=1.0)
-    assert clinic.played == [HELLO, ASK, THANKS]
+    assert clinic.played == [HELLO, ASK, THANKS, OFFER]
     assert {what for _, what in clinic.world.felt} == {"vibration", "buzzer"}
     assert line(report, "person.press").state is State.OK
 
@@ -500,7 +502,23 @@ def test_a_press_in_mid_sentence_counts(tmp_path: Path) -> None:
     """Who presses while still being asked has pressed."""
     clinic, report = visit(tmp_path, press_s=0.1)
     assert line(report, "person.press").state is State.OK
-    assert clinic.played[-1] == THANKS
+    assert clinic.played[2] == THANKS
+
+
+def test_who_presses_again_hears_what_the_button_does(tmp_path: Path) -> None:
+    """Once they are known to be there: each row of the button's table, then what the device cannot do."""
+    clinic, report = visit(tmp_path, press_s=1.0, press_again_s=1.0)
+    said = clinic.played[4:]
+    words = [Texts.load("en").words("introduction", value) for value in (*BUTTON, *INTRODUCTION)]
+    assert said == list(dict.fromkeys(words))[:-1]
+    assert line(report, "person.button").state is State.OK
+
+
+def test_who_presses_no_more_is_told_no_more(tmp_path: Path) -> None:
+    """One press is an answer to one question."""
+    clinic, report = visit(tmp_path, press_s=0.1)
+    assert clinic.played[-1] == OFFER
+    assert not [check for check in report.checks if check.id == "person.button"]
 
 
 def test_without_a_press_it_says_so(tmp_path: Path) -> None:

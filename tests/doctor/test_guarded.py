@@ -13,8 +13,9 @@ from tests.voice.helpers import noise
 from retrowalk.config import Config, load
 from retrowalk.control import Control
 from retrowalk.core import events as ev
+from retrowalk.core.alerts import INTRODUCTION
 from retrowalk.courier import recording
-from retrowalk.doctor.examine import ASK, HELLO, NO_PRESS, THANKS, examine
+from retrowalk.doctor.examine import ASK, HELLO, NO_PRESS, OFFER, THANKS, examine
 from retrowalk.doctor.report import Check, Report, State
 from retrowalk.replay import replay
 from retrowalk.sim.faults import Fault as Broken
@@ -23,8 +24,10 @@ from retrowalk.sim.scenarios import WALKER, Scenario
 from retrowalk.sim.virtual import VirtualWalk
 from retrowalk.sim.world import Action, Fall, HandBehind, Place, Press, Walk
 from retrowalk.voice import bank as banks
+from retrowalk.voice.texts import Texts
 
-TEXTS = (HELLO, ASK, THANKS, NO_PRESS)
+TABLE = [Texts.load("en").words("introduction", value) for value in INTRODUCTION[:-1]]
+TEXTS = (HELLO, ASK, THANKS, NO_PRESS, OFFER, *TABLE)
 WELL = ((4.0, HandBehind()),)
 
 
@@ -74,13 +77,13 @@ class Guarded:
     def _note(self, words: str) -> None:
         self.notes.append((self.walk.clock.now(), words))
 
-    def press_when_asked(self, after_s: float) -> None:
-        """The walker presses so long after being asked."""
+    def press_when_asked(self, after_s: float, *, again: bool = False) -> None:
+        """The walker presses so long after being asked; `again`: also to hear what the button does."""
         tell = self._note
 
         def note(words: str) -> None:
             tell(words)
-            if words.startswith("press"):
+            if words.startswith("press") or (again and words.endswith(OFFER)):
                 Press().plan(self.walk.world, self.walk.clock.now() + after_s)
 
         self._note = note  # type: ignore[method-assign]  # the walker listens to what is being done
@@ -118,6 +121,19 @@ def test_a_device_that_guards_well_is_well(guarded: Start) -> None:
         c.id for c in report.checks
     }
     assert "read by the guard" in line(report, "bus.scan").detail
+
+
+@pytest.mark.slow
+def test_what_the_button_does_is_said_beside_a_guard_that_answers_the_press(guarded: Start) -> None:
+    """The guard answers each press with how things are; what that cuts is said again, so that every row is heard."""
+    device = guarded()
+    device.press_when_asked(3.0, again=True)
+    report = device.visit(10.0)
+    assert line(report, "person.button").state is State.OK
+    assert [words.removeprefix("saying: ") for _, words in device.notes if words.removeprefix("saying: ") in TABLE] == [
+        *TABLE[5:],
+        *TABLE[:5],
+    ]
 
 
 @pytest.mark.parametrize("at_s", [11.0, 11.6, 12.0, 14.0])

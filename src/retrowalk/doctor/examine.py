@@ -14,6 +14,7 @@ from retrowalk import __version__
 from retrowalk.calibration import FILE_NAME, lay
 from retrowalk.config import Config, load
 from retrowalk.control import Control
+from retrowalk.core.alerts import BUTTON, INTRODUCTION
 from retrowalk.core.events import Touch
 from retrowalk.core.hazards import human_stop_s
 from retrowalk.core.samples import ButtonEdge, CourierHeartbeat, Item, VoiceHeartbeat
@@ -28,6 +29,7 @@ from retrowalk.doctor.sensors import Observation, look_at_sensors
 from retrowalk.errors import BankError, ConfigError, DeviceError, SensorError, SoundError
 from retrowalk.guard.process import build_steps
 from retrowalk.platform import LazyBus, Step
+from retrowalk.voice.texts import Texts
 
 OK, LOOK, BAD = State.OK, State.LOOK, State.BAD
 
@@ -36,12 +38,16 @@ BATTERY_WATCH_S = battery.POLL_S + 0.6
 """Through a guard that runs, a battery's chip is heard of when its next reading is due."""
 PRESS_S = 10.0
 SAY_S = 15.0
+OFFER_S = 6.0
+TRIES = 4
+"""A guard that runs answers a press, too; what it cuts off is said again."""
 
 HELLO = "This is retrowalk's doctor. You will now feel and hear a short signal."
 ASK = "If you heard me and felt the signal, press the button once."
 THANKS = "Thank you. The button works."
 NO_PRESS = "I noticed no press."
-TEXTS = (HELLO, ASK, THANKS, NO_PRESS)
+OFFER = "To hear what the button does, press it again."
+TEXTS = (HELLO, ASK, THANKS, NO_PRESS, OFFER)
 PATTERN = "caution"
 
 BUSY = {
@@ -76,7 +82,7 @@ class Patient(Protocol):
         """Lets the signal be felt, on a side or (empty) on both; returns what went wrong, empty for nothing."""
 
     def wait_for_press(self, seconds: float) -> bool:
-        """Whether the button has been let go since the signal, or is within so long."""
+        """Whether the button has been let go since the signal, or since it was last asked, or is within so long."""
 
     def close(self) -> None:
         """Lets go of it."""
@@ -189,7 +195,8 @@ class Alone:
         until = self._ground.platform.clock.now() + seconds
         while not self._released and self._ground.platform.clock.now() < until:
             self._ground.runner.wait(0.1)
-        return self._released
+        released, self._released = self._released, False
+        return released
 
     def close(self) -> None:
         self._ground.runner.stop()
@@ -537,11 +544,47 @@ def _hands_on(
     pressed = patient.wait_for_press(PRESS_S)
     if clips:
         answer = THANKS if pressed else NO_PRESS
-        patient.say(answer, clips[answer])
+        _insist(patient, answer, clips[answer])
     if pressed:
         yield Check("person.press", OK, "press", f"The button was pressed and let go (GPIO{config.button.pin}).")
+        if clips:
+            yield from _explain(config, ground, patient, clips[OFFER], tell)
     else:
         mend = (
             f"If you did press: check its wires to GPIO{config.button.pin} and ground. If you heard nothing: see sound"
         )
         yield Check("person.press", LOOK, "press", f"No press within {PRESS_S:.0f} s.", mend)
+
+
+def _explain(
+    config: Config, ground: Ground, patient: Patient, offer: bytes, tell: Callable[[str], None]
+) -> Iterator[Check]:
+    """Somebody is there: what the button does and what the device cannot do, as at its first use, if they want it."""
+    tell(f"saying: {OFFER}")
+    _insist(patient, OFFER, offer)
+    if not patient.wait_for_press(OFFER_S):
+        return
+    texts = Texts.load(config.device.language)
+    words = [texts.words("introduction", value) for value in (*BUTTON, *INTRODUCTION) if value != INTRODUCTION[-1]]
+    problem = ""
+    for sentence in dict.fromkeys(words):  # the button first, it was asked for
+        tell(f"saying: {sentence}")
+        try:
+            problem = problem or _insist(patient, sentence, ground.render(config, sentence))
+        except (BankError, OSError) as error:
+            problem = problem or f"nothing could be rendered: {error}"
+    if problem:
+        detail = f"What the button does could not be said: {problem}."
+        yield Check("person.button", LOOK, "button", detail, "See sound; the README has the button's table")
+    else:
+        yield Check("person.button", OK, "button", "What it does was said, and what the device cannot do.")
+
+
+def _insist(patient: Patient, text: str, pcm: bytes) -> str:
+    """Says a text, and again if something more urgent has cut it; returns what went wrong."""
+    problem = ""
+    for _ in range(TRIES):
+        problem = patient.say(text, pcm)
+        if "more urgent" not in problem:
+            break
+    return problem

@@ -206,7 +206,7 @@ def first_use(seed: int) -> Scenario:
     """A device out of the box: it guards, says what it cannot do, and the walker accepts that with a press."""
     draw = random.Random(f"first use:{seed}")
     hand_s = draw.uniform(3.8, 4.1)
-    press_s = 47.0
+    press_s = 50.0
     script: tuple[tuple[float, Action], ...] = (
         (hand_s, HandBehind(for_s=1.0)),
         (press_s, Press(0.2)),
@@ -217,7 +217,7 @@ def first_use(seed: int) -> Scenario:
         Scene(hand_s + 6.0, "It says what it cannot do, and what the button does"),
         Scene(press_s, "The walker presses: accepted"),
     )
-    return Scenario("first use", 52.0, script, WALKER, scenes, {"hand": hand_s, "press": press_s}, first_use=True)
+    return Scenario("first use", 55.0, script, WALKER, scenes, {"hand": hand_s, "press": press_s}, first_use=True)
 
 
 DEMO_COUNTDOWN_S = 30.0

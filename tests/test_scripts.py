@@ -17,11 +17,12 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LISTS = ["build", "base", "dev", "peers"]
+LISTS = ["build", "base", "dev", "peers", "gait"]
 
 BASE = PYPROJECT["project"]["dependencies"]
 DEV = PYPROJECT["dependency-groups"]["dev"]
 PEERS = PYPROJECT["dependency-groups"]["peers"]
+GAIT = PYPROJECT["dependency-groups"]["gait"]
 EXTRAS = [line for lines in PYPROJECT["project"]["optional-dependencies"].values() for line in lines]
 
 
@@ -101,6 +102,7 @@ def test_lock_names_files_by_hash_and_no_place(name):
         pytest.param("dev", BASE + EXTRAS + DEV, id="dev"),
         pytest.param("build", PYPROJECT["build-system"]["requires"], id="build"),
         pytest.param("peers", PEERS, id="peers"),
+        pytest.param("gait", GAIT, id="gait"),
     ],
 )
 def test_lock_keeps_what_pyproject_asks(name, declared):

@@ -11,8 +11,10 @@ from typing import cast
 import pytest
 from tests.voice.helpers import noise
 
-from retrowalk import calibrate, calibration
-from retrowalk.calibrate import AGAIN, ENDED, INTRO, READY, SAVED, Session
+from retrowalk import calibration
+from retrowalk.calibrate import stop as calibrate
+from retrowalk.calibrate.dialogue import ENDED, SAVED, in_words
+from retrowalk.calibrate.stop import AGAIN, INTRO, READY, Session
 from retrowalk.calibration import FILE_NAME, Measured
 from retrowalk.config import Config, TfLuna
 from retrowalk.control import Control
@@ -52,9 +54,15 @@ Answer = Callable[["Measuring", str], None]
 
 
 class Measuring:
-    """A walker in virtual time with a calibration beside the guard."""
+    """A walker in virtual time with a calibration beside the guard: of the stops, if no other is made."""
 
-    def __init__(self, phrases: banks.Bank, directory: Path, answer: Answer, script: Sequence[tuple[float, Action]]):
+    def __init__(
+        self,
+        phrases: banks.Bank,
+        directory: Path,
+        answer: Answer,
+        script: Sequence[tuple[float, Action]] = ((4.0, HandBehind()),),
+    ):
         scenario = Scenario("calibrate", 600.0, tuple(script), WALKER, (), {}, STARTER)
         self.walk = VirtualWalk(scenario.config, scenario, 3, phrases)
         self.file = directory / FILE_NAME
@@ -64,7 +72,7 @@ class Measuring:
         self.control = Control(mailbox, self.walk.clock, lambda s: self.walk.run_until(self.walk.clock.now() + s))
         self.told: list[str] = []
         chance = random.Random(5)
-        self.session = Session(self.control, self._render, self._tell, chance.uniform)
+        self.session = Session(self.control, self.render, self.tell, chance.uniform)
         self.walk.run_until(8.0)
 
     @property
@@ -91,13 +99,13 @@ class Measuring:
         self.walk.finish()
         return recording.read(self.walk.recordings()[-1])
 
-    def _render(self, text: str) -> None:
+    def render(self, text: str) -> None:
         pcm = noise(("say", text), WORDS_S)
         file = self._texts / banks.text_file_name(Config(), text)
         if not file.exists():
             file.write_bytes(hashlib.sha256(pcm).digest() + pcm)
 
-    def _tell(self, line: str) -> None:
+    def tell(self, line: str) -> None:
         self.told.append(line)
         self._answer(self, line)
 
@@ -157,7 +165,7 @@ def test_the_walker_hears_what_to_do_and_what_came_of_it(whole: Whole) -> None:
     said = [line for line in it.told if " seconds. " in line and "more" in line]
     assert [line.split()[-2] for line in said] == ["Four", "Three", "Two", "One"]
     assert it.told[-1] == SAVED
-    assert calibrate.in_words(measured.stop_s) in it.told[-2]
+    assert in_words(measured.stop_s) in it.told[-2]
     assert not [line for line in it.told if "could not be said" in line]
 
 
@@ -215,7 +223,7 @@ def test_no_sentence_is_longer_than_it_is_waited_for() -> None:
 )
 def test_a_time_is_said_in_words(value: float, words: str) -> None:
     """To one decimal place."""
-    assert calibrate.in_words(value) == words
+    assert in_words(value) == words
 
 
 def test_the_speed_that_is_promised_is_rounded_down() -> None:

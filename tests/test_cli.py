@@ -58,7 +58,7 @@ def test_settings_that_are_not_there_are_a_mistyped_name(retrowalk, tmp_path):
     "command",
     [
         pytest.param((*name.split(),), id=name)
-        for name in (*PEOPLES[:-1], "voices build", "calibrate stop", "calibrate list")
+        for name in (*PEOPLES[:-1], "voices build", "calibrate stop", "calibrate gait", "calibrate list")
     ],
 )
 def test_help_of_a_command_has_an_example(retrowalk, command):

@@ -278,8 +278,8 @@ def test_no_setting_loses_a_part_that_is_well(knob, beat_s):
         ),
         pytest.param(
             "[walker]\nreach = 1",
-            "rw.toml: walker.reach = 1: is not known; known here: profile, measured_stop_s, step_length_m, step_bounce_m_s2, step_time_s, speed_factor, reach_m, clearance_m, "
-            "usual_speed_m_s",
+            "rw.toml: walker.reach = 1: is not known; known here: profile, measured_stop_s, step_length_m, "
+            "step_bounce_m_s2, step_time_s, speed_factor, reach_m, clearance_m, usual_speed_m_s",
             id="unknown key",
         ),
         pytest.param(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +21,9 @@ from retrowalk import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from retrowalk.calibration import Measured, MeasuredGait
     from retrowalk.config import Config
+    from retrowalk.control import Control
 
 CONFIG_FILE = Path("/etc/retrowalk/retrowalk.toml")
 RUN_DIR = Path("/run/retrowalk")
@@ -397,11 +399,23 @@ def record(
 
 @cli.group(
     cls=_Commands,
-    short_help="Measure the walker: how long stopping takes.",
-    epilog=_examples("calibrate stop", "calibrate list"),
+    short_help="Measure the walker: how they stop, how they step.",
+    epilog=_examples("calibrate stop", "calibrate gait", "calibrate list"),
 )
 def calibrate() -> None:
     """Measure the walker, so that retrowalk need not assume how they are."""
+
+
+def _calibrate_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--state-dir", type=_path, metavar="DIR", help="Where that retrowalk keeps what was measured."),
+        click.option("--run-dir", type=_path, metavar="DIR", help="Of the running retrowalk."),
+        click.option(
+            "--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {CONFIG_FILE}]"
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @calibrate.command(
@@ -410,9 +424,7 @@ def calibrate() -> None:
     epilog=_examples("calibrate stop", "calibrate stop --undo"),
 )
 @click.option("--undo", is_flag=True, help="Go back to the measurement before, or to the assumed time.")
-@click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {CONFIG_FILE}]")
-@click.option("--run-dir", type=_path, metavar="DIR", help="Of the running retrowalk.")
-@click.option("--state-dir", type=_path, metavar="DIR", help="Where that retrowalk keeps what was measured.")
+@_calibrate_options
 def calibrate_stop(undo: bool, config_file: Path | None, run_dir: Path | None, state_dir: Path | None) -> None:
     """Measure how long this walker takes to stop.
 
@@ -427,23 +439,121 @@ def calibrate_stop(undo: bool, config_file: Path | None, run_dir: Path | None, s
     """
     from retrowalk import calibration
 
-    if run_dir is not None and state_dir is None:
-        raise click.UsageError("--run-dir needs --state-dir as well: where that retrowalk keeps what was measured.")
+    _needs_state_dir(run_dir, state_dir)
     if undo:
         file = (state_dir or _state_dir_in_use()) / calibration.FILE_NAME
         counts = calibration.undo(file)
         now = f"{counts.stop_s:g} s, measured on {counts.measured_at[:10]}" if counts else "the assumed time"
         click.echo(f"Undone in {file}.  What counts is {now}.\n{_AT_NEXT_START}")
         return
+    from retrowalk.calibrate import stop as measuring
+
+    def allowed(config: Config) -> None:
+        if config.walker.profile == "measured":
+            raise click.ClickException(
+                f"the settings hold a time of their own, walker.measured_stop_s = {config.walker.measured_stop_s:g}, "
+                'which stands before any measurement: set walker.profile to "older" or "younger" first.'
+            )
+
+    def measure(control: Control, config: Config, render: Callable[[str], object], file: Path) -> str | None:
+        from retrowalk.record import stop_on_signals
+
+        session = measuring.Session(control, render, click.echo)
+        stop_on_signals(session.stop)
+        measured = measuring.measure(session, config, file, _now_utc())
+        return f"{measured.stop_s:g} s" if measured else None
+
+    _calibrate(allowed, measuring.TEXTS, measure, "stop", config_file, run_dir, state_dir)
+
+
+@calibrate.command(
+    "gait",
+    short_help="Measure how long this walker's steps are.",
+    epilog=_examples("calibrate gait", "calibrate gait --distance-m 15 --steps 31", "calibrate gait --undo"),
+)
+@click.option(
+    "--distance-m", type=click.IntRange(5, 50), default=10, show_default=True, metavar="M", help="Length of the way."
+)
+@click.option("--steps", type=click.IntRange(5, 400), metavar="N", help="As counted by somebody else: must agree.")
+@click.option("--undo", is_flag=True, help="Go back to the measurement before, or to what is usual.")
+@_calibrate_options
+def calibrate_gait(
+    distance_m: int,
+    steps: int | None,
+    undo: bool,
+    config_file: Path | None,
+    run_dir: Path | None,
+    state_dir: Path | None,
+) -> None:
+    """Measure how long this walker's steps are, so that distance and speed are their own.
+
+    The walker walks backward once over ten metres that were measured out, between two presses of the button, and again
+    if they like.  Everything is spoken.  Hold the button for two seconds, or press Ctrl-C, to end it without any
+    change.  A running retrowalk does it beside its work, and goes on warning; else one is started for as long.
+
+    It counts from the next start on.  Earlier measurements are kept.  A walker.step_length_m that you set yourself
+    stands before any measurement.
+    """
+    from retrowalk import calibration
+
+    _needs_state_dir(run_dir, state_dir)
+    if undo:
+        file = (state_dir or _state_dir_in_use()) / calibration.FILE_NAME
+        counts = calibration.undo_gait(file)
+        now = f"{counts.step_length_m:g} m, measured on {counts.measured_at[:10]}" if counts else "what is usual"
+        click.echo(f"Undone in {file}.  What counts is {now}.\n{_AT_NEXT_START}")
+        return
+    from retrowalk.calibrate import gait as measuring
+
+    def allowed(config: Config) -> None:
+        if config.walker.step_length_m:
+            raise click.ClickException(
+                f"the settings hold a step of their own, walker.step_length_m = {config.walker.step_length_m:g}, "
+                "which stands before any measurement: set it to 0 first."
+            )
+
+    def measure(control: Control, config: Config, render: Callable[[str], object], file: Path) -> str | None:
+        from retrowalk.record import stop_on_signals
+
+        session = measuring.Session(control, render, click.echo, distance_m=distance_m, steps=steps or 0)
+        stop_on_signals(session.stop)
+        measured = measuring.measure(session, file, _now_utc())
+        return f"{measured.step_length_m:g} m a step" if measured else None
+
+    _calibrate(allowed, measuring.texts(distance_m), measure, "gait", config_file, run_dir, state_dir)
+
+
+def _needs_state_dir(run_dir: Path | None, state_dir: Path | None) -> None:
+    if run_dir is not None and state_dir is None:
+        raise click.UsageError("--run-dir needs --state-dir as well: where that retrowalk keeps what was measured.")
+
+
+def _now_utc() -> str:
     import time
 
-    from retrowalk import calibrate as measuring
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _calibrate(
+    allowed: Callable[[Config], None],
+    texts: Sequence[str],
+    measure: Callable[[Control, Config, Callable[[str], object], Path], str | None],
+    name: str,
+    config_file: Path | None,
+    run_dir: Path | None,
+    state_dir: Path | None,
+) -> None:
+    """Measures through the retrowalk that runs, or one that is started for it.
+
+    `allowed` raises where settings stand before any measurement; `measure` returns what was measured, in words.
+    """
+    from retrowalk import calibration
     from retrowalk import control as controls
     from retrowalk.doctor.computer import services
     from retrowalk.doctor.machine import ThisMachine
     from retrowalk.errors import CalibrationError
     from retrowalk.platform import MonotonicClock
-    from retrowalk.record import own_guard, stop_on_signals
+    from retrowalk.record import own_guard
     from retrowalk.voice.bank import default_directory
     from retrowalk.voice.say import render_text
 
@@ -460,13 +570,9 @@ def calibrate_stop(undo: bool, config_file: Path | None, run_dir: Path | None, s
     if config_file is None and line is None and not CONFIG_FILE.exists():
         raise click.UsageError(f"{CONFIG_FILE} is not there: give your settings with --config FILE.")
     config = _configuration(config_file)
-    if config.walker.profile == "measured":
-        raise click.ClickException(
-            f"the settings hold a time of their own, walker.measured_stop_s = {config.walker.measured_stop_s:g}, "
-            'which stands before any measurement: set walker.profile to "older" or "younger" first.'
-        )
+    allowed(config)
     state_dir = _own_directory(state_dir or _state_dir_in_use(), 0o755)
-    if not os.access(state_dir, os.W_OK):  # nobody shall walk five times for nothing
+    if not os.access(state_dir, os.W_OK):  # nobody shall walk for nothing
         raise click.ClickException(f"{state_dir} is not yours to write: sudo retrowalk calibrate ...")
     file = state_dir / calibration.FILE_NAME
     try:
@@ -474,30 +580,27 @@ def calibrate_stop(undo: bool, config_file: Path | None, run_dir: Path | None, s
     except CalibrationError as error:
         click.echo(f"{error}; it is kept as {calibration.set_aside(file)}.", err=True)
     bank_dir = _bank_dir(STATE_DIR) if line is not None else default_directory()
+
+    def render(text: str) -> object:
+        return render_text(config, bank_dir, text)
+
     click.echo("Preparing what will be said.")
-    for text in measuring.TEXTS:
-        render_text(config, bank_dir, text)
-
-    def measure(control: controls.Control) -> calibration.Measured | None:
-        session = measuring.Session(control, lambda text: render_text(config, bank_dir, text), click.echo)
-        stop_on_signals(session.stop)
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return measuring.measure(session, config, file, at)
-
+    for text in texts:
+        render(text)
     if line is not None:
         try:
-            measured = measure(line)
+            measured = measure(line, config, render, file)
         finally:
             line.close()
     else:
         kept = [file] if file.exists() else []
         with own_guard((config_file or CONFIG_FILE).absolute(), "calibrate", kept) as own:
-            measured = measure(own.control)
+            measured = measure(own.control, config, render, file)
             own.end()
     if measured is None:
         click.echo("Nothing is changed.")
         sys.exit(DIFFERENT)
-    click.echo(f"{measured.stop_s:g} s, kept in {file}.  Back: retrowalk calibrate stop --undo\n{_AT_NEXT_START}")
+    click.echo(f"{measured}, kept in {file}.  Back: retrowalk calibrate {name} --undo\n{_AT_NEXT_START}")
 
 
 @calibrate.command(
@@ -507,29 +610,63 @@ def calibrate_stop(undo: bool, config_file: Path | None, run_dir: Path | None, s
 )
 @click.option("--state-dir", type=_path, metavar="DIR", help="Where the retrowalk in question keeps it.")
 def calibrate_list(state_dir: Path | None) -> None:
-    """What was measured of the walker, newest first, and which measurement counts."""
+    """What was measured of the walker, newest first, and which measurements count."""
     from rich.table import Table
 
     from retrowalk import calibration
 
     file = (state_dir or _state_dir_in_use()) / calibration.FILE_NAME
-    measurements = calibration.read(file)
-    if not measurements:
-        click.echo(f"Nothing was measured: {file} is not there.  To measure: retrowalk calibrate stop")
-        return
-    counts = calibration.current(measurements)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("measured", "allowed", "stops (s)", "in place of", ""):
-        table.add_column(title)
-    for measured in measurements:
-        table.add_row(
-            measured.measured_at,
-            f"{measured.stop_s:.2f} s",
-            " ".join(f"{stop_s:.2f}" for stop_s in measured.stops_s),
-            measured.profile,
-            "counts" if measured is counts else "undone" if measured.undone else "",
+    stops, gaits = calibration.read(file), calibration.read_gait(file)
+    if not stops and not gaits:
+        click.echo(
+            f"Nothing was measured: {file} is not there.  "
+            "To measure: retrowalk calibrate stop, retrowalk calibrate gait"
         )
-    _console().print(table, highlight=False)
+        return
+
+    def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        made = Table(box=None, pad_edge=False, header_style="bold")
+        for title in titles:
+            made.add_column(title)
+        for row in rows:
+            made.add_row(*row)
+        _console().print(made, highlight=False)
+
+    def standing(one: Measured | MeasuredGait, counts: Measured | MeasuredGait | None) -> str:
+        return "counts" if one is counts else "undone" if one.undone else ""
+
+    if stops:
+        counts = calibration.current(stops)
+        table(
+            ("measured", "allowed", "stops (s)", "in place of", ""),
+            [
+                (
+                    one.measured_at,
+                    f"{one.stop_s:.2f} s",
+                    " ".join(f"{stop_s:.2f}" for stop_s in one.stops_s),
+                    one.profile,
+                    standing(one, counts),
+                )
+                for one in stops
+            ],
+        )
+    if gaits:
+        counted = calibration.current(gaits)
+        if stops:
+            click.echo()
+        table(
+            ("measured", "a step", "steps", "over", ""),
+            [
+                (
+                    one.measured_at,
+                    f"{one.step_length_m:.3f} m",
+                    " ".join(map(str, one.steps)),
+                    f"{one.distance_m:g} m",
+                    standing(one, counted),
+                )
+                for one in gaits
+            ],
+        )
 
 
 @cli.command(

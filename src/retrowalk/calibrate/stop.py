@@ -10,38 +10,31 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import structs
 
 from retrowalk import calibration
+from retrowalk.calibrate.dialogue import ENDED, SAVED, Dialogue, counted, in_words
 from retrowalk.calibration import Measured
 from retrowalk.config import Config
 from retrowalk.control import Control
-from retrowalk.core import events as ev
 from retrowalk.core.alerts import FAULT_PARTS
-from retrowalk.core.events import Level
-from retrowalk.core.gestures import HOLD_SPOKEN_S
 from retrowalk.core.governor import protected_speed_m_s
 from retrowalk.core.reach import usual_reach_m
-from retrowalk.core.samples import ButtonEdge, ImuSample, Item, VoicePhase, VoiceProgress
+from retrowalk.core.samples import ImuSample, Item, VoicePhase, VoiceProgress
 from retrowalk.core.stopping import STEPS_BEFORE, STOPS, Attempt, StopWatch, Void, allowed_s
 from retrowalk.errors import StartError
-from retrowalk.record import Speaker
 
 CUE_AFTER_S = (3.0, 8.0)
 """The cue comes so long after the walk is steady, drawn anew each time: who can foresee it has no need to react."""
 ATTEMPTS_MAX = 15
-GUARDING_WITHIN_S = 90.0
-"""The guard's own check takes half a minute when nobody does it."""
-PRESS_WITHIN_S = 300.0
 WALK_WITHIN_S = 30.0
 """Who presses and does not walk within this time is asked again."""
 CUE_HEARD_WITHIN_S = 1.5
 DECIDED_WITHIN_S = 9.0
 """A stop is decided 7 s after its cue at the latest; samples come up to half a second late."""
-LOOK_S = 0.1
 _chance = random.SystemRandom()
 LABEL = "calibrate_stop"
 """Holds in the recording for each attempt, from the press to its end."""
@@ -53,8 +46,6 @@ INTRO = (
 )
 """One by one: a sentence is waited for no longer than `record.SAY_S`."""
 READY = "Press the button when the way behind you is clear. Then walk backward."
-SAVED = "I use it from the next start on."
-ENDED = "Ended. Nothing is changed."
 TOO_MANY = "That did not work today. Nothing is changed."
 
 AGAIN = {
@@ -72,22 +63,13 @@ AGAIN = {
 }
 """What is said of an attempt that does not count, by its cause: `Void`, or why the guard said no "Stop"."""
 
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
 TEXTS = tuple(dict.fromkeys((*INTRO, READY, *AGAIN.values(), SAVED, ENDED, TOO_MANY)))
 """What is known beforehand, to be rendered before anybody waits for it: on the smallest Pi a sentence takes seconds."""
 
 
-def in_words(value: float) -> str:
-    """A number from 0 to 9.9 as it is said, to one decimal place."""
-    whole, tenth = divmod(round(10.0 * value), 10)
-    return f"{_DIGITS[whole]} point {_DIGITS[tenth]}" if tenth else _DIGITS[whole]
-
-
 def said_of(stop_s: float, left: int) -> str:
     """What is said after a stop that counts."""
-    more = f"{_DIGITS[left].capitalize()} more." if left else "That was the last."
+    more = f"{counted(left).capitalize()} more." if left else "That was the last."
     words = in_words(stop_s)
     return f"{words[0].upper()}{words[1:]} seconds. {more}"
 
@@ -137,35 +119,31 @@ class Session:
         self.attempts: list[Attempt | str] = []
         """What became of each: an attempt that was measured or void, or why there was no cue."""
         self._control = control
-        self._render = render
-        self._tell = tell
         self._draw = draw
-        self._speaker = Speaker(control, self._take)
-        self._stopped = self._speaker.stopped
-        self._down_s: float | None = None
-        self._pressed = False
+        self._dialogue = Dialogue(control, render, tell, self._take)
         self._watch: StopWatch | None = None
         self._progress: dict[int, list[VoiceProgress]] = {}
 
     def stop(self) -> None:
         """Ends it."""
-        self._stopped.set()
+        self._dialogue.stop()
 
     def run(self) -> list[float]:
         """Measures; returns cue to standstill of each stop, in seconds, or nothing when it was ended before.
 
         Raises `StartError` when the guard does not guard, has a fault to tell of, or does not answer any more.
         """
-        if not self._guarding():
-            if self._stopped.is_set():
+        talk = self._dialogue
+        if not talk.guarding():
+            if talk.over():
                 return []
             raise StartError("the device does not guard: do its check; retrowalk doctor says what is wrong")
         self._nothing_wrong()
         stops_s: list[float] = []
         for text in INTRO:
-            if not self._stopped.is_set():
+            if not talk.over():
                 self.say(text)
-        while len(stops_s) < STOPS and not self._stopped.is_set():
+        while len(stops_s) < STOPS and not talk.over():
             if len(self.attempts) >= ATTEMPTS_MAX:
                 self.say(TOO_MANY)
                 return []
@@ -175,37 +153,31 @@ class Session:
             finally:
                 self._watch = None
                 self._control.label(LABEL, "end", READY)
-            if self._stopped.is_set():
+            if talk.over():
                 break
             self.attempts.append(attempt)
             stop_s = attempt.stop_s if isinstance(attempt, Attempt) else None
             if stop_s is not None:
                 stops_s.append(stop_s)
-                self._tell(f"   {stop_s:.2f} s")
+                talk.tell(f"   {stop_s:.2f} s")
                 self.say(said_of(stop_s, STOPS - len(stops_s)))
             else:
                 self.say(AGAIN[attempt.void.value if isinstance(attempt, Attempt) and attempt.void else str(attempt)])
-        if self._stopped.is_set():
-            # It was asked for, so the one thing still to be said is said.
-            self._stopped.clear()
-            self.say(ENDED)
-            self._stopped.set()
+        if talk.over():
+            talk.say_ended()
             return []
         return stops_s
 
     def say(self, text: str) -> None:
         """Says a text and shows it."""
-        self._tell(text)
-        self._render(text)
-        if not self._speaker.say(text):
-            self._tell("   (it could not be said)")
+        self._dialogue.say(text)
 
     # -- one attempt ----------------------------------------------------------------------------------------
 
     def _attempt(self) -> Attempt | str:
         self.say(READY)
-        if not self._press():
-            self._stopped.set()
+        if self._dialogue.press() is None:
+            self._dialogue.stop()
             return ""
         self._watch = watch = StopWatch()
         self._control.events()
@@ -219,9 +191,9 @@ class Session:
         control = self._control
         walks_by_s = control.now() + WALK_WITHIN_S
         cue_s: float | None = None
-        while not self._stopped.is_set():
-            self._look()
-            if self._disturbed(0):
+        while not self._dialogue.over():
+            self._dialogue.look()
+            if self._dialogue.disturbed():
                 return "disturbed"
             walking = watch.steady_steps >= STEPS_BEFORE
             now = control.now()
@@ -242,9 +214,9 @@ class Session:
         control = self._control
         asked_s = control.now()
         cued = False
-        while not self._stopped.is_set():
-            self._look()
-            if self._disturbed(alert):
+        while not self._dialogue.over():
+            self._dialogue.look()
+            if self._dialogue.disturbed(alert):
                 return "disturbed"
             for progress in self._progress.get(alert, ()):
                 if progress.phase is VoicePhase.STARTED and not cued:
@@ -262,16 +234,6 @@ class Session:
                 return Void.GAP.value  # no samples come any more
         return ""
 
-    def _press(self) -> bool:
-        """Waits for a press; returns whether there was one."""
-        self._pressed = False
-        until = self._control.now() + PRESS_WITHIN_S
-        while not self._stopped.is_set() and self._control.now() < until:
-            self._look()
-            if self._pressed:
-                return True
-        return False
-
     def _nothing_wrong(self) -> None:
         """A guard that has a fault to tell of says no cue: told before anybody walks."""
         examined = self._control.examined
@@ -280,58 +242,9 @@ class Session:
                 what = f"{fault.part}: {fault.fault}{f', {fault.detail}' if fault.detail else ''}"
                 raise StartError(f"mend this first, then start retrowalk again: {what}")
 
-    def _guarding(self) -> bool:
-        began_s = self._control.now()
-        told = False
-        while not self._stopped.is_set() and self._control.now() < began_s + GUARDING_WITHIN_S:
-            self._look()
-            examined = self._control.examined
-            if examined is not None and examined.guard_state in ("guarding", "limited"):
-                return True
-            if not told and self._control.now() > began_s + 3.0:  # it is asked every two seconds
-                told = True
-                self._tell("   waiting until it guards: hold a hand behind you, and take it away")
-        return False
-
-    # -- what comes from the guard --------------------------------------------------------------------------
-
-    def _look(self) -> None:
-        self._control.wait(LOOK_S)
-        self._speaker.items()
-
-    def _take(self, items: Sequence[Item]) -> None:
-        for item in items:
-            if isinstance(item, ImuSample):
-                if self._watch is not None:
-                    self._watch.feed(item)
-            elif isinstance(item, VoiceProgress):
-                self._progress.setdefault(item.alert, []).append(item)
-            elif isinstance(item, ButtonEdge):
-                self._edge(item)
-
-    def _edge(self, edge: ButtonEdge) -> None:
-        if edge.pressed:
-            self._down_s = edge.t_measured_s
-        elif self._down_s is not None:
-            held_s, self._down_s = edge.t_measured_s - self._down_s, None
-            if held_s >= HOLD_SPOKEN_S:
-                self._stopped.set()
-            else:
-                self._pressed = True
-
-    def _disturbed(self, alert: int) -> bool:
-        """Whether the guard has had something else to say that a walker acts on; `alert`: our own "Stop"."""
-        urgent = (Level.CAUTION.name.lower(), Level.WARNING.name.lower())
-        for event in self._control.events():
-            match event:
-                case ev.AlertSpoken(phrase="limited"):
-                    pass  # the answer to the press, of a device that guards with less than usual
-                case ev.AlertSpoken() if event.alert != alert and event.level in urgent:
-                    return True
-                case ev.HazardRaised() if event.level in urgent:
-                    return True
-                case ev.BalanceLost() | ev.FallSuspected() | ev.SosRaised() | ev.GuardChanged():
-                    return True
-                case _:
-                    pass
-        return False
+    def _take(self, item: Item) -> None:
+        if isinstance(item, ImuSample):
+            if self._watch is not None:
+                self._watch.feed(item)
+        elif isinstance(item, VoiceProgress):
+            self._progress.setdefault(item.alert, []).append(item)

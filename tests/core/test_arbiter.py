@@ -355,7 +355,7 @@ def test_a_warning_is_felt_to_its_end(voice_lost):
     felt = [(o.t_s, o.pattern) for o in desk.out if isinstance(o, Touch)]
     assert felt == [(1.0, "fault"), (1.1, "warning")]
     desk.arbiter.announce(3.0, "lean_back")
-    assert [o.pattern for o in desk.out if isinstance(o, Touch)][-1] == "balance"
+    assert [o.pattern for o in desk.out if isinstance(o, Touch)][-1] == "nudge"
 
 
 def test_what_touches_is_felt_without_a_pause():

@@ -175,10 +175,12 @@ _ROWS = (
     Alert("clear", Level.ADVISORY, phrase="clear", earcon="good", rank=RANK_COACHING, deadline_s=1.0),
     # Calm words about how the walker walks: no tone that alarms, a touch that can be missed.
     Alert("lean_back", Level.CAUTION, phrase="lean_back", haptic="nudge", rank=RANK_CAUTION + 1, deadline_s=1.0),
-    Alert("unsteady", Level.CAUTION, phrase="unsteady", haptic="nudge", rank=RANK_COACHING + 4, deadline_s=1.0),
-    Alert("hurrying", Level.CAUTION, phrase="hurrying", haptic="nudge", rank=RANK_COACHING + 3, deadline_s=1.0),
-    Alert("shuffling", Level.CAUTION, phrase="shuffling", haptic="nudge", rank=RANK_COACHING + 2, deadline_s=1.0),
-    Alert("looking_back", Level.CAUTION, phrase="looking_back", haptic="nudge", rank=RANK_COACHING + 1, deadline_s=1.0),
+    Alert("unsteady", Level.CAUTION, phrase="unsteady", haptic="nudge", rank=RANK_CAUTION - 2, deadline_s=1.0),
+    Alert("hurrying", Level.ADVISORY, phrase="hurrying", haptic="nudge", rank=RANK_COACHING + 3, deadline_s=1.0),
+    Alert("shuffling", Level.ADVISORY, phrase="shuffling", haptic="nudge", rank=RANK_COACHING + 2, deadline_s=1.0),
+    Alert(
+        "looking_back", Level.ADVISORY, phrase="looking_back", haptic="nudge", rank=RANK_COACHING + 1, deadline_s=1.0
+    ),
     Alert(
         "balance_lost",
         Level.WARNING,

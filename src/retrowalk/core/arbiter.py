@@ -187,11 +187,13 @@ class Arbiter:
     def free(self, now: float, rank: int, rest_s: float) -> bool:
         """Whether the ear is free for something of this rank that can wait.
 
-        It is while nothing of a higher rank sounds or is about to, nor has cautioned or warned within `rest_s`.
+        It is while nothing of a higher rank sounds or is about to, nor has cautioned or warned within `rest_s`; and
+        never without a voice: a touch and a buzz tell nobody how to walk.
         """
         coming, at_s = self.coming
         return not (
-            (coming > rank and at_s < now + SOON_S)
+            self.voice_lost
+            or (coming > rank and at_s < now + SOON_S)
             or any(other > rank and now < said_s + rest_s for other, said_s in self._cautioned_s.items())
             or any(saying.alert.rank > rank and saying.due_s < now + SOON_S for saying in self._sayings.values())
             or any(asked.saying.alert.rank > rank and now < asked.asked_s + SOUNDS_S for asked in self._asked.values())

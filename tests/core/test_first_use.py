@@ -17,7 +17,7 @@ from tests.core.synth import (
     steady,
     upright,
 )
-from tests.core.test_gestures import quiet_life
+from tests.core.test_care import UP, still
 
 from retrowalk.config import Battery, Broker, Config, HcSr04
 from retrowalk.core.alerts import ALERTS, INTRODUCTION, RANK_INTRODUCTION, arounds
@@ -37,6 +37,12 @@ from retrowalk.core.samples import (
 BEGUN_S = 6.0
 SAID_S = 26.0
 """By then every sentence has been said, if nothing cuts one."""
+
+
+def quiet_life(until_s: float, start_s: float = 6.0) -> list[Item]:
+    """Stands; nothing behind, nothing wrong."""
+    rear = ranges(steady(start_s, until_s, None, hz=5.0), latency_s=0.0)
+    return merged(rear, still(start_s, until_s, UP), heartbeats(start_s, until_s))
 
 
 def out_of_the_box(*items: list[Item], until_s: float = 40.0, life: list[Item] | None = None) -> Street:
@@ -93,7 +99,7 @@ def test_without_a_press_it_guards_all_the_same_and_says_it_again():
     """Nobody presses: it guards and warns; at the next start it begins anew."""
     near = merged(
         ranges([*steady(6.0, 30.0, None), *approach(30.0, 3.0, 0.6, 0.8)], latency_s=0.0),
-        upright(29.0, 6.0),
+        still(6.0, 35.0, UP),
         heartbeats(6.0, 35.0),
     )
     street = out_of_the_box(life=near, until_s=35.0)
@@ -120,7 +126,7 @@ def test_nothing_else_accepts(button):
 def test_a_press_that_calls_off_a_fall_accepts_nothing():
     """It has another meaning then."""
     motion: list[Item] = [
-        *upright(SAID_S - 7.0, 6.0),
+        *still(6.0, SAID_S - 1.0, UP),
         *fall(SAID_S - 1.0, lying_s=3.0),
         *posed(6.0, SAID_S + 3.0, LYING_ON_BACK),
     ]
@@ -135,7 +141,7 @@ def test_a_warning_cuts_it_and_it_goes_on_where_it_was():
     """The word "Stop" sounds at once in the middle of a sentence, and that sentence is said again, later."""
     near = merged(
         ranges([*steady(6.0, 10.5, None), *approach(10.5, 2.2, 0.8, 0.9), *steady(12.2, 50.0, 3.5)], latency_s=0.0),
-        upright(44.0, 6.0),
+        still(6.0, 50.0, UP),
         heartbeats(6.0, 50.0),
     )
     street = out_of_the_box(life=near, until_s=50.0)

@@ -39,6 +39,7 @@ def test_a_fall_that_nobody_notices_is_judged_so():
     assert "fall.confirmed after the countdown" in missed
 
 
+@pytest.mark.slow
 def test_a_device_out_of_the_box_tells_its_limits_and_takes_a_press():
     """Every sentence once, in order, then the press: accepted, told, and kept; nothing else is said in between."""
     scenario, evidence = walked("first use", 1)

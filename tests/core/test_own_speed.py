@@ -13,7 +13,7 @@ from tests.core.recorded import AtSpeed
 from tests.core.synth import G
 
 from retrowalk.core.gait import Gait
-from retrowalk.core.own_speed import FACTOR, OwnSpeed
+from retrowalk.core.own_speed import FACTOR, REMEMBERED, OwnSpeed
 from retrowalk.core.posture import Posture
 
 HZ = 104.0
@@ -22,8 +22,8 @@ HZ = 104.0
 class Wearer:
     """Bounces at step rate as told, and sees things near."""
 
-    def __init__(self) -> None:
-        self.speed = OwnSpeed()
+    def __init__(self, calibrated: float = 1.0) -> None:
+        self.speed = OwnSpeed(calibrated)
         self.now = 0.0
 
     def walks(self, seconds: float, rms_m_s2: float, nears_m_s: float | None = None) -> Wearer:
@@ -165,6 +165,36 @@ def test_the_factor_has_limits():
         for _ in range(30):
             wearer.walks(3.0, 0.6, 0.57 * ratio)
         assert FACTOR[0] <= wearer.speed.factor <= FACTOR[1]
+
+
+def test_what_was_learned_before_counts_again():
+    """At most like eight lessons: surer than a stranger, and another wearer is learned within a dozen walls."""
+    wearer = Wearer()
+    stranger = wearer.speed.error
+    wearer.speed.remember(1.25, 15)
+    assert wearer.speed.lessons == REMEMBERED
+    assert wearer.speed.error < 0.5 * stranger
+    assert wearer.walks(6.0, 0.6).m_s == pytest.approx(1.25 * 0.57, rel=0.02)
+    for _ in range(12):
+        wearer.walks(4.0, 0.6, 0.57 * 0.85).walks(1.0, 0.6)
+    assert wearer.speed.factor == pytest.approx(0.85, rel=0.05)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.59, 1.61, math.nan, math.inf])
+def test_what_cannot_have_been_learned_is_forgotten(factor):
+    """A factor beyond its limits leaves the wearer as everybody."""
+    wearer = Wearer()
+    wearer.speed.remember(factor, 15)
+    assert (wearer.speed.factor, wearer.speed.lessons) == (1.0, 0)
+
+
+def test_a_measured_way_gives_the_factor_to_begin_with():
+    """Surer than for a stranger, and doubts are as the way has said, until things that stand still say otherwise."""
+    wearer = Wearer(0.8).walks(6.0, 0.6)
+    assert wearer.m_s == pytest.approx(0.8 * 0.57, rel=0.02)
+    assert wearer.speed.error < Wearer().speed.error
+    wearer.walks(4.0, 0.6, 0.57 * 0.95)
+    assert wearer.speed.factor == pytest.approx(0.8)
 
 
 def test_a_wall_that_nears_faster_counts_at_once():

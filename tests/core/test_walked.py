@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from tests.core.synth import Motion, walking
+from msgspec.structs import replace as replaced
+from tests.core.synth import ONE_SENSOR, Motion, Street, heartbeats, merged, settled, walking
 
 from retrowalk.config import Walker
-from retrowalk.core.samples import ImuSample
+from retrowalk.core.companion import Companion
+from retrowalk.core.events import StateSaved
+from retrowalk.core.samples import ImuSample, Restored, SavedState, StopRequested, Tick
 from retrowalk.core.walked import LATE_S, OwnStep, Totals, Unfit, Walked, WayWatch, agree, mean, own_step
 
 MEASURED = Walker(step_length_m=0.40, step_bounce_m_s2=2.0, step_time_s=0.5)
@@ -117,9 +120,7 @@ BEGIN_S, END_S = 6.0, 22.0
 """The presses: before the first step at 8 s, and after the last at 20 s."""
 
 
-def watched(
-    motion: Motion, *, gap_s: float | None = None, press_s: float = BEGIN_S, forward: bool = False
-) -> WayWatch:
+def watched(motion: Motion, *, gap_s: float | None = None, press_s: float = BEGIN_S, forward: bool = False) -> WayWatch:
     """A way between two presses."""
     watch = WayWatch()
     begun = False
@@ -220,3 +221,58 @@ def test_the_mean_lies_between() -> None:
     both = mean(STEP, replace(STEP, steps=22, step_length_m=0.54, speed_factor=1.1))
     assert (both.steps, both.step_length_m, both.speed_factor) == (42, 0.52, 1.05)
     assert math.isclose(both.step_bounce_m_s2, 2.0)
+
+
+# ------------------------------------------------------------------------------------------------- on the device
+
+
+def walk_of(walker: Walker) -> Street:
+    """Checked, then twenty steps, and the device is switched off."""
+    moving = [s for s in way().samples() if s.t_received_s > 6.0]
+    street = Street(replaced(ONE_SENSOR, walker=walker)).run(merged(settled(), moving, heartbeats(6.0, 25.0)))
+    return street.run([StopRequested(25.5, "person")])
+
+
+def test_a_walk_ends_with_its_distance() -> None:
+    """Distance, speed, step length and cadence go together, and by what rule they were found is told."""
+    usual = walk_of(Walker()).first("walk.ended")
+    assert not usual.step_measured
+    assert usual.steps == pytest.approx(20, abs=1)
+    assert usual.distance_m == pytest.approx(usual.steps * usual.step_length_m, abs=0.3)
+    assert usual.cadence_spm == pytest.approx(102.0, abs=3.0)
+    assert usual.speed_m_s == pytest.approx(usual.step_length_m * usual.cadence_spm / 60.0, abs=0.02)
+
+
+def test_a_measured_walk_goes_as_far_as_it_went() -> None:
+    """By the wearer's own step the same walk is the ten metres that it was said to be; a display shows it."""
+    found = watched(way()).outcome(10.0)
+    assert isinstance(found, OwnStep)
+    street = walk_of(
+        Walker(
+            step_length_m=found.step_length_m, step_bounce_m_s2=found.step_bounce_m_s2, step_time_s=found.step_time_s
+        )
+    )
+    ended = street.first("walk.ended")
+    assert ended.step_measured
+    assert ended.distance_m == pytest.approx(10.0, abs=0.6)
+    assert street.companion.snapshot().walked_m == ended.distance_m
+
+
+@pytest.mark.parametrize(
+    ("guard_state", "elapsed_s", "walked_m"),
+    [
+        pytest.param("guarding", 3.0, 120.0, id="killed"),
+        pytest.param("stopping", 86400.0, 0.0, id="switched off yesterday"),
+    ],
+)
+def test_what_was_learned_of_the_wearer_is_kept_between_walks(
+    guard_state: str, elapsed_s: float, walked_m: float
+) -> None:
+    """Their factor always, the way only when the same walk goes on."""
+    state = SavedState(90.0, guard_state, walked_m=120.0, speed_factor=0.8, speed_lessons=12)
+    companion = Companion(ONE_SENSOR)
+    companion.feed(Restored(0.0, state, elapsed_s))
+    saved = [o for o in companion.feed(Tick(1.0)) if isinstance(o, StateSaved)]
+    saved += [o for o in companion.feed(StopRequested(2.0, "person")) if isinstance(o, StateSaved)]
+    assert (saved[-1].state.speed_factor, saved[-1].state.speed_lessons) == (0.8, 8)
+    assert companion.snapshot().walked_m == walked_m

@@ -6,15 +6,15 @@ acceleration from one step to the next: Weinberg 2002, AN-602), and with the squ
 
 Why these.  On recorded people, root mean square error of speed (m/s) and distance, the constant from others or from the
 person's own first walk (`benchmarks/walked.py`; ten people with a clip at the lower back, forward, 20 m at 0.7 to 1.3
-m/s; six backward bouts of an actor in as many styles, 0.4 to 1.0 m/s, computed from motion capture: of each bout one
+m/s; seven backward bouts of an actor in as many styles, 0.4 to 1.0 m/s, computed from motion capture: of each bout one
 half by the other, and each style by another one):
 
     rule                    forward                     backward
                             others       own            others       other half   other style
-    speed by the bounce     0.08   9 %                  0.25  30 %
-    this rule, measured                  0.06   8 %                  0.06  10 %   0.13  18 %
-    inverted pendulum       0.10  10 %   0.05   6 %     0.41  48 %   0.09  16 %   0.21  24 %
-    the same step always    0.13  12 %   0.08   9 %     0.45  80 %   0.08  11 %   0.27  42 %
+    speed by the bounce     0.08   9 %                  0.23  28 %
+    this rule, measured                  0.06   9 %                  0.05   7 %   0.11  16 %
+    inverted pendulum       0.09  10 %   0.05   7 %     0.37  42 %   0.07  11 %   0.25  29 %
+    the same step always    0.14  12 %   0.08  10 %     0.32  54 %   0.08  12 %   0.16  23 %
 
 Who walks backward bounces more for the same speed than forward walkers do, so what was fitted to those goes wrong by a
 third or more, and a wearer's own way mends it.  Slow backward steps are found twice, or not at all, more often than

@@ -21,10 +21,10 @@ multiplied with waves of the rhythm, of which `Gait` tells what it takes for the
 twice as many (two bounces a step); the one with the clearest strides holds.  Sines are averaged over 1.5 s.
 
 Error on recorded people at 0.5 m/s or faster, as a share of the time from three steps on (`benchmarks/direction.py`;
-constants were chosen on these same people, and anything near them does as well): seven backward bouts of actors,
-computed from motion capture, right 88 %, wrong 0, with the clip turned by 25 degrees 86 and 0; their fourteen forward
-bouts 89 and 0; ten people with a clip at the lower back, forward, 99 and 0.  Nobody has been recorded walking backward
-with the clip itself, nor anybody older.  Who jogs forward is unknown nine tenths of the time, else backward.
+constants were chosen on these same people): seven backward bouts of actors, computed from motion capture, right 88 %,
+wrong 0, with the clip turned by 25 degrees 86 and 0; their fourteen forward bouts 89 and 0; ten people with a clip at
+the lower back, forward, 99 and 0.  Nobody has been recorded walking backward with the clip itself, nor anybody older.
+Who jogs forward is unknown nine tenths of the time, else backward.
 
 **The direction must never silence an alarm.**  It words a message and counts what was walked; an obstacle is an
 obstacle whichever way somebody seems to go.

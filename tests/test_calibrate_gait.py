@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from click.testing import CliRunner, Result
 from msgspec import structs
 from tests.core.synth import walking
 from tests.core.test_walked import mirrored
 from tests.test_calibrate import Measuring, phrases  # noqa: F401 - a fixture
 
-from retrowalk import calibration, wire
+from retrowalk import calibration, cli, control, record, wire
 from retrowalk.calibrate import gait
 from retrowalk.calibrate.dialogue import ENDED, SAVED, counted
 from retrowalk.calibrate.gait import AGAIN, AGREED, DIFFER, KEPT_ONE, OFFER, Session, ready, said_of
@@ -27,6 +28,7 @@ from retrowalk.errors import StartError
 from retrowalk.record import SAY_S
 from retrowalk.sim.world import Press, Stand, Walk
 from retrowalk.voice import bank as banks
+from retrowalk.voice import say
 
 AT = "2026-05-01T09:30:00Z"
 WORDS_S = 1.0
@@ -61,6 +63,7 @@ class Guard:
         self._warn_s: float | None = None
         self._events: list[ev.Event] = []
         self.labels: list[str] = []
+        self.closed = False
         self.examined = wire.Examined("s", "1", 0.0, state, [], False, "")
 
     def now(self) -> float:
@@ -101,6 +104,9 @@ class Guard:
     def label(self, label: str, phase: str, words: str = "") -> float:
         self.labels.append(f"{label} {phase}")
         return self._t
+
+    def close(self) -> None:
+        self.closed = True
 
     def _standing(self) -> Iterator[ImuSample]:
         at = self._next.t_measured_s + 0.01 if hasattr(self, "_next") else self._t
@@ -176,6 +182,7 @@ def test_a_third_way_decides_between_two_that_differ(file: Path) -> None:
     assert all(steps == pytest.approx(20, abs=1) for steps in it.kept.steps)
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_two_ways_that_differ(file: Path) -> None:
     """When nobody presses any more, it is over without any change."""
     it = Measured(file, Way(20), Way(26), None)
@@ -276,6 +283,77 @@ def test_no_sentence_is_longer_than_it_is_waited_for() -> None:
     words_a_second = Config().voice.rate_wpm / 60.0
     longest = [*gait.texts(50), said_of(OwnStep(127, 0.77, 2.0, 0.5, 1.0))]
     assert all(len(text.split()) / words_a_second < 0.75 * SAY_S for text in longest)
+
+
+# ----------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def retrowalk():
+    return lambda *arguments: CliRunner().invoke(cli.cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    settings = tmp_path / "my.toml"
+    settings.write_text('[[range_sensor]]\nchip = "hc-sr04"\n')
+    return settings
+
+
+def test_the_command_measures_through_the_guard_that_runs(
+    file: Path, settings: Path, retrowalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Says what came of it, where it is kept, how to go back, and from when on it counts."""
+    guard = Guard([Way(), None])
+    monkeypatch.setattr(control, "connect", lambda directories, name, clock: guard)
+    monkeypatch.setattr(say, "render_text", lambda config, directory, text: None)
+    monkeypatch.setattr(record, "stop_on_signals", lambda stop: None)
+    where = ("--run-dir", file.parent, "--state-dir", file.parent, "--config", settings)
+    shown: Result = retrowalk("calibrate", "gait", *where, "--steps", 20)
+    assert shown.exit_code == 0, shown.output
+    (kept,) = calibration.read_gait(file)
+    assert f"{kept.step_length_m:g} m a step" in shown.output
+    assert "calibrate gait --undo" in shown.output
+    assert "systemctl restart retrowalk.target" in shown.output
+    assert guard.closed
+
+
+def test_list_shows_steps_beside_stops(file: Path, retrowalk) -> None:
+    """Each kind with what counts of it; either may be there alone."""
+    calibration.add(file, ONE)
+    alone = retrowalk("calibrate", "list", "--state-dir", file.parent)
+    assert alone.exit_code == 0, alone.output
+    assert "0.400 m" in alone.output
+    calibration.add(file, calibration.Measured(measured_at=AT, stops_s=[1.0, 1.2], stop_s=1.5, profile="older"))
+    both = retrowalk("calibrate", "list", "--state-dir", file.parent).output
+    assert both.index("1.50 s") < both.index("0.400 m")
+    assert both.count("counts") == 2
+
+
+def test_undo_says_what_counts_now(file: Path, retrowalk) -> None:
+    """The one before, then what is usual, then nothing is left to undo."""
+    for length_m in (0.40, 0.44):
+        calibration.add(file, structs.replace(ONE, step_length_m=length_m))
+    outputs = [retrowalk("calibrate", "gait", "--undo", "--state-dir", file.parent) for _ in range(3)]
+    assert "0.4 m" in outputs[0].output
+    assert "usual" in outputs[1].output
+    assert outputs[2].exit_code == 1
+    assert "no measurement to undo" in outputs[2].stderr
+
+
+def test_nobody_walks_for_a_measurement_that_would_not_count(tmp_path: Path, retrowalk) -> None:
+    """Settings with a step of their own: told before the first one."""
+    own = tmp_path / "own.toml"
+    own.write_text("[walker]\nstep_length_m = 0.33\n")
+    shown = retrowalk(*("calibrate", "gait", "--config", own, "--run-dir", tmp_path / "run", "--state-dir", tmp_path))
+    assert shown.exit_code == 1
+    assert "0.33" in shown.stderr
+
+
+@pytest.mark.parametrize("metres", [4, 51])
+def test_a_way_is_five_to_fifty_metres(metres: int, retrowalk) -> None:
+    """Fewer steps tell too little; farther, somebody tires or turns."""
+    assert retrowalk("calibrate", "gait", "--distance-m", metres).exit_code == 2
 
 
 # --------------------------------------------------------------------------------------------- the whole device

@@ -287,11 +287,11 @@ def test_a_press_says_that_all_is_well_and_one_is_left_in_peace():
         pytest.param(WALKED, slid(still(13.0, 330.0), walks=False), id="never took a step"),
         pytest.param(WALKED, slid(still(13.0, 125.0)), id="rests for less than two minutes"),
         pytest.param(WALKED, slid(stirring(13.0, 300.0, 60.0, LYING_ON_BACK)), id="stretches on a mat"),
-        pytest.param(replace(WALKED, guard_state="checking"), slid(still(13.0, 330.0)), id="not guarded"),
+        pytest.param(replace(WALKED, guard_state="not_worn"), still(0.1, 330.0), id="not worn"),
     ],
 )
 def test_nobody_is_asked_who_only_rests(state, life):
-    """Leaning, a short rest, exercises on the ground, or a device that does not guard anybody: no question."""
+    """Leaning, a short rest, exercises on the ground, or a device that nobody wears: no question."""
     street = live(state, life, until_s=330.0)
     assert not street.events("fall.suspected")
 

@@ -21,7 +21,7 @@ from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.body import BodyWatch
 from retrowalk.core.care import Care
 from retrowalk.core.events import GuardState, Level, Output, ms, rounded
-from retrowalk.core.falls import tilt_deg
+from retrowalk.core.falls import Fallen
 from retrowalk.core.first_use import Introduction
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.gestures import Button, Gesture, Meant
@@ -35,14 +35,13 @@ from retrowalk.core.slip import Change as ClipChange
 from retrowalk.core.upright import wearable
 from retrowalk.core.walk import Walk
 from retrowalk.core.walked import Totals
+from retrowalk.core.worn import WornWatch
 from retrowalk.models import Models
 
 SHIPPED = Models()
 """None in place of the models that the program brings."""
 UPRIGHT_DEG = 35.0
 """Steps count as getting up only with the trunk this upright."""
-NOT_WORN_AFTER_S = 60.0
-NOT_WORN_TILT_DEG = 60.0
 NEVER_NOT_WORN_AFTER_FALL_S = 600.0
 UNKNOWN_LIMITS_AFTER_S = 10.0
 SAVE_EVERY_S = 10.0
@@ -112,7 +111,9 @@ class Companion:
         self._reasons: tuple[str, ...] = ()
         self._check_started_s = 0.0
         self._checked = False
-        self._worn = True
+        self._worn = WornWatch()
+        self._maybe_fallen: Fallen | None = None
+        """What looks like a fall, or like a clip that was laid down hard: for a second it may be either."""
         self._stopping = False
         self._config_unusable = False
         self._faults: set[tuple[str, str]] = set()
@@ -262,14 +263,48 @@ class Companion:
             speed_m_s, error = body.own_speed.speed_m_s(now), body.own_speed.error
             self._governor.judge(now, speed_m_s, error, self._protected_m_s(now))
             self._due_s = min(self._due_s, self._governor.deadline())
-            guarded = self._worn and self._protecting
+            guarded = self._worn.worn and self._protecting
             if self._care.watch(now, body.lean_deg(), body.motion_s, body.gait.last_step_s, guarded=guarded):
                 self._due_s = now
         if self._ground.turned(item, body.posture, news.vertical_m_s2, body.gait.steps):
             self._due_s = now
+        self._update_worn(now, item, news.stepped)
         if news.fallen is not None and self._state not in (GuardState.NOT_WORN, GuardState.STOPPING):
-            self._care.suspect(now, news.fallen)
-            self._due_s = now
+            self._maybe_fallen = news.fallen
+        if self._maybe_fallen is not None and not self._worn.undecided(t):
+            if self._worn.handled(t):
+                self._maybe_fallen = None
+            self._suspect(now)
+
+    def _suspect(self, now: float) -> None:
+        """Asks after what looks like a fall, if something still does."""
+        if self._maybe_fallen is None:
+            return
+        self._care.suspect(now, self._maybe_fallen)
+        self._maybe_fallen = None
+        self._due_s = now
+
+    def _update_worn(self, now: float, item: sm.ImuSample, stepped: bool) -> None:
+        """Put on, taken off, laid down: never called not worn soon after a fall."""
+        posture, worn = self._body.posture, self._worn
+        was_worn = worn.worn
+        if not worn.update(
+            item.t_measured_s,
+            item.accel_m_s2,
+            item.gyro_rad_s,
+            posture.upright,
+            stepped=stepped,
+            repeats=posture.repeats,
+            may_leave=now - self._care.suspected_s > NEVER_NOT_WORN_AFTER_FALL_S and not self._care.alarm.open,
+        ):
+            return
+        self._due_s = now
+        if worn.worn and not was_worn:
+            self._body.worn_anew()
+            self._checked = False
+            self._check_started_s = now
+        elif was_worn:
+            self._forget_fault(now, "clip", "slipped")
 
     def _clip_changed(self, now: float, change: ClipChange) -> None:
         """The clip has slipped on the belt, sits right again, or its new seat is known."""
@@ -413,7 +448,11 @@ class Companion:
             self._checked = self._drop_speed_said = self._body.posture.upright is not None
         if state.guard_state != GuardState.STOPPING:
             self._arbiter.announce(now, "restarted")
-        self._change(now, GuardState.CHECKING, ())
+        if goes_on and state.guard_state == GuardState.NOT_WORN and not state.open_alarm:
+            self._worn.rest()
+            self._change(now, GuardState.NOT_WORN, (self._worn.reason,))
+        else:
+            self._change(now, GuardState.CHECKING, ())
         self._care.restored(now, state, elapsed)
         self._introduction.accepted = state.accepted
 
@@ -483,10 +522,6 @@ class Companion:
             limit = self._check_started_s + self._config.guard.check_limit_s
             if limit > now:
                 due = min(due, limit)
-            if self._worn:
-                not_worn = self._body.motion_s + NOT_WORN_AFTER_S
-                if not_worn > now:
-                    due = min(due, not_worn)
         if self._rear.unknown_since_s is not None:
             limit = self._rear.unknown_since_s + UNKNOWN_LIMITS_AFTER_S
             if limit > now:
@@ -518,6 +553,8 @@ class Companion:
                     now, "sensor_lost", Level.CAUTION, value=name, because=cause or "silent", name=name
                 )
             self._emit(ev.SensorLost(t_s=ms(now), alert=number, sensor=name, cause=cause or "silent"))
+            if name == "imu":
+                self._suspect(now)  # nothing will tell any more that it was none
             if name in self._rear.sensors:
                 if cause != "frozen":  # what stands still stays where it is, and is not seen anew
                     self._rear.sensors[name].broken()
@@ -560,12 +597,18 @@ class Companion:
                 number = self._arbiter.announce(now, "fault_over", part)
         self._emit(ev.FaultCleared(t_s=ms(now), alert=number, part=part, fault=fault))
 
+    def _forget_fault(self, now: float, part: str, fault: str) -> None:
+        """A fault does not matter any more: it is over without a word."""
+        if (part, fault) in self._faults:
+            self._faults.discard((part, fault))
+            self._arbiter.release(now, "fault", part)
+            self._emit(ev.FaultCleared(t_s=ms(now), alert=None, part=part, fault=fault))
+
     # -- guard state ----------------------------------------------------------------------------------------
 
     def _update_state(self, now: float) -> None:
         if self._stopping:
             return
-        self._update_worn(now)
         reasons: list[str] = []
         parts = self._freshness.parts
         rear_lost = [name for name in self._rear.sensors if parts[name].lost]
@@ -579,8 +622,8 @@ class Companion:
         if reasons:
             self._change(now, GuardState.NOT_PROTECTING, tuple(reasons))
             return
-        if not self._worn:
-            self._change(now, GuardState.NOT_WORN, ())
+        if not self._worn.worn:
+            self._change(now, GuardState.NOT_WORN, (self._worn.reason,))
             return
         if not self._checked and self._check_done():
             self._checked = True
@@ -612,24 +655,6 @@ class Companion:
     def _check_done(self) -> bool:
         """Proof, not an open port: a hand was seen behind and has gone, the clip knows upright."""
         return self._body.posture.upright is not None and self._freshness.seen("imu") and self._rear.checked
-
-    def _update_worn(self, now: float) -> None:
-        up = self._body.posture.up
-        if up is None or not self._freshness.seen("imu"):
-            return
-        if not self._worn:
-            if now - self._body.motion_s < 1.0:
-                self._worn = True
-                self._checked = False
-                self._check_started_s = now
-            return
-        if (
-            not self._checked
-            and now >= self._body.motion_s + NOT_WORN_AFTER_S
-            and tilt_deg(up, (0.0, 0.0, 1.0)) > NOT_WORN_TILT_DEG
-            and now - self._care.suspected_s > NEVER_NOT_WORN_AFTER_FALL_S
-        ):
-            self._worn = False
 
     def _change(self, now: float, state: GuardState, reasons: tuple[str, ...]) -> None:
         if state is self._state and reasons == self._reasons:

@@ -445,7 +445,7 @@ class Guard(Section, frozen=True, kw_only=True):
 
 PARTS = (
     *("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state"),
-    *("battery", "power", "heat", "thermometer", "vibration-right"),
+    *("battery", "power", "heat", "clip", "thermometer", "vibration-right"),
 )
 """Parts of the device that are followed and named like a sensor.  No range sensor may be called so: its samples would
 pass for the other part's signs of life."""

@@ -6,6 +6,7 @@ positive; body axes are forward, left, up; leaning forward turns about +left and
 
 from __future__ import annotations
 
+import cmath
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +16,10 @@ from retrowalk.sim.noise import stream
 G_M_S2 = 9.80665
 TWO_PI = 2.0 * math.pi
 DEG = math.pi / 180.0
+
+LATE_2, LATE_3, LATE_7 = (cmath.rect(1.0, phase) for phase in (0.6, -0.4, 1.0))
+LATE_PITCH, LATE_FORWARD = (cmath.rect(1.0, phase) for phase in (0.9, 2.0))
+"""By how much harmonics and the trunk's pitch are ahead of the step [A]."""
 
 REACH_M = 0.30
 """Half a backward step (human-factors reference 2.2)."""
@@ -98,6 +103,8 @@ class Walker:
         self._sway = [(hz, body.uniform(0.4, 1.0) * 0.35, body.uniform(0.0, TWO_PI)) for hz in (0.07, 0.13, 0.29, 0.47)]
         self.bounciness = min(1.3, max(0.85, stream(seed, "walker.bounce").lognormvariate(0.0, 0.12)))
         """How much this walker bounces at a speed, over how much people do [A]: no two are alike."""
+        self._lopsided = stream(seed, "walker.sides").gauss(0.0, 0.05)
+        """How much more one leg pushes than the other."""
         self.position_m = 0.0
         self.speed_m_s = 0.0
         """Backward positive, without ripple."""
@@ -206,26 +213,33 @@ class Walker:
         share = min(1.0, size / 0.3)  # slow shuffling rocks less
         ringing = self._step(t, dt, size) if size > 0.02 else 0.0
 
-        turn = TWO_PI * self._phase
-        wave = math.cos(turn)
+        # What swings does so with the stride (z) and its multiples: those of two are of the step.
+        z = cmath.rect(1.0, math.pi * self._phase)
+        z2 = z * z
+        z3, z4 = z2 * z, z2 * z2
+        z5, z6, z7 = z4 * z, z4 * z2, z4 * z3
+        wave = z2.real
         velocity = self.speed_m_s * (1.0 + self.profile.ripple * wave)
         self.position_m += velocity * dt
 
         # Recorded people (lower back; backward walking by motion capture) have 0.5 m/s2 RMS in the band of the steps
-        # at 0.45 m/s, 0.7 at 0.6, 1.2 at 1.0, 1.5 at 1.2; a second harmonic keeps it from being a sine.
+        # at 0.45 m/s, 0.7 at 0.6, 1.2 at 1.0, 1.5 at 1.2.  The harmonics are as strong as theirs (the test of the
+        # walker's signal has the table): the third of the step; of the stride, to the side, the odd ones.
         bounce = 0.0
         if size > 0.02:
             bounce = 1.22 * share * (0.2 + size * (0.5 + 0.55 * size)) * self.bounciness * self._strength * self._lift
-        a_up = bounce * (wave + 0.25 * math.cos(2.0 * turn + 0.6)) + ringing
+            bounce *= 1.0 + self._lopsided * z.real
+        a_up = bounce * (wave + 0.25 * (z4 * LATE_2).real + 0.5 * (z6 * LATE_3).real) + ringing
         rise_m = -bounce * wave / (TWO_PI * self._steps_a_second(size)) ** 2
-        side = math.sin(0.5 * turn)
-        a_left = 0.35 * bounce * side
-        roll = 2.0 * DEG * share * side
+        shake = share * (0.7 + 0.3 * min(1.0, size)) if size > 0.02 else 0.0
+        jolt = 0.7 * z5.real + 0.6 * (z7 * LATE_7).real
+        a_left = shake * (0.25 * z.imag - 0.4 * z3.imag + jolt) + (ringing if z.real > 0.0 else -ringing)
+        roll = shake * DEG * (2.2 * z.imag - 0.9 * z3.imag)
         self._look_deg = _eased(t, self._look, self._look_deg)
-        yaw = 2.5 * DEG * share * math.cos(0.5 * turn) + self._look_deg * DEG
+        yaw = shake * DEG * (3.0 * z.real + 0.5 * z3.real) + self._look_deg * DEG
         amplitude = self.profile.sway_deg * min(1.0, size / 0.6)
         self._lean_deg = self._leaning(t)
-        pitch_deg = self.upright_deg + self._lean_deg + amplitude * math.sin(turn + 0.9)
+        pitch_deg = self.upright_deg + self._lean_deg + amplitude * (z2 * LATE_PITCH).imag
         for hz, degrees, start in self._sway:
             pitch_deg += degrees * math.sin(TWO_PI * hz * t + start)
 
@@ -238,6 +252,7 @@ class Walker:
             before = self._before
         # Rates are differences of the angles, so that integrating them gives the angles back.
         a_forward = -(velocity - before[0]) / dt - 0.4 * math.copysign(ringing, self.speed_m_s)
+        a_forward += 0.6 * shake * (z4.real + (z6 * LATE_FORWARD).real)
         d_pitch, d_roll, d_yaw = (pitch - before[1]) / dt, (roll - before[2]) / dt, (yaw - before[3]) / dt
         sp, cp, sr, cr = math.sin(pitch), math.cos(pitch), math.sin(roll), math.cos(roll)
         f_up = a_up + G_M_S2
@@ -282,7 +297,7 @@ class Walker:
         if math.floor(phase + 0.12) != math.floor(before + 0.12):  # contact comes before the middle of double support
             self._struck_s = t
             cv = self._step_time_cv
-            self._strike = 9.0 * min(size, 1.2) * self._gait.uniform(0.8, 1.2) * self._lift
+            self._strike = 5.0 * min(size, 1.2) * self._gait.uniform(0.8, 1.2) * self._lift
             self._tempo = min(2.0, max(min(0.8, 1.0 - 2.0 * cv), self._gait.gauss(1.0, cv)))
             self._strength += 0.5 * (max(0.7, self._gait.gauss(1.0, max(0.1, cv))) - self._strength)
         since = t - self._struck_s

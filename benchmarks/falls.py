@@ -40,7 +40,7 @@ import os
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -127,9 +127,14 @@ def folds(name: str) -> dict[str, Logistic]:
     return {subject: fold.model for fold in known for subject in fold.subjects}
 
 
+def person(trial: Trial) -> str:
+    """Whose trial it is, as the folds call them: SisFall's people by their code alone."""
+    return trial.subject if trial.set_name == "sisfall" else f"{trial.set_name}/{trial.subject}"
+
+
 def companion_for(trial: Trial) -> Companion:
     """The core with weights that have not seen this person."""
-    who = trial.subject if trial.set_name == "sisfall" else f"{trial.set_name}/{trial.subject}"
+    who = person(trial)
     models = Models(fall=folds("fall").get(who), balance_lost=folds("balance_lost").get(who))
     return Companion(CONFIG, models)
 
@@ -288,13 +293,20 @@ def played(job: tuple[Trial, int, str]) -> list[Result]:
 def played_all(jobs: Sequence[tuple[Trial, int, str]], processes: int) -> list[Result]:
     """Every trial; tells on stderr how far it is."""
     results: list[Result] = []
-    told = 0
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for number, some in enumerate(pool.imap_unordered(played, jobs, chunksize=8), 1):
-            results += some
+
+    def take(answers: Iterable[list[Result]]) -> None:
+        told = 0
+        for number, some in enumerate(answers, 1):
+            results.extend(some)
             if number * 20 // len(jobs) > told:
                 told = number * 20 // len(jobs)
                 print(f"falls: {5 * told} %, {number} of {len(jobs)} trials", file=sys.stderr, flush=True)
+
+    if processes == 1:
+        take(map(played, jobs))
+    else:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            take(pool.imap_unordered(played, jobs, chunksize=8))
     # The order in which the processes answer is nobody's business.
     return sorted(results, key=lambda r: (r.trial.set_name, r.trial.trial_id, r.subject, r.worn))
 
@@ -471,11 +483,11 @@ def measure(options: argparse.Namespace) -> list[Row]:
     if not every:
         sys.exit(f"{data}: holds none of {', '.join(SETS)}")
     for name in ("fall", "balance_lost"):
-        people = {(t.set_name, t.subject) for t in every}
-        known = {who for who in people if who[0] == "sisfall" and who[1] in folds(name)}
+        people = {person(trial) for trial in every}
+        known = len(people & folds(name).keys())
         print(
-            f"falls: {name}: {len(known)} people scored with weights learned without them, "
-            f"{len(people) - len(known)} with the shipped ones (or the rule, where there are none)",
+            f"falls: {name}: {known} people scored with weights learned without them, "
+            f"{len(people) - known} with the shipped ones",
             file=sys.stderr,
         )
     chosen = drawn(every, QUICK, options.seed) if options.quick else every

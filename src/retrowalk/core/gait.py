@@ -8,8 +8,14 @@ weak peak is the foot that was put beside the other one.
 Slow steps of some people have two like peaks each.  That shows in the roll of the pelvis, which takes two steps to come
 round: after two of what is taken for steps it must be where it was, not at the opposite side.
 
-A step is dated back to the foot's contact, which comes `CONTACT_S` before the peak is seen (its scatter on recorded
-people: 27 ms, 60 ms in turns).  Never on forward acceleration: that is mirrored when walking backward.
+A step is dated back to the foot's contact, which comes `CONTACT_S` before the peak is seen.  Never on forward
+acceleration: that is mirrored when walking backward.
+
+Error on recorded people (`benchmarks/steps.py`; within 250 ms, each step once): ten people who walk forward, turn and
+walk back, sensor at the lower back: 97.6 % of the steps found, 97.4 % of what is found is one, cadence off by 1.3 a
+minute, contacts by 36 ms (standard deviation).  With constants chosen on the other nine 97.4 and 97.6 %.  That is of
+the 42 walks in which the recording and the labels keep time; of all 60 it is 94 and 96 %.  Actors walking backward at
+0.44 to 1.0 m/s (motion capture): 81 and 84 %; the slow ones bounce as much between steps as at them.
 """
 
 from __future__ import annotations

@@ -415,32 +415,46 @@ def test_a_device_knows_from_what_was_kept_whether_it_was_accepted(accepted, tol
     assert first_uses(bench) == told
 
 
-@pytest.mark.parametrize(
-    ("copy", "told"),
-    [
-        pytest.param(kept_as(accepted=True), [True], id="accepted before the power cut"),
-        pytest.param(kept_as(accepted=False), [False], id="not yet"),
-        pytest.param(None, [False], id="a new card"),
-    ],
-)
-def test_after_a_boot_the_card_is_asked_before_it_is_written_over(copy, told):
-    """The courier may come up later than the guard: it is asked until it answers, and gets no state until then."""
+def late_copy(copy: Kept | None) -> Bench:
+    """A boot: the courier comes up a second after the guard, and two seconds later answers with what is on the card."""
     bench = Bench()
     bench.mail.open("courier").close()
     bench.run(1.0)
     bench.courier = bench.mail.open("courier")
     bench.run(2.0)
-    assert not bench.messages(bench.courier, wire.StateMessage)
-    answer = wire.StateMessage(wire.encode(copy) if copy is not None else b"")
-    bench.mail.deliver("guard", wire.encode(answer))
+    assert not bench.messages(bench.courier, wire.StateMessage), "the card is written over"
+    bench.mail.deliver("guard", wire.encode(wire.StateMessage(wire.encode(copy) if copy is not None else b"")))
     bench.run(2.5)
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("copy", "accepted"),
+    [
+        pytest.param(kept_as(accepted=True), True, id="accepted before the power cut"),
+        pytest.param(kept_as(accepted=False), False, id="not yet"),
+        pytest.param(None, False, id="a new card"),
+    ],
+)
+def test_after_a_boot_the_card_is_asked_before_it_is_written_over(copy, accepted):
+    """The courier may come up later than the guard: it is asked until it answers, and gets no state until then."""
+    bench = late_copy(copy)
     kept = wire.decode(bench.messages(bench.courier, wire.StateMessage)[-1].content, Kept)
-    assert kept.state.accepted == (told == [True])
-    bench.mail.deliver("guard", wire.encode(answer))
+    assert kept.state.accepted == accepted
     bench.run(13.0)
     last = bench.shelf.kept[-1].state
     assert last is not None
-    assert last.accepted == (told == [True])
+    assert last.accepted == accepted
+
+
+def test_a_fall_is_not_forgotten_because_the_card_answers_late():
+    """The power went in the countdown: it goes on from the card, and is confirmed."""
+    state = sm.SavedState(1.0, "guarding", 0.5, countdown_left_s=8.0, fall_number=4, accepted=True)
+    bench = late_copy(Kept(7, "old", "boot", -1.0, 0.0, state, []))
+    bench.run(9.0)
+    confirmed = [m for m in bench.messages(bench.courier, wire.EventMessage) if m.type == "fall.confirmed"]
+    assert {message.data["fall"] for message in confirmed} == {4}
+    assert bench.shelf.kept[-1].count > 7
 
 
 def test_a_card_that_never_answers_does_not_hold_anything_up_for_long():

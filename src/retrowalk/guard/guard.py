@@ -152,19 +152,25 @@ class Guard:
 
         Then, unless the walker has accepted the limits before, that this is the first use.
         """
-        if kept is not None:
-            self._kept_count = kept.count
-            self._earlier = kept.important
-            for message in kept.events:
-                self._events[message.session, message.number] = message
-            self._resend_due_s = now
-        if kept is None or kept.state is None:
+        if kept is None:
             self._copy_until_s, self._copy_ask_s = now + COPY_WAIT_S, now
             self.take([sm.Tick(now)], now)
-            return
-        elapsed = kept.elapsed_s(self._boot_id, self._clock.origin_mono_s + now, wall_s)
-        self.take([sm.Restored(now, kept.state, round(elapsed, 3))], now)
-        if not kept.state.accepted:
+        else:
+            self._go_on(kept, now, wall_s)
+
+    def _go_on(self, kept: Kept, now: float, wall_s: float) -> None:
+        """Takes over what an earlier life has kept."""
+        self._kept_count = max(self._kept_count, kept.count)
+        self._earlier = kept.important
+        for message in kept.events:
+            self._events[message.session, message.number] = message
+        self._resend_due_s = now
+        if kept.state is None:
+            self.take([sm.Tick(now)], now)
+        else:
+            elapsed = kept.elapsed_s(self._boot_id, self._clock.origin_mono_s + now, wall_s)
+            self.take([sm.Restored(now, kept.state, round(elapsed, 3))], now)
+        if kept.state is None or not kept.state.accepted:
             self.take([sm.FirstUse(now, accepted=False)], now)
 
     def _ask_for_copy(self, now: float) -> None:
@@ -176,17 +182,21 @@ class Guard:
         self._to_courier(wire.encode(wire.StateRequest()))
 
     def _take_copy(self, content: bytes, now: float) -> None:
-        """What is on the card, or nothing: too late to go on from, but who accepted the limits is not asked again."""
+        """What is on the card, or nothing: goes on from it, unless a new alarm has begun in these first seconds."""
         if self._copy_ask_s == math.inf:
             return
         self._copy_ask_s = math.inf
-        accepted = False
+        copy: Kept | None = None
         try:
             copy = wire.decode(content, Kept) if content else None
-            accepted = copy is not None and copy.state is not None and copy.state.accepted
         except WireError:
-            pass  # of another version
-        self._feed(sm.FirstUse(now, accepted=accepted))
+            pass  # of another version: better to begin anew than to guess
+        state = self._state
+        if copy is not None and (state is None or (state.countdown_left_s is None and not state.open_alarm)):
+            self._go_on(copy, now, self._clock.wall_s())
+        else:
+            accepted = copy is not None and copy.state is not None and copy.state.accepted
+            self._feed(sm.FirstUse(now, accepted=accepted))
         self._keep()
 
     # -- items ----------------------------------------------------------------------------------------------

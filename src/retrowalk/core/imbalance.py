@@ -41,8 +41,9 @@ UPRIGHT_COS = math.cos(math.radians(30.0))
 """A trunk within 30 degrees of upright."""
 STEPS = 2
 """Who takes so many is on the feet."""
-SHOCK_G, SHOCK_S = 2.5, 6.0
-"""After a shock like this it may have been a fall, decided within 5 s; who sits on the ground is upright, too."""
+SHOCK_G = 2.5
+"""Who was shocked like this may have fallen: then steps alone show that all is well.  A trunk that sits on the ground
+is upright, too."""
 GIVEN_UP_S = 15.0
 """Who is not upright again by then has not stumbled: has fallen, or sat down."""
 LYING_COS = math.cos(math.radians(75.0))
@@ -414,27 +415,29 @@ class Imbalance:
         self._open_s: float | None = None
         self._steps = 0
         self._upright_since_s: float | None = None
-        self._shock_s = -math.inf
+        self._shocked = False
 
     def update(self, t_s: float, accel: Vector, gyro: Vector, posture: Posture, gait: Gait) -> Lost | Recovered | None:
         """Takes one sample (measured time; m/s2, rad/s), after `posture` and `gait` had it."""
         values = self._signals.update(t_s, accel, gyro, posture, gait)
         if values is None:
             return None
+        losing = is_open(t_s, self._signals, posture, gait)
+        if losing:
+            logit = self._model.logit(values)
+            losing = logit > self._model.threshold
         if self._open_s is not None:
-            recovered = self._follow(t_s, self._open_s, values[FORCE_AT], posture, gait)
+            recovered = self._follow(t_s, self._open_s, losing, values[FORCE_AT], posture, gait)
             if recovered is not None:
                 return recovered
-        if t_s - self._lost_s <= AGAIN_S or not is_open(t_s, self._signals, posture, gait):
-            return None
-        logit = self._model.logit(values)
-        if logit <= self._model.threshold:
+        if not losing or t_s - self._lost_s <= AGAIN_S:
             return None
         self._lost_s = t_s
         if self._open_s is None:
             self._open_s = t_s
-        self._steps = gait.steps
-        self._upright_since_s = None
+            self._steps = gait.steps
+            self._upright_since_s = None
+            self._shocked = False
         pitch, roll = self._signals.going
         if abs(roll) > SIDEWAYS * abs(pitch):
             toward = Toward.SIDE
@@ -446,19 +449,22 @@ class Imbalance:
         """A fall is suspected: no stumble comes of what was lost."""
         self._open_s = None
 
-    def _follow(self, t_s: float, lost_s: float, force_g: float, posture: Posture, gait: Gait) -> Recovered | None:
+    def _follow(
+        self, t_s: float, lost_s: float, losing: bool, force_g: float, posture: Posture, gait: Gait
+    ) -> Recovered | None:
         if force_g > SHOCK_G:
-            self._shock_s = t_s
+            self._shocked = True
+            self._steps = gait.steps
         if t_s - lost_s > GIVEN_UP_S:
             self._open_s = None
             return None
-        if upright_cos(posture) < UPRIGHT_COS:
+        if losing or upright_cos(posture) < UPRIGHT_COS:
             self._upright_since_s = None
             return None
         if self._upright_since_s is None:
             self._upright_since_s = t_s
-        on_feet = gait.steps - self._steps >= STEPS or self._shock_s < lost_s
-        if on_feet and t_s - self._upright_since_s >= RECOVERED_S and t_s - self._shock_s > SHOCK_S:
+        on_feet = gait.steps - self._steps >= STEPS or not self._shocked
+        if on_feet and t_s - self._upright_since_s >= RECOVERED_S:
             self._open_s = None
             return Recovered(lost_s)
         return None

@@ -310,10 +310,6 @@ class Balance(Section, frozen=True, kw_only=True):
     """A trunk turned aside further than this looks back (10 to 60 degrees) ..."""
     look_back_s: Annotated[float, Meta(ge=0.5, le=10.0)] = 2.0
     """... and for longer than this is worth a word (0.5 to 10 s)."""
-    loss_deg: Annotated[float, Meta(ge=10.0, le=60.0)] = 20.0
-    """Backward lean with its rate beyond which balance is lost (10 to 60 degrees) ..."""
-    loss_rate_deg_s: Annotated[float, Meta(ge=20.0, le=300.0)] = 60.0
-    """... while tipping back faster than this (20 to 300 degrees/s)."""
     message_gap_s: Annotated[float, Meta(ge=5.0, le=300.0)] = 30.0
     """At most one spoken balance message in this time (5 to 300 s)."""
 
@@ -654,7 +650,6 @@ _ORDER: tuple[tuple[str, str, str], ...] = (
     ("freshness.degraded_after_s", "be below", "freshness.lost_after_s"),
     # A FIFO read less often than that would call a sensor degraded that is well.
     ("imu.poll_s", "be below", "freshness.degraded_after_s"),
-    ("balance.lean_caution_deg", "be below", "balance.loss_deg"),
     ("recording.total_max_mb", "not be below", "recording.file_max_mb"),
 )
 

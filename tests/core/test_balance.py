@@ -32,12 +32,12 @@ def test_walking_is_no_loss_of_balance():
 
 
 def test_tipping_over_is_felt_before_the_ground():
-    """A backward fall: tone and buzzer begin before the body lands, and the fall's own alarm follows."""
-    items = [*walking(3.0, bouts=()).shifted(6.0).samples(), *fall(9.0)]
+    """A backward fall while walking: tone and buzzer begin before the body lands, and the fall's own alarm follows."""
+    items = [*walking(9.0, bouts=[(1.0, 9.0)]).shifted(6.0).samples(), *fall(15.0)]
     street = Street(voice=True).run(settled())
-    street.run(merged(items, ranges(steady(6.0, 14.0, None), latency_s=0.0), heartbeats(6.0, 14.0)))
+    street.run(merged(items, ranges(steady(6.0, 20.0, None), latency_s=0.0), heartbeats(6.0, 20.0)))
     lost = street.first("balance.lost")
-    assert 9.0 < lost.t_s < 9.6
+    assert 15.0 < lost.t_s < 15.6
     assert any(t.pattern == "balance" and t.buzzer and t.t_s == lost.t_s for t in street.touches())
     assert street.first("fall.suspected") is not None
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core.arbiter import Arbiter
-from retrowalk.core.balance import BalanceWatch
 from retrowalk.core.coaching import Coaching
 from retrowalk.core.direction import Direction, Way
 from retrowalk.core.events import ms
 from retrowalk.core.falls import FallDetector, Fallen, tilt_deg
 from retrowalk.core.gait import Gait
+from retrowalk.core.imbalance import Imbalance, Lost
 from retrowalk.core.own_speed import OwnSpeed
 from retrowalk.core.posture import Posture, Vector
 from retrowalk.core.rhythm import Rhythm
@@ -35,6 +35,8 @@ MOVES_RAD_S = 0.15
 """A clip that turns faster is being moved (sum of the three rates)."""
 STEP_MAX_S = 2.0
 """Steps further apart have a pause between them."""
+LYING_DEG = 60.0
+"""A clip that leans further is worn by nobody who walks."""
 G_M_S2 = 9.80665
 
 
@@ -67,11 +69,12 @@ class BodyWatch:
         self.forward_s = self.backward_s = 0.0
         """How long the wearer has walked so; the rest of the walking is not known."""
         self.near_falls = 0
+        """How often balance was going and a step caught it."""
         self._stepped_s = -math.inf
         self.own_speed = OwnSpeed(config.walker.speed_factor)
         self.walked = Walked(config.walker)
         self._fall_detector = FallDetector(config.fall)
-        self._balance_watch = BalanceWatch(config.balance)
+        self._imbalance = Imbalance(models.balance_lost)
         self._means = Means()
         self._upright_learner = UprightLearner(config.balance)
         self._upright_keeper = UprightKeeper()
@@ -124,14 +127,22 @@ class BodyWatch:
         self.walked.bounced(gait.bounce_m_s2)
         if gait.step_times_s:
             self.walked.stepped(gait.step_times_s, self.own_speed.by_bounce_m_s(t))
-        if stepped:
+        if stepped and self._upright_enough(up):
             self._fall_detector.stepped()
+        if stepped:
             self._count_way(t)
         fallen = self._fall_detector.update(t, accel, gyro, self.slip.up or posture.upright)
-        if posture.upright is not None and posture.settled and not posture.slipped:
-            self._balance(now, t)
+        if fallen is not None:
+            self._imbalance.fallen()
+        if not posture.slipped:
+            self._balance(item, now, words=protecting and not down)
         self.coaching.update(now, t, protecting=protecting and not down)
         return News(vertical, stepped, upright_known, fallen, clip)
+
+    def _upright_enough(self, up: Vector) -> bool:
+        """Whether what feels like a step may be one: not that of an engine, or of a hand that carries the clip."""
+        upright = self.slip.up or self.posture.upright
+        return upright is None or tilt_deg(up, upright) < LYING_DEG
 
     def _count_way(self, t: float) -> None:
         """A step was taken: the time since the one before went the way the strides tell."""
@@ -219,12 +230,26 @@ class BodyWatch:
 
     # -- balance --------------------------------------------------------------------------------------------
 
-    def _balance(self, now: float, t: float) -> None:
-        pitch, rate = self.posture.trunk_pitch_deg, self.posture.pitch_rate_deg_s
-        if pitch is None or not self._balance_watch.update(t, pitch, rate):
+    def _balance(self, item: ImuSample, now: float, *, words: bool) -> None:
+        found = self._imbalance.update(item.t_measured_s, item.accel_m_s2, item.gyro_rad_s, self.posture, self.gait)
+        if found is None:
             return
-        because = f"{pitch:.0f} degrees, {rate:.0f} degrees/s"
-        number = self._arbiter.announce(now, "balance_lost", because=because, insist=False)
-        self._emit(
-            ev.BalanceLost(t_s=ms(now), alert=number, trunk_pitch_deg=round(pitch, 1), pitch_rate_deg_s=round(rate, 1))
-        )
+        if isinstance(found, Lost):
+            because = (
+                f"{found.direction.value}, {found.trunk_pitch_deg:.0f} degrees, {found.pitch_rate_deg_s:.0f} degrees/s"
+            )
+            number = self._arbiter.announce(now, "balance_lost", because=because, insist=False)
+            self._emit(
+                ev.BalanceLost(
+                    t_s=ms(now),
+                    alert=number,
+                    direction=found.direction.value,
+                    trunk_pitch_deg=round(found.trunk_pitch_deg, 1),
+                    pitch_rate_deg_s=round(found.pitch_rate_deg_s, 1),
+                )
+            )
+        else:
+            self.near_falls += 1
+            because = f"balance was going at {found.lost_s:.1f} s"
+            said = self._arbiter.announce(now, "stumbled", because=because) if words else None
+            self._emit(ev.BalanceRecovered(t_s=ms(now), alert=said, near_falls=self.near_falls))

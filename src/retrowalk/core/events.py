@@ -167,17 +167,19 @@ class FaultCleared(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceLost(Event):
-    """Tipping over backward faster than a step can catch."""
+    """Balance is going: there is a tone and a touch, and no words."""
 
     type: ClassVar[str] = "balance.lost"
     priority: ClassVar[Priority] = Priority.LOW
+    direction: str
+    """Where the trunk goes: `backward`, `forward` or `side`."""
     trunk_pitch_deg: float
     pitch_rate_deg_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceRecovered(Event):
-    """Balance was going, and a step caught it: a near-fall, the `near_falls`-th of this walk."""
+    """Balance was going, and a step caught it: a near-fall, the `near_falls`-th since the start."""
 
     type: ClassVar[str] = "balance.recovered"
     priority: ClassVar[Priority] = Priority.LOW

@@ -15,6 +15,7 @@ Signs: pitch forward and roll to the right positive, as in `Posture`; forward, l
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,12 +73,10 @@ MEMORY = 256
 LAST = MEMORY - 1
 """Places in the ring of what was (a power of two, less one: a mask): 4.9 s at 52 a second."""
 
-# What walking repeats, in the order of the lists below.
+# What walking repeats, in the order of the tuples below.  How much it differs from stride to stride is followed of the
+# first five, and what is usual for this wearer of YAWING to ROLLING.
 PITCHING, UP, YAWING, FORCE, SINKING, ROLLING, ROLL = range(7)
-ODD = slice(0, 5)
-"""Of these it is followed how much they differ from stride to stride ..."""
-OWN = slice(2, 6)
-"""... and of these what is usual for this wearer."""
+NOTHING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 FLOORS = (12.0, 0.8, 12.0, 0.08, 0.1)
 """Deviations smaller than these say nothing: degrees/s, m/s2, degrees/s, g, m/s."""
 
@@ -174,13 +173,11 @@ class Signals:
         # What was: up, the smoothed movements, how odd they were, and the wearer's own means and squares of them.
         self._ups: list[Vector] = [(0.0, 0.0, 1.0)] * MEMORY
         self._pitches = [0.0] * MEMORY
-        self._moved: list[list[float]] = [[0.0] * 7] * MEMORY
-        self._usual: list[tuple[list[float], list[float], list[float]]] = [([0.0] * 5, [0.0] * 4, [0.0] * 4)] * MEMORY
-        self._smooth = [0.0] * 7
-        self._off = [0.0] * 7
-        self._odd = [0.0] * 5
-        self._mean = [0.0] * 4
-        self._square = [0.0] * 4
+        self._smooth = self._off = NOTHING
+        self._odd = NOTHING[:5]
+        self._mean = self._square = NOTHING[:4]
+        self._moved = [self._smooth] * MEMORY
+        self._usual = [(self._odd, self._mean, self._square)] * MEMORY
         self._vertical_mean = self._vertical_short = 0.0
         self._sinking_fast = self._sinking = self._sinking_slow = 0.0
         self._pitch_mean = self._roll_mean = 0.0
@@ -286,8 +283,8 @@ class Signals:
         if not count:
             self._pitch_mean, self._roll_mean = pitch, roll
             self._forward_mean, self._left_mean = forward, left
-            self._smooth = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, roll]
-            self._mean = self._smooth[OWN]
+            self._smooth = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, roll)
+            self._mean = (0.0, 1.0, 0.0, 0.0)
 
         k = self._k_rest
         self._vertical_mean += k * (vertical - self._vertical_mean)
@@ -320,22 +317,54 @@ class Signals:
         k = self._k_usual
         self._moving += k * (DEG * math.sqrt(wx * wx + wy * wy + wz * wz) - self._moving)
 
-        # The wearer's own, and the same moment of the stride before.
-        noise = self._k_noise
-        now = (pitching, vertical, yawing, force, sinking, rolling, roll)
-        smooth = self._smooth = [s + noise * (x - s) for s, x in zip(self._smooth, now, strict=True)]
-        own = smooth[OWN]
-        mean = self._mean = [m + k * (s - m) for m, s in zip(self._mean, own, strict=True)]
-        square = self._square = [
-            q + k * ((s - m) * (s - m) - q) for q, s, m in zip(self._square, own, mean, strict=True)
-        ]
-        off, odd = self._off, self._odd
+        # Smoothed, then the wearer's own, and the difference from the same moment of the stride before.  Written out:
+        # this runs fifty times a second for ever, and loops over short lists take twice as long.
+        k = self._k_noise
+        s0, s1, s2, s3, s4, s5, s6 = self._smooth
+        s0 += k * (pitching - s0)
+        s1 += k * (vertical - s1)
+        s2 += k * (yawing - s2)
+        s3 += k * (force - s3)
+        s4 += k * (sinking - s4)
+        s5 += k * (rolling - s5)
+        s6 += k * (roll - s6)
+        smooth = self._smooth = s0, s1, s2, s3, s4, s5, s6
+        k = self._k_usual
+        m2, m3, m4, m5 = self._mean
+        m2 += k * (s2 - m2)
+        m3 += k * (s3 - m3)
+        m4 += k * (s4 - m4)
+        m5 += k * (s5 - m5)
+        mean = self._mean = m2, m3, m4, m5
+        q2, q3, q4, q5 = self._square
+        q2 += k * ((s2 - m2) * (s2 - m2) - q2)
+        q3 += k * ((s3 - m3) * (s3 - m3) - q3)
+        q4 += k * ((s4 - m4) * (s4 - m4) - q4)
+        q5 += k * ((s5 - m5) * (s5 - m5) - q5)
+        square = self._square = q2, q3, q4, q5
+        odd = self._odd
         if count >= self._ago_stride:
-            then = self._moved[(count - self._ago_stride) & LAST]
+            d0, d1, d2, d3, d4, d5, d6 = self._moved[(count - self._ago_stride) & LAST]
+            d0, d1, d2, d3 = (s0 - d0) * (s0 - d0), (s1 - d1) * (s1 - d1), (s2 - d2) * (s2 - d2), (s3 - d3) * (s3 - d3)
+            d4, d5, d6 = (s4 - d4) * (s4 - d4), (s5 - d5) * (s5 - d5), (s6 - d6) * (s6 - d6)
+            o0, o1, o2, o3, o4, o5, o6 = self._off
             match = self._k_match
-            difference = [(s - x) * (s - x) for s, x in zip(smooth, then, strict=True)]
-            off = self._off = [o + match * (d - o) for o, d in zip(off, difference, strict=True)]
-            odd = self._odd = [o + k * (d - o) for o, d in zip(odd, difference[ODD], strict=True)]
+            o0 += match * (d0 - o0)
+            o1 += match * (d1 - o1)
+            o2 += match * (d2 - o2)
+            o3 += match * (d3 - o3)
+            o4 += match * (d4 - o4)
+            o5 += match * (d5 - o5)
+            o6 += match * (d6 - o6)
+            self._off = o0, o1, o2, o3, o4, o5, o6
+            o0, o1, o2, o3, o4 = odd
+            odd = self._odd = (
+                o0 + k * (d0 - o0),
+                o1 + k * (d1 - o1),
+                o2 + k * (d2 - o2),
+                o3 + k * (d3 - o3),
+                o4 + k * (d4 - o4),
+            )
         here = count & LAST
         self._ups[here] = up
         self._pitches[here] = pitch
@@ -356,7 +385,7 @@ class Signals:
         turned_04 = DEG * math.acos(max(-1.0, min(1.0, x * ux + y * uy + z * uz)))
         x, y, z = self._ups[max(0, count - self._ago_1) & LAST]
         turned_1 = DEG * math.acos(max(-1.0, min(1.0, x * ux + y * uy + z * uz)))
-        off_pitching, off_up, off_yawing, off_force, off_sinking, off_rolling, off_roll = map(math.sqrt, off)
+        off_pitching, off_up, off_yawing, off_force, off_sinking, off_rolling, off_roll = map(math.sqrt, self._off)
         odd_pitching, odd_up, odd_yawing, odd_force, odd_sinking = map(math.sqrt, odd)
         own_yawing, own_force, own_sinking, own_rolling = map(math.sqrt, square)
         return (
@@ -424,7 +453,7 @@ class Imbalance:
             return None
         losing = is_open(t_s, self._signals, posture, gait)
         if losing:
-            logit = self._model.logit(values)
+            logit = sum(map(operator.mul, self._model.weights, values), self._model.intercept)
             losing = logit > self._model.threshold
         if self._open_s is not None:
             recovered = self._follow(t_s, self._open_s, losing, values[FORCE_AT], posture, gait)
@@ -443,7 +472,12 @@ class Imbalance:
             toward = Toward.SIDE
         else:
             toward = Toward.FORWARD if pitch > 0.0 else Toward.BACKWARD
-        return Lost(toward, 1.0 / (1.0 + math.exp(-logit)), posture.trunk_pitch_deg or 0.0, posture.pitch_rate_deg_s)
+        return Lost(
+            toward,
+            1.0 / (1.0 + math.exp(-min(logit, models.MOST))),
+            posture.trunk_pitch_deg or 0.0,
+            posture.pitch_rate_deg_s,
+        )
 
     def fallen(self) -> None:
         """A fall is suspected: no stumble comes of what was lost."""

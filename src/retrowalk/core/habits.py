@@ -26,12 +26,14 @@ SESSION = 0.15
 LEAST, MOST = 0.01, 300.0
 """No number that is usual for anybody lies beyond these."""
 
-LEAN_LEARN_S = 15.0
+LEAN_LEARN_S = 6.0
 """The lean is known after so much walking: how the trunk stands in the clip differs each time it is put on ..."""
 LEAN_FOLLOW_S = 30.0
 """... and it is followed with this time constant: what the orientation filter still drifts is no lean."""
 DRIFT_S = 5.0
 """The drift is that of the mean over so long."""
+LAST_S = 1.5
+"""So much of the end of even walking teaches nothing."""
 STEPS_S = (0.4, 1.2)
 """A step takes no less and no more."""
 OMEGA0_PER_S = 3.1
@@ -152,11 +154,26 @@ class Lean:
         self.drifting_deg: float | None = None
         """Mean pitch of the last seconds."""
 
-    def forget_moment(self) -> None:
-        """What was a moment ago says nothing about now; what is usual stays."""
-        self._window.clear()
+    def forget_moment(self, *, learns: bool = False) -> None:
+        """What was a moment ago says nothing about now; what is usual stays, and `learns` from all but the very last.
+
+        The last of a walk is how somebody brakes, or begins to turn.
+        """
+        window = self._window
+        if not window:
+            return
+        if learns:
+            until_s = window[-1][0] - LAST_S
+            for at_s, pitch_deg, _ in window:
+                if at_s <= until_s:
+                    self._learn(pitch_deg)
+        window.clear()
         self._sum = 0.0
         self.capture_deg = self.drifting_deg = None
+
+    def _learn(self, pitch_deg: float) -> None:
+        self._learned_s = min(LEAN_FOLLOW_S, self._learned_s + EVERY_S)
+        self._mean_deg += EVERY_S / self._learned_s * (pitch_deg - self._mean_deg)
 
     @property
     def usual_deg(self) -> float | None:
@@ -178,9 +195,7 @@ class Lean:
             self._sum -= old_deg
             whole = True
             if learns:
-                # What is usual is what was before: the drift itself is no part of it.
-                self._learned_s = min(LEAN_FOLLOW_S, self._learned_s + EVERY_S)
-                self._mean_deg += EVERY_S / self._learned_s * (old_deg - self._mean_deg)
+                self._learn(old_deg)  # what is usual is what was before: the drift itself is no part of it
         self.drifting_deg = self._sum / len(window) if whole else None
         from_s, total, count = t_s - 2.0 * max(STEPS_S[0], min(STEPS_S[1], step_s)), 0.0, 0
         for at_s, _, capture in reversed(window):

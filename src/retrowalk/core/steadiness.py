@@ -47,8 +47,11 @@ STEADY_S = 5.0
 
 LEAN_FROZEN_S = 60.0
 """A lean that lasts longer is how this wearer walks today."""
-LEAN_UNKNOWN_DEG = 15.0
-"""Lean from upright that is worth a word before the wearer's own is known: backward falls begin at 9.9 +- 2.5."""
+LEAN_UNKNOWN_DEG = 10.0
+"""Lean from upright that is worth a word before the wearer's own is known: backward falls begin at 9.9 +- 2.5.  (What
+leans by 12 from one stride to the next and stays so is a clip that has slipped.)"""
+LEAN_UNKNOWN_AFTER_S = 30.0
+"""Upright itself is not believed so soon after the clip began to speak: its bias is being found."""
 LEAN_DRIFT_HOLD_S = 2.5
 """... and must last for so long."""
 
@@ -74,8 +77,8 @@ SHUFFLE_CADENCE = 1.1
 
 HURRY_WITHIN_S = 5.0
 """Hurrying is being so much faster than so long ago ..."""
-HURRY_LEAST = (0.15, 0.0)
-"""... by no less than this, in speed (its error when slow) and cadence ..."""
+HURRY_LEAST = (0.2, 0.0)
+"""... by no less than this, in speed (twice its error) and cadence ..."""
 HURRY_SLOWER = 0.9
 """... while the speed has not fallen below this share: quicker steps that get nowhere are shuffling ..."""
 HURRY_USUAL = 1.15
@@ -156,6 +159,8 @@ class Steadiness:
         self._by_hazard = {watch.rule.hazard: watch for watch in self._watches}
         self._judges = (self._lean_back, self._unsteady, self._hurrying, self._shuffling)
         self._t = -math.inf
+        self._since_s = -math.inf
+        """Since when there has been no gap."""
         self._turning_s = -math.inf
         self._aside = Aside()
         self._said_s = -math.inf
@@ -180,6 +185,8 @@ class Steadiness:
         """Takes what is known at `t_s`; returns what has changed (mostly nothing)."""
         dt = t_s - self._t
         self._t = t_s
+        if not 0.0 < dt <= GAP_S:
+            self._since_s = t_s
         way = self._way if seen.forward is None else self.forward if seen.forward else self.backward
         if not 0.0 < dt <= GAP_S or way is not self._way:
             self.lean.forget_moment()
@@ -193,11 +200,11 @@ class Steadiness:
         stopping = t_s - seen.last_step_s > STOPPING * step_s
         straight = t_s - self._turning_s > SETTLES_S and t_s - seen.turned_s > AFTER_TURN_S
         even = straight and not stopping and bout_s > BEGINNING_S
+        learns = not self._leaning_lately(t_s)
         if even and seen.pitch_deg is not None:
-            learns = not self._leaning_lately(t_s)
             self.lean.update(t_s, seen.pitch_deg, seen.pitch_rate_deg_s, step_s, learns=learns)
         else:
-            self.lean.forget_moment()
+            self.lean.forget_moment(learns=learns)
         if even and bout_s > STEADY_S:
             self._hurry.update(t_s, dt, seen.speed_m_s, seen.cadence_spm)
             self.own.learn(dt, seen)
@@ -223,6 +230,8 @@ class Steadiness:
             return None
         usual = lean.usual_deg
         if usual is None:
+            if t_s - self._since_s < LEAN_UNKNOWN_AFTER_S:
+                return None
             back = -capture
             over = back < 0.5 * LEAN_UNKNOWN_DEG
             return Finding(back > LEAN_UNKNOWN_DEG, over, "capture_pitch_deg", capture, None, strong=True)

@@ -128,11 +128,12 @@ def demo(seed: int) -> Scenario:
     hand_s = draw.uniform(4.0, 4.4)
     walk_s = draw.uniform(11.0, 11.5)
     away_s = walk_s + wall_m / speed + 3.0  # the walker has stopped by then, and walks forward again
-    again_s = away_s + 7.5
+    again_s = away_s + 5.5
     person_s = again_s + draw.uniform(3.0, 3.5)
-    leaves_s = person_s + 5.0
-    lean_s = leaves_s + draw.uniform(3.2, 3.6)
-    fall_s = lean_s + 4.2
+    leaves_s = person_s + 4.0
+    walks_s = leaves_s + 1.6  # the last "Stop" for the person has been heard by then
+    lean_s = walks_s + draw.uniform(3.8, 4.2)
+    fall_s = lean_s + 4.8
     script: tuple[tuple[float, Action], ...] = (
         (hand_s, HandBehind(for_s=1.2)),
         (walk_s, Place("wall", wall_m)),
@@ -143,8 +144,9 @@ def demo(seed: int) -> Scenario:
         (again_s, Walk(speed)),
         (person_s, Place("person_jacket", 1.6, name="person")),
         (leaves_s, Remove("person")),
-        (leaves_s, Stand()),
-        (lean_s, Lean(-draw.uniform(12.0, 15.0), over_s=0.8, hold_s=1.6)),
+        (walks_s, Walk(speed)),
+        (lean_s, Lean(-draw.uniform(9.5, 10.5), over_s=0.8, hold_s=3.0)),
+        (fall_s - 0.4, Stand()),
         (fall_s, Fall()),
     )
     scenes = (
@@ -155,7 +157,7 @@ def demo(seed: int) -> Scenario:
         Scene(away_s, "Walking forward, away from the wall"),
         Scene(again_s, "Walking backward again"),
         Scene(person_s, "Somebody steps behind the walker"),
-        Scene(leaves_s, "The person leaves"),
+        Scene(leaves_s, "The person leaves, and the walk goes on"),
         Scene(lean_s, "Leaning back too far"),
         Scene(fall_s, "A fall, and nobody presses the button"),
         Scene(fall_s + 33.0, "The caregiver is alerted"),
@@ -285,7 +287,7 @@ def _judge_demo(scenario: Scenario, evidence: Evidence) -> list[Met]:
     )
     found.must_hear('"Stop" for the wall', {"stop"}, marks["wall_near"] - 3.0, marks["wall_near"] + 1.4)
     found.must_hear("a warning within 0.6 s of the person", {"warning"}, marks["person"], marks["person"] + 0.6)
-    found.must_hear("words about the lean", {"lean_back"}, marks["lean"], marks["lean"] + 3.0)
+    found.must_hear("words about the lean", {"lean_back"}, marks["lean"], marks["lean"] + 5.0)
     touched = ", ".join(f"{t:.2f} s" for t in evidence.contacts[:3])
     found.add(
         "the walker touches nothing",

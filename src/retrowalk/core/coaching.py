@@ -75,12 +75,7 @@ class Coaching:
         """A sample of the clip was taken in by the others.  Words are for somebody who is protected."""
         posture = self._posture
         pitch = posture.trunk_pitch_deg
-        if (
-            pitch is not None
-            and posture.upright is not None
-            and posture.settled
-            and not (posture.hangs or posture.slipped)
-        ):
+        if pitch is not None:
             self._pitch_sum += pitch
             self._rate_sum += posture.pitch_rate_deg_s
             self._count += 1
@@ -118,12 +113,12 @@ class Coaching:
             self._pitch_sum = self._rate_sum = 0.0
             self._count = 0
             return Seen(walking=False, turning=turning.turning, turned_s=turning.turn_ended_s)
-        pitch: float | None = None
-        rate = 0.0
-        if self._count:
-            pitch, rate = self._pitch_sum / self._count, self._rate_sum / self._count
-            self._pitch_sum = self._rate_sum = 0.0
-            self._count = 0
+        posture = self._posture
+        believed = posture.upright is not None and posture.settled and not (posture.hangs or posture.slipped)
+        pitch = self._pitch_sum / self._count if self._count and believed else None
+        rate = self._rate_sum / max(1, self._count)
+        self._pitch_sum = self._rate_sum = 0.0
+        self._count = 0
         way = self._direction.state(t_s)
         return Seen(
             True,

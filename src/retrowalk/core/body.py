@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from retrowalk.config import Config
 from retrowalk.core import events as ev
+from retrowalk.core.activity import ActivityWatch
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.coaching import Coaching
 from retrowalk.core.direction import Direction, Way
@@ -52,6 +53,8 @@ class News:
     fallen: Fallen | None = None
     clip: ClipChange | None = None
     """The clip has just slipped, or sits right again."""
+    recovered: bool = False
+    """Balance was going, and a step has caught it: upright for two seconds."""
 
 
 class BodyWatch:
@@ -65,6 +68,7 @@ class BodyWatch:
         self.gait = Gait()
         self.rhythm = Rhythm()
         self.turning = Turning()
+        self.activity = ActivityWatch()
         self.direction = Direction()
         self.forward_s = self.backward_s = 0.0
         """How long the wearer has walked so; the rest of the walking is not known."""
@@ -120,6 +124,8 @@ class BodyWatch:
             clip, found = self._judge_clip(mean, gait.walking(t))
             upright_known = upright_known or found
         self.direction.update(t, accel, gyro, up, gait)
+        rate_rad_s = math.sqrt(gyro[0] * gyro[0] + gyro[1] * gyro[1] + gyro[2] * gyro[2])
+        self.activity.update(t, vertical, rate_rad_s, tilt_deg=self.lean_deg(), walking=gait.walking(t))
         for step_s in gait.step_times_s:
             self.rhythm.step(step_s, turning=self.turning.turning)
         self.rhythm.update(t, gait.bounce_m_s2)
@@ -134,10 +140,9 @@ class BodyWatch:
         fallen = self._fall_detector.update(t, accel, gyro, self.slip.up or posture.upright)
         if fallen is not None:
             self._imbalance.fallen()
-        if not posture.slipped:
-            self._balance(item, now, words=protecting and not down)
+        recovered = not posture.slipped and self._balance(item, now)
         self.coaching.update(now, t, protecting=protecting and not down)
-        return News(vertical, stepped, upright_known, fallen, clip)
+        return News(vertical, stepped, upright_known, fallen, clip, recovered)
 
     def _upright_enough(self, up: Vector) -> bool:
         """Whether what feels like a step may be one: not that of an engine, or of a hand that carries the clip."""
@@ -180,6 +185,7 @@ class BodyWatch:
         self.posture.restart()
         self.rhythm.restart()
         self.turning.restart()
+        self.activity.restart()
 
     # -- how the clip sits ----------------------------------------------------------------------------------
 
@@ -230,26 +236,23 @@ class BodyWatch:
 
     # -- balance --------------------------------------------------------------------------------------------
 
-    def _balance(self, item: ImuSample, now: float, *, words: bool) -> None:
+    def _balance(self, item: ImuSample, now: float) -> bool:
+        """Tells of balance that is going; returns whether it has just turned out to be a stumble."""
         found = self._imbalance.update(item.t_measured_s, item.accel_m_s2, item.gyro_rad_s, self.posture, self.gait)
-        if found is None:
-            return
         if isinstance(found, Lost):
-            because = (
-                f"{found.direction.value}, {found.trunk_pitch_deg:.0f} degrees, {found.pitch_rate_deg_s:.0f} degrees/s"
-            )
+            toward, pitch, rate = found.direction.value, found.trunk_pitch_deg, found.pitch_rate_deg_s
+            because = f"{toward}, {pitch:.0f} degrees, {rate:.0f} degrees/s"
             number = self._arbiter.announce(now, "balance_lost", because=because, insist=False)
             self._emit(
                 ev.BalanceLost(
                     t_s=ms(now),
                     alert=number,
-                    direction=found.direction.value,
-                    trunk_pitch_deg=round(found.trunk_pitch_deg, 1),
-                    pitch_rate_deg_s=round(found.pitch_rate_deg_s, 1),
+                    direction=toward,
+                    trunk_pitch_deg=round(pitch, 1),
+                    pitch_rate_deg_s=round(rate, 1),
                 )
             )
-        else:
+        elif found is not None:
             self.near_falls += 1
-            because = f"balance was going at {found.lost_s:.1f} s"
-            said = self._arbiter.announce(now, "stumbled", because=because) if words else None
-            self._emit(ev.BalanceRecovered(t_s=ms(now), alert=said, near_falls=self.near_falls))
+            return True
+        return False

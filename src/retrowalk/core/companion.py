@@ -78,6 +78,10 @@ class Snapshot:
     walked_m: float
     """As long as the steps are counted, whichever way."""
     step_length_m: float | None
+    activity: str
+    """`walking`, `standing`, `sitting`, `lying` or `unknown`."""
+    way: str
+    """`forward`, `backward` or `unknown`."""
     """Of the last steps."""
     countdown_s: float | None
     health: dict[str, str]
@@ -203,6 +207,8 @@ class Companion:
             steps=self._body.gait.steps,
             walked_m=round(body.walked.totals.distance_m, 1),
             step_length_m=rounded(body.walked.step_length_m, 2),
+            activity=body.activity.activity.value,
+            way=body.direction.state(now).value,
             countdown_s=rounded(self._care.alarm.left_s(now), 1),
             health={name: self._freshness.health(name, now) for name in self._freshness.parts},
             saying=self._arbiter.saying,
@@ -301,6 +307,7 @@ class Companion:
         self._due_s = now
         if worn.worn and not was_worn:
             self._body.worn_anew()
+            self._rear.check_anew()
             self._checked = False
             self._check_started_s = now
         elif was_worn:

@@ -196,6 +196,11 @@ class RearWatch:
             and all(rear.behind.level < Level.CAUTION for rear in rears)  # else the hand's would be said: "Stop"
         )
 
+    def check_anew(self) -> None:
+        """The device is worn anew: the hand of the check must be seen again."""
+        for rear in self.sensors.values():
+            rear.hand_seen = False
+
     def nearest(self) -> tuple[Behind, str]:
         """The most urgent, then the nearest, of what the trusted sensors see; with the sensor's name."""
         best = (NOTHING, "")

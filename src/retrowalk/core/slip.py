@@ -158,12 +158,22 @@ class SlipWatch:
 
 def lean_deg(up: Vector, upright: Vector) -> tuple[float, float]:
     """How far `up` leans from `upright`: forward and to the right, degrees."""
+    x, y, z = in_trunk(up, upright)
+    return math.degrees(math.atan2(-x, z)), math.degrees(math.atan2(y, z))
+
+
+def in_trunk(up: Vector, upright: Vector) -> Vector:
+    """`up` of the clip's axes in those of a trunk (forward, left, up) on which the clip sits so that it has `upright`.
+
+    A trunk that leans forward sees up behind it: x is negative then.
+    """
     x, y, z = upright
     k = 1.0 / max(1e-6, 1.0 + z)
-    vx = (1.0 - k * x * x) * up[0] - k * x * y * up[1] - x * up[2]
-    vy = -k * x * y * up[0] + (1.0 - k * y * y) * up[1] - y * up[2]
-    vz = x * up[0] + y * up[1] + z * up[2]
-    return math.degrees(math.atan2(-vx, vz)), math.degrees(math.atan2(vy, vz))
+    return (
+        (1.0 - k * x * x) * up[0] - k * x * y * up[1] - x * up[2],
+        -k * x * y * up[0] + (1.0 - k * y * y) * up[1] - y * up[2],
+        x * up[0] + y * up[1] + z * up[2],
+    )
 
 
 def _towards(mean: Vector | None, up: Vector, share: float) -> Vector:

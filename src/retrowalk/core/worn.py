@@ -6,7 +6,7 @@ afterwards) varies by 0.06 degrees/s at the very least over some seconds, and by
 a chip on a table by its own noise, 0.01 (LSM6DSOX) to 0.034 (0.1 degrees/s a sample, as simulated).  Seen with the
 gyroscope, because the same breath moves the accelerometer by less than its noise.
 
-Taken off is what no trunk does: it turns by three quarters of a circle in 3 s without a step or a shock, hangs upside
+Taken off is what no trunk does: it turns by 220 degrees in 3 s without a step or a shock, hangs upside
 down, is shaken at 4 Hz and more, falls freely for 0.3 s (recorded jumps have 0.20 s below a quarter of g, falls 0.13).
 A clip that is taken off slowly is known by lying dead still.  One that is carried upright and quietly cannot be told
 from one that is worn.
@@ -19,6 +19,7 @@ from collections import deque
 
 from retrowalk.core.falls import tilt_deg
 from retrowalk.core.posture import Vector
+from retrowalk.core.slip import in_trunk
 
 G_M_S2 = 9.80665
 BLOCK_S = 0.25
@@ -33,7 +34,7 @@ LYING_AFTER_SHOCK_S = 60.0
 SHOCK_G = 2.0
 SHOCK_KEPT_S = 600.0
 
-TURNED_DEG = 270.0
+TURNED_DEG = 220.0
 TURNED_S = 3.0
 """No trunk turns so far in so short a time without a step or a shock: recorded people reach 198 degrees, 245 when they
 get into a car."""
@@ -54,6 +55,13 @@ FREE_S = 0.3
 """A thing that is dropped by half a metre falls freely for so long."""
 OFF_S = 3.0
 """Taken off is told when it has not been upright again for so long."""
+
+LAY_S = 1.25
+LAY_DEG = 55.0
+LAY_FORWARD = 0.64
+LAY_G = (0.75, 1.5)
+"""What has been lying on its side or back, calmly, for so long before a shock was in a hand or in a bag: who falls is
+upright, or bends forward, less than a second before."""
 
 JUDGED_FROM_S = 1.0
 JUDGED_S = 2.0
@@ -98,6 +106,7 @@ class WornWatch:
     def __init__(self) -> None:
         self.worn = True
         self.reason = ""
+        self._upright: Vector = (0.0, 0.0, 1.0)
         self._blocks: deque[Block] = deque(maxlen=int(LYING_AFTER_SHOCK_S / BLOCK_S) + 1)
         self._from_s = -math.inf
         self._last_s = self._blind_s = -math.inf
@@ -112,6 +121,8 @@ class WornWatch:
         """Of the shocks that follow each other within a second, the first."""
         self._shocks: deque[float] = deque(maxlen=SHAKEN)
         self._step_s = -math.inf
+        self._lay = False
+        """Whether it was lying on its side or back for a while before that shock."""
         self._stepped_before_s = -math.inf
         """The last step before that shock."""
         self._steps = 0
@@ -177,7 +188,7 @@ class WornWatch:
         """Whether what looks like a fall at `now_s` (measured time) is the clip being handled."""
         if not self.worn or self._off_s is not None:
             return True
-        return now_s - self._shock_s <= FRESH_S and self._lies_dead() is True
+        return now_s - self._shock_s <= FRESH_S and (self._lay or self._lies_dead() is True)
 
     def undecided(self, now_s: float) -> bool:
         """Whether `handled` may still come to be true of a shock of the last seconds: a question waits for it.
@@ -198,10 +209,25 @@ class WornWatch:
         if t_s - self._shock_s > 1.0:
             self._first_shock_s = t_s
             self._stepped_before_s = self._step_s
+            self._lay = self._lies_before()
         if size2 > _SHAKEN2:
             if not self._shocks or t_s - self._shocks[-1] >= SHAKEN_APART_S:
                 self._shocks.append(t_s)
         self._shock_s = t_s
+
+    def _lies_before(self) -> bool:
+        blocks = self._latest(LAY_S)
+        up = self._upright
+        if len(blocks) < int(LAY_S / BLOCK_S):
+            return False
+        for block in blocks:
+            x, y, z = block.up
+            size = math.sqrt(x * x + y * y + z * z) / G_M_S2
+            bends = -in_trunk(block.up, up)[0] > LAY_FORWARD * size * G_M_S2
+            lies = tilt_deg(block.up, up) > LAY_DEG and not bends
+            if not lies or not LAY_G[0] < size or block.max_g > LAY_G[1]:
+                return False
+        return True
 
     def _lies_dead(self) -> bool | None:
         """Whether it lay as dead as a thing after the last shock; None: it may, and not enough has been seen."""
@@ -245,6 +271,8 @@ class WornWatch:
 
     def _judge(self, t_s: float, upright: Vector | None, may_leave: bool) -> bool:
         block = self._blocks[-1]
+        if upright is not None:
+            self._upright = upright
         # A clip that is put on anew need not sit as it did.
         worn_up = upright if self.worn and upright is not None else (0.0, 0.0, 1.0)
         tilt = tilt_deg(block.up, worn_up)

@@ -303,7 +303,7 @@ class Balance(Section, frozen=True, kw_only=True):
     lean_drift_deg: Annotated[float, Meta(ge=1.0, le=30.0)] = 5.0
     """So is a mean over 5 s that has drifted back by so much (1 to 30 degrees)."""
     unsteady_cv: Annotated[float, Meta(ge=0.04, le=0.5)] = 0.10
-    """Step times that vary by more than this share are unsteady (0.04 to 0.5): frail people have 0.07 on even ground."""
+    """Step times that vary by more than this share are unsteady (0.04 to 0.5); frail people have 0.07."""
     hurry_share: Annotated[float, Meta(ge=0.1, le=1.0)] = 0.25
     """Becoming faster by more than this share within 5 s is hurrying (0.1 to 1)."""
     look_back_deg: Annotated[float, Meta(ge=10.0, le=60.0)] = 20.0

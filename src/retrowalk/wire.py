@@ -300,6 +300,10 @@ class Status(Struct, frozen=True, tag_field="kind", tag="status"):
     """How far, as long as the steps are counted."""
     step_length_m: float | None = None
     """Of the last steps; None: not known."""
+    activity: str = "unknown"
+    """`walking`, `standing`, `sitting`, `lying` or `unknown`."""
+    way: str = "unknown"
+    """Which way the strides go: `forward`, `backward` or `unknown`."""
 
 
 class GuardCode(IntEnum):
@@ -341,6 +345,10 @@ class StatusRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """As long as the steps are counted."""
     step_length_m: float | None = None
     """Of the last steps."""
+    activity: str = "unknown"
+    """`walking`, `standing`, `sitting`, `lying` or `unknown`."""
+    way: str = "unknown"
+    """Which way the strides go: `forward`, `backward` or `unknown`."""
     countdown_s: float | None = None
 
 

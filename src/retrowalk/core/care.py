@@ -277,7 +277,7 @@ class Care:
             self._emit(ev.SosCancelled(t_s=ms(now), alert=number, by="button"))
 
     def recovered(self, now: float, near_falls: int) -> None:
-        """Balance was going, and a step has caught it: the `near_falls`-th time on this walk.
+        """Balance was going, and a step has caught it: the `near_falls`-th time since the start.
 
         To be called two seconds after it: before, nobody listens.
         """

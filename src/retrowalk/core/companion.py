@@ -274,6 +274,8 @@ class Companion:
                 self._due_s = now
         if self._ground.turned(item, body.posture, news.vertical_m_s2, body.gait.steps):
             self._due_s = now
+        if news.recovered:
+            self._care.recovered(now, body.near_falls)
         self._update_worn(now, item, news.stepped)
         if news.fallen is not None and self._state not in (GuardState.NOT_WORN, GuardState.STOPPING):
             self._maybe_fallen = news.fallen

@@ -67,7 +67,7 @@ UNSTEADY_OVER = 0.85
 """It is over below this share of the limit."""
 UNSTEADY_SPEED = 0.75
 """Who walks at less than this share of their speed is compared with nobody: all are less even when slow."""
-IRREGULAR_USUAL = 0.7
+IRREGULAR_USUAL = 0.75
 """Regularity below this share of the wearer's own is uneven walking."""
 
 SHUFFLE_BOUNCE = 0.7
@@ -143,7 +143,7 @@ def rules(knobs: Knobs) -> tuple[Rule, ...]:
     """The hazards, the most urgent first."""
     return (
         Rule("lean_back", LEAN_DRIFT_HOLD_S, knobs.lean_hold_s, 1.0),
-        Rule("unsteady", 4.0, 2.0, 4.0),
+        Rule("unsteady", 3.0, 2.0, 4.0),
         Rule("hurrying", 1.5, 1.5, 1.0),
         Rule("shuffling", 3.0, 3.0, 3.0),
         Rule("looking_back", knobs.look_back_s, knobs.look_back_s, 0.5),

@@ -362,6 +362,8 @@ class Guard:
             protected_speed_m_s=seen.protected_speed_m_s,
             walked_m=seen.walked_m,
             step_length_m=seen.step_length_m,
+            activity=seen.activity,
+            way=seen.way,
             countdown_s=seen.countdown_s,
         )
         self._append(0, wire.STATUS_CHANNEL, wire.encode(status), now, now)
@@ -580,6 +582,8 @@ class Guard:
                 protected_speed_m_s=seen.protected_speed_m_s,
                 walked_m=seen.walked_m,
                 step_length_m=seen.step_length_m,
+                activity=seen.activity,
+                way=seen.way,
             )
         )
         for name in self._watchers:

@@ -59,7 +59,7 @@ OFF_S = 3.0
 LAY_S = 1.25
 LAY_DEG = 55.0
 LAY_FORWARD = 0.64
-LAY_G = (0.75, 1.5)
+LAY_G = (0.75, 2.0)
 """What has been lying on its side or back, calmly, for so long before a shock was in a hand or in a bag: who falls is
 upright, or bends forward, less than a second before."""
 

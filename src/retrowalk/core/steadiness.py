@@ -77,14 +77,14 @@ SHUFFLE_CADENCE = 1.1
 
 HURRY_WITHIN_S = 5.0
 """Hurrying is being so much faster than so long ago ..."""
-HURRY_LEAST = (0.2, 0.0)
-"""... by no less than this, in speed (twice its error) and cadence ..."""
+HURRY_LEAST = (0.14, 0.0)
+"""... by no less than this, in speed (which errs by 0.1) and cadence ..."""
 HURRY_SLOWER = 0.9
 """... while the speed has not fallen below this share: quicker steps that get nowhere are shuffling ..."""
 HURRY_USUAL = 1.15
 """... and faster than usual by this share: getting going again is none."""
 HURRY_UNKNOWN = 1.5
-"""Before the usual is known, the share that counts is so many times larger ..."""
+"""Before the usual is known, what counts is so many times larger ..."""
 HURRY_LEARN_S = 20.0
 """... and the usual is what has been seen of it, after so much walking."""
 HURRY_SMOOTH_S = 1.0
@@ -410,14 +410,15 @@ class Hurry:
             return Finding(not over, over, HURRY_MEASURES[which], now, before)
         if self._walked_s < HURRY_LEARN_S or self._past[0][0] > t_s - HURRY_WITHIN_S:
             return None
-        share = self._share * (1.0 if own else HURRY_UNKNOWN)
+        wider = 1.0 if own else HURRY_UNKNOWN
         usual = (own.speed_m_s, own.cadence_spm) if own else self._mean
         slower = self._smooth[0] < HURRY_SLOWER * self._past[0][1]
         for i, now in enumerate(self._smooth):
             before = self._past[0][i + 1]
             if slower:
                 break
-            if now > max((1.0 + share) * before, before + HURRY_LEAST[i]) and now > HURRY_USUAL * usual[i]:
+            gained = max(self._share * before, HURRY_LEAST[i]) * wider
+            if now > before + gained and now > HURRY_USUAL * usual[i]:
                 self._from = (i, before, t_s)
                 return Finding(True, False, HURRY_MEASURES[i], now, before)
         return Finding(False, True, HURRY_MEASURES[0], self._smooth[0], None)

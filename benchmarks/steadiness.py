@@ -19,7 +19,7 @@ steadiness_told_percent: told the right thing within 10 s of the change.
 steadiness_told_after_s: p50 and p90 of when, of those told within 20 s; a walker who is never told counts as 20 s.
 steadiness_said_per_h, case `simulated steady`: of the same walkers without any change.
 
-Some limits (LEAN_DRIFT, LOOK_AFTER, the holds) were chosen looking at these recorded people; nothing here is
+Several limits (the drift of the lean, LOOK_AFTER_S, the holds) were chosen looking at these people; nothing here is
 cross-validated.  Nobody in the data is unsteady: that somebody who is would be told is shown of simulated walkers only.
 """
 

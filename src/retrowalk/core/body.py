@@ -100,7 +100,7 @@ class BodyWatch:
     def feed(self, item: ImuSample, now: float, *, protecting: bool, down: bool = False) -> News | None:
         """Takes a sample; None while it is not known where up is.  Words are for somebody who is protected.
 
-        `down`: the walker is being asked after a fall, or called help; who crawls then has no clip that slips.
+        `down`: the walker is being asked after a fall or has called help, or nobody wears the clip: it cannot slip.
         """
         t, accel, gyro = item.t_measured_s, item.accel_m_s2, item.gyro_rad_s
         posture = self.posture
@@ -143,6 +143,12 @@ class BodyWatch:
         recovered = not posture.slipped and self._balance(item, now)
         self.coaching.update(now, t, protecting=protecting and not down)
         return News(vertical, stepped, upright_known, fallen, clip, recovered)
+
+    @property
+    def lies(self) -> bool:
+        """Whether the trunk lies, or nearly, by how the clip sits now."""
+        up = self.posture.up
+        return up is not None and not self._upright_enough(up)
 
     def _upright_enough(self, up: Vector) -> bool:
         """Whether what feels like a step may be one: not that of an engine, or of a hand that carries the clip."""

@@ -254,7 +254,9 @@ class Companion:
         now, t, body = self._now, item.t_measured_s, self._body
         self._alive("imu", now)
         alarm = self._care.alarm
-        news = body.feed(item, now, protecting=self._protecting, down=alarm.counting or bool(alarm.open))
+        # Who lies there, or carries the clip about, has none that slips.
+        down = alarm.counting or bool(alarm.open) or not self._worn.worn
+        news = body.feed(item, now, protecting=self._protecting, down=down)
         if news is None:
             return
         self._rear.turned(now, t, body.pitch_deg, body.pitch_rate_deg_s)
@@ -266,7 +268,8 @@ class Companion:
             self._stepped(now)
         if not 0.0 <= t - self._judged_s < JUDGE_EVERY_S:
             self._judged_s = t
-            speed_m_s, error = body.own_speed.speed_m_s(now), body.own_speed.error
+            # Who falls is shaken as somebody who runs, and is not helped by "Slow down."
+            speed_m_s, error = None if body.lies else body.own_speed.speed_m_s(now), body.own_speed.error
             self._governor.judge(now, speed_m_s, error, self._protected_m_s(now))
             self._due_s = min(self._due_s, self._governor.deadline())
             guarded = self._worn.worn and self._protecting

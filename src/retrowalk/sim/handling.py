@@ -591,11 +591,11 @@ def _hooked(draw: _Draw) -> Handling:
     shocks = (Shock(hangs_s, draw.near(2.2), 0.03), Shock(hangs_s + 0.5, draw.near(2.7), 0.015, (0.9, 0.1, 0.1)))
     return Handling(
         "hung on a hook",
-        hangs_s + 66.0,
+        hangs_s + 70.0,
         tuple(path),
         stretches,
         shocks,
-        not_worn_by_s=hangs_s + 65.0,
+        not_worn_by_s=hangs_s + 66.0,
         phases=draw.phases,
     )
 

@@ -46,10 +46,15 @@ def heard(walk: VirtualWalk, *starts: str) -> list[float]:
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 14))])
 def test_the_walk_goes_as_it_should(phrases: banks.Bank, tmp_path: Path, seed: int) -> None:
-    """Whatever the seed, every expectation of the scenario is met."""
+    """Whatever the seed, every expectation of the scenario is met; and who falls is not told to slow down."""
     outcome = run_fast(seed, tmp_path)
     assert [e for e in outcome.expectations if not e.met] == []
     assert outcome.ok
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    falls_s = [event["t"] for event in events if event["type"] == "balance.lost"]
+    fast_s = [event["t"] for event in events if event["data"].get("hazard") == "too_fast"]
+    assert falls_s
+    assert not [t_s for t_s in fast_s if t_s > falls_s[0]]
 
 
 @pytest.mark.slow

@@ -317,12 +317,14 @@ class Balance(Section, frozen=True, kw_only=True):
 class Fall(Section, frozen=True, kw_only=True):
     """Recognising a fall, and asking before alarming."""
 
-    impact_g: Annotated[float, Meta(ge=1.5, le=8.0)] = 2.5
+    impact_g: Annotated[float, Meta(ge=1.5, le=8.0)] = 1.5
     """Shock that may be a fall (1.5 to 8 g) ..."""
-    lying_deg: Annotated[float, Meta(ge=30.0, le=85.0)] = 50.0
-    """... when 1 to 2 s later the trunk is tilted by more than this (30 to 85 degrees) ..."""
+    lying_deg: Annotated[float, Meta(ge=30.0, le=85.0)] = 40.0
+    """... when from 1.5 s later the trunk is tilted by more than this (30 to 85 degrees) ..."""
     still_deg_s: Annotated[float, Meta(ge=5.0, le=120.0)] = 30.0
-    """... and turns more slowly than this (5 to 120 degrees/s)."""
+    """... and turns more slowly than this (5 to 120 degrees/s).  Then the weights of fall.json judge it."""
+    hard_g: Annotated[float, Meta(ge=2.0, le=8.0)] = 2.9
+    """After a harder shock, lying flat and still is a fall without them (2 to 8 g).  Recorded daily life: none."""
     countdown_s: Annotated[float, Meta(ge=10.0, le=120.0)] = 30.0
     """Time to cancel before the caregiver is called (10 to 120 s)."""
     recovered_steps: Annotated[int, Meta(ge=2, le=20)] = 4

@@ -77,7 +77,7 @@ class BodyWatch:
         self._stepped_s = -math.inf
         self.own_speed = OwnSpeed(config.walker.speed_factor)
         self.walked = Walked(config.walker)
-        self._fall_detector = FallDetector(config.fall)
+        self.falls = FallDetector(config.fall, models.fall)
         self._imbalance = Imbalance(models.balance_lost)
         self._means = Means()
         self._upright_learner = UprightLearner(config.balance)
@@ -134,10 +134,10 @@ class BodyWatch:
         if gait.step_times_s:
             self.walked.stepped(gait.step_times_s, self.own_speed.by_bounce_m_s(t))
         if stepped and self._upright_enough(up):
-            self._fall_detector.stepped()
+            self.falls.stepped()
         if stepped:
             self._count_way(t)
-        fallen = self._fall_detector.update(t, accel, gyro, self.slip.up or posture.upright)
+        fallen = self.falls.update(t, accel, gyro, self.slip.up or posture.upright)
         if fallen is not None:
             self._imbalance.fallen()
         recovered = not posture.slipped and self._balance(item, now)

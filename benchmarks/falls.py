@@ -20,7 +20,8 @@ balance_lost_sensitivity: falls with `balance.lost` whose tone (25 ms after the 
     Contact: first |a| > 1.8 g within 350 ms before the shock.
 balance_lost_lead_ms: from that tone to contact, of the falls while walking (F01 to F07) that were foreseen.
 balance_lost_false_per_walking_h: `balance.lost` per hour of level walking (D01, D02, gait_l5, and the walking before
-    F01 to F07 up to 1 s before contact).  "stumbles" and "stairs" are D18 and D05, D06: not in "all".
+    F01 to F06 up to 1 s before contact).  "stumbles" and "stairs" are D18 and D05, D06: not in "all".  Nor is "before
+    F07", whose people sink onto a table some seconds before they meet the ground: what is told then is no error.
 
 Subjects: `retrowalk`, and `K 2.5 g`: |a| >= 2.5 g, then less than 0.5 g along the vertical on the mean of 1.6 to 2.0 s
 after it, with a pause of 1 s after each shock (of the kind of Kangas), on the same samples.
@@ -85,6 +86,7 @@ TONE_S = 0.025
 
 BACKWARD = ("F02", "F11", "F14")
 WALKING_FALLS = tuple(f"F{n:02}" for n in range(1, 8))
+SLUMP = "F07"
 UPRIGHT = ("D01", "D02", "D05", "D06", "D15", "D16", "D18")
 WALKING = ("D01", "D02", "D03", "D04", "D05", "D06")
 LEVEL = ("D01", "D02", "WALK10M_UTURN")
@@ -420,9 +422,11 @@ def lost_rows(results: Sequence[Result], each: bool) -> list[Row]:
     for case, some, of in (("", walking, goals), ("F02 ", [r for r in walking if r.activity == "F02"], {})):
         leads = [1000.0 * r.lead_s for r in some if r.lead_s is not None]
         table += spread("balance_lost_lead_ms", OURS, case, leads, "ms", of)
-    false("all", [*level, *walking], "<= 0.5")
+    before = [r for r in walking if r.activity != SLUMP]
+    false("all", [*level, *before], "<= 0.5")
     false("walking", level)
-    false("before falls", walking)
+    false("before falls", before)
+    false("before F07", [r for r in walking if r.activity == SLUMP])
     for group in ("elderly", "young"):
         false(group, [r for r in level if r.trial.group == group])
     false("stumbles", [r for r in life if r.activity in STUMBLES])

@@ -4,6 +4,9 @@ Walking repeats itself, a slip or a trip does not.  So each movement is compared
 before and with the wearer's own walking of the last seconds; beside that stand what any fall has: the body sinks, the
 trunk turns, the push of the ground fades.  Every feature has its sentence in `models/balance_lost.json`; how they are
 put together was learned from people who fell on mats (`script/train balance-lost`), facing forward.
+Of 420 recorded falls while walking or jogging 94 in 100 are told before contact, by weights that have not seen the
+person: 0.30 s before on the mean, one in ten less than 0.10 s.  Nothing is told in 1.6 hours of walking and 0.7 before
+those falls but for people who first sink onto a table; 3 times in 1.1 hours of jogging, and 28 times an hour on stairs.
 
 It is looked at only while steps were seen in the last three seconds: sitting down, bending and handling the clip move
 the trunk as a fall does.  After 200 to 500 ms somebody who loses balance is on the ground: what comes of it must be a

@@ -33,6 +33,8 @@ LYING_AFTER_SHOCK_S = 60.0
 """The same for somebody who has had a shock in the last ten minutes: the longer, the surer."""
 SHOCK_G = 2.0
 SHOCK_KEPT_S = 600.0
+SOFT_G = 1.6
+"""Of a soft fall, which turns a trunk as far as a hand turns the clip."""
 
 TURNED_DEG = 220.0
 TURNED_S = 3.0
@@ -67,7 +69,10 @@ JUDGED_FROM_S = 1.0
 JUDGED_S = 2.0
 """After a shock the stillness of a fall is judged over so long, from the first second on."""
 STILL_DEG_S = 0.06
-"""What is as still as this then lies on a table, unless it was walking just before."""
+"""What is as still as this then lies on a table, unless it was walking or upright just before: whoever collapses may
+lie as still as a thing, and must be asked after."""
+STOOD_S = (1.0, 2.5)
+"""Upright at any time so long before a shock: worn.  A body is on the ground within a second of standing."""
 DROPPED_DEG_S = 0.09
 """What has fallen freely before need not be as still, and may have been walked with."""
 FRESH_S = 6.0
@@ -125,6 +130,8 @@ class WornWatch:
         """Whether it was lying on its side or back for a while before that shock."""
         self._stepped_before_s = -math.inf
         """The last step before that shock."""
+        self._stood = False
+        """Whether it was upright shortly before that shock."""
         self._steps = 0
         self._off_s: float | None = None
         """Since when it is certainly not worn."""
@@ -210,6 +217,7 @@ class WornWatch:
             self._first_shock_s = t_s
             self._stepped_before_s = self._step_s
             self._lay = self._lies_before()
+            self._stood = self._stands_before(t_s)
         if size2 > _SHAKEN2:
             if not self._shocks or t_s - self._shocks[-1] >= SHAKEN_APART_S:
                 self._shocks.append(t_s)
@@ -229,6 +237,13 @@ class WornWatch:
                 return False
         return True
 
+    def _stands_before(self, t_s: float) -> bool:
+        latest_s, from_s = t_s - STOOD_S[0], t_s - STOOD_S[1]
+        return any(
+            from_s <= block.t_s <= latest_s and tilt_deg(block.up, self._upright) < UPRIGHT_DEG
+            for block in self._latest(STOOD_S[1] + BLOCK_S)
+        )
+
     def _lies_dead(self) -> bool | None:
         """Whether it lay as dead as a thing after the last shock; None: it may, and not enough has been seen."""
         from_s = self._shock_s + JUDGED_FROM_S
@@ -246,8 +261,9 @@ class WornWatch:
         return 0.0 <= self._first_shock_s - self._free_s < 1.0
 
     def _may_be_thing(self) -> bool:
-        """Whether the last shock may have been that of a thing: not of somebody who was walking."""
-        return self._dropped or self._first_shock_s - self._stepped_before_s > NO_STEP_S
+        """Whether the last shock may have been that of a thing: not of somebody who was walking or standing."""
+        stepped = self._first_shock_s - self._stepped_before_s <= NO_STEP_S
+        return self._dropped or not (stepped or self._stood)
 
     def _close(self, t_s: float) -> None:
         total, count = self._sum, self._count
@@ -311,7 +327,7 @@ class WornWatch:
         if tilt < TURNED_TILT_DEG or t_s - self._step_s < NO_STEP_S:
             return False
         latest = self._latest(TURNED_S)
-        return sum(b.turned_deg for b in latest) >= TURNED_DEG and max(b.max_g for b in latest) < SHOCK_G
+        return sum(b.turned_deg for b in latest) >= TURNED_DEG and max(b.max_g for b in latest) < SOFT_G
 
     def _dead(self, t_s: float) -> bool:
         """Whether it has been dead still for as long as no body is."""

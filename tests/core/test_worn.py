@@ -187,6 +187,41 @@ def test_put_on_again_the_check_is_asked_for_anew():
     assert len(street.spoken("checking")) == 2
 
 
+@pytest.mark.parametrize("after_s", [1.5, 2.5, 4.0])
+def test_a_knock_to_who_has_fallen_changes_nothing(after_s):
+    """Upright, a shock, lying; and a second shock while lying there: it is still the fall of a person"""
+    noise = np.random.default_rng(3)
+    watch = WornWatch()
+    for i in range(round(8.0 * 104)):
+        t = i / 104.0
+        up, g = ((0.0, 0.0, 1.0), 1.0) if t < 3.0 else ((1.0, 0.0, 0.0), 1.0)
+        if 0.0 <= t - 3.0 < 0.05 or 0.0 <= t - 3.0 - after_s < 0.05:
+            g = 4.0
+        x, y, z = noise.normal(0.0, ACCEL_NOISE, 3)
+        accel = (g * 9.81 * up[0] + x, g * 9.81 * up[1] + y, g * 9.81 * up[2] + z)
+        rate = 0.005 * math.sin(2.0 * t)
+        watch.update(t, accel, (rate, rate, 0.0), UP, stepped=False, repeats=False, may_leave=True)
+    assert not watch.handled(8.0)
+
+
+@pytest.mark.parametrize("breathes", [True, False])
+def test_who_collapses_from_standing_is_a_person_even_without_a_breath(breathes):
+    """Standing, a shock, lying: dead still or not, it is asked about; a thing was not upright a second before"""
+    noise = np.random.default_rng(4)
+    watch = WornWatch()
+    for i in range(round(9.0 * 104)):
+        t = i / 104.0
+        up = (0.0, 0.0, 1.0) if t < 5.0 else (1.0, 0.0, 0.0)
+        g = 4.0 if 0.0 <= t - 5.0 < 0.05 else 1.0
+        x, y, z = noise.normal(0.0, ACCEL_NOISE, 3)
+        a, b, c = noise.normal(0.0, GYRO_NOISE, 3)
+        rate = 0.005 * math.sin(2.0 * t) if breathes or t < 5.0 else 0.0
+        accel = (g * 9.81 * up[0] + x, g * 9.81 * up[1] + y, g * 9.81 * up[2] + z)
+        watch.update(t, accel, (rate + a, b, c), UP, stepped=False, repeats=False, may_leave=True)
+    assert not watch.handled(9.0)
+    assert not watch.undecided(9.0)
+
+
 @pytest.mark.slow
 def test_no_recorded_fall_is_taken_for_handling(recorded_data):
     """Every third recorded fall, of people told to lie still: nothing that looks like a fall is held to be handling.

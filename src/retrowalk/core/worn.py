@@ -215,13 +215,22 @@ class WornWatch:
     def _shock(self, t_s: float, size2: float) -> None:
         if t_s - self._shock_s > 1.0:
             self._first_shock_s = t_s
-            self._stepped_before_s = self._step_s
-            self._lay = self._lies_before()
-            self._stood = self._stands_before(t_s)
+            # Who has lain there since the shock before is knocked, or rolls: what counts is how they came to lie.
+            if not self._has_lain(t_s):
+                self._stepped_before_s = self._step_s
+                self._lay = self._lies_before()
+                self._stood = self._stands_before(t_s)
         if size2 > _SHAKEN2:
             if not self._shocks or t_s - self._shocks[-1] >= SHAKEN_APART_S:
                 self._shocks.append(t_s)
         self._shock_s = t_s
+
+    def _has_lain(self, t_s: float) -> bool:
+        """Whether it has been lying ever since the shock before, which was not long ago."""
+        if t_s - self._shock_s > FRESH_S:
+            return False
+        since = [block for block in self._latest(FRESH_S) if block.t_s - BLOCK_S > self._shock_s + JUDGED_FROM_S]
+        return all(tilt_deg(block.up, self._upright) > LAY_DEG for block in since)
 
     def _lies_before(self) -> bool:
         blocks = self._latest(LAY_S)

@@ -166,7 +166,7 @@ class FallDetector:
         if t_measured_s < self._ends_s:
             self.looked = None
             return None
-        return self._sliced(t_measured_s, upright or UP)
+        return self._sliced(t_measured_s, upright)
 
     def stepped(self) -> None:
         """The wearer has taken a step: does not lie, however the clip may sit."""
@@ -181,8 +181,9 @@ class FallDetector:
         self._rates = self._high = 0.0
         self._count = 0
 
-    def _sliced(self, t_s: float, upright: Vector) -> Fallen | None:
-        """At the end of a slice."""
+    def _sliced(self, t_s: float, known: Vector | None) -> Fallen | None:
+        """At the end of a slice; `known` is the wearer's own upright."""
+        upright = known or UP
         self.looked = None
         count = self._count
         x, y, z = self._x / count, self._y / count, self._z / count
@@ -208,7 +209,7 @@ class FallDetector:
             self._lying_since_s = t_s
         if self._event_s is None or t_s < self._look_s:
             return None
-        return self._look(t_s, self._event_s, upright)
+        return self._look(t_s, self._event_s, upright, known is None)
 
     def _turning(self, gravity: Vector) -> bool:
         return len(self._slices) > TURN_SLICES and tilt_deg(gravity, self._slices[-1 - TURN_SLICES].gravity) > TURN_DEG
@@ -228,7 +229,7 @@ class FallDetector:
 
     # -- looks ----------------------------------------------------------------------------------------------
 
-    def _look(self, t_s: float, event_s: float, upright: Vector) -> Fallen | None:
+    def _look(self, t_s: float, event_s: float, upright: Vector, assumed: bool) -> Fallen | None:
         self._look_s += LOOK_EVERY_S
         if self._look_s > event_s + LOOK_UNTIL_S:
             self._event_s = None
@@ -246,6 +247,8 @@ class FallDetector:
             return None
         shock = max((s for s in slices if event_s - 3.0 <= s.t_s <= t_s - 0.5), key=lambda s: s.high_m_s2)
         look = self.looked = _look(slices, now, shock, gravity, tilt, rate, self._stepped_s)
+        if assumed and look.turned_little:
+            return None  # a clip that sits crooked seems to lie while its wearer stands
         flat = look.peak > self._hard and not look.tilted_little and look.lay < LAY_SHARE
         if not flat and self._model.logit(look) < self._model.threshold:
             return None

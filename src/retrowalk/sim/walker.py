@@ -227,7 +227,7 @@ class Walker:
         # walker's signal has the table): the third of the step; of the stride, to the side, the odd ones.
         bounce = 0.0
         if size > 0.02:
-            bounce = 1.22 * share * (0.2 + size * (0.5 + 0.55 * size)) * self.bounciness * self._strength * self._lift
+            bounce = 1.27 * share * (0.2 + size * (0.5 + 0.55 * size)) * self.bounciness * self._strength * self._lift
             bounce *= 1.0 + self._lopsided * z.real
         a_up = bounce * (wave + 0.25 * (z4 * LATE_2).real + 0.5 * (z6 * LATE_3).real) + ringing
         rise_m = -bounce * wave / (TWO_PI * self._steps_a_second(size)) ** 2

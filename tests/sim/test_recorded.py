@@ -381,13 +381,16 @@ def test_the_label_is_the_verdict(tmp_path, phrases, rows, labelled, met):
 
 @pytest.mark.slow
 def test_one_seed_gives_one_result(tmp_path, phrases):
-    """Two runs of a trial with one seed leave the same events; another seed draws other noise"""
+    """Two runs of a trial with one seed leave the same events and samples; another seed draws other noise"""
     file = sisfall(tmp_path, {"A": fall()}, falls=("A",))
-    events = []
+    events, samples = [], []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run_recorded(seed, tmp_path / name, file, "A")
         events.append((tmp_path / name / "events.jsonl").read_bytes())
-    assert events[0] == events[1] != events[2]
+        entries = recording.read(tmp_path / name / "walk.mcap").entries
+        samples.append([entry.value for entry in entries if isinstance(entry.value, ImuSample)])
+    assert events[0] == events[1]
+    assert samples[0] == samples[1] != samples[2]
 
 
 # --------------------------------------------------------------------------------------------- recorded people

@@ -324,7 +324,20 @@ def test_a_witness_is_soon_forgotten():
 # ------------------------------------------------------------------------------------------- what it is not for
 
 
-WARNS = ("alarm", "arbiter", "care", "dropoff", "falls", "ground", "governor", "hazards", "imbalance", "lying", "rear", "tracker")
+WARNS = (
+    "alarm",
+    "arbiter",
+    "care",
+    "dropoff",
+    "falls",
+    "ground",
+    "governor",
+    "hazards",
+    "imbalance",
+    "lying",
+    "rear",
+    "tracker",
+)
 
 
 @pytest.mark.parametrize("name", WARNS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from tests.core.recorded import gait_walks, levelled, sisfall, sisfall_names
 from tests.core.synth import (
     Motion,
@@ -24,9 +25,10 @@ def wear(body: Motion) -> Street:
     return Street(voice=True).run(settled()).run(life)
 
 
-def test_walking_is_no_loss_of_balance():
-    """Five minutes of stepping, stopping and turning: balance is never called lost, nor steps unsteady."""
-    street = wear(walking(300.0, seed=21, bias_deg_s=(0.0, 1.0, 0.0)))
+@pytest.mark.parametrize("seconds", [60.0, pytest.param(300.0, marks=pytest.mark.slow)])
+def test_walking_is_no_loss_of_balance(seconds):
+    """Minutes of stepping, stopping and turning: balance is never called lost, nor steps unsteady."""
+    street = wear(walking(seconds, seed=21, bias_deg_s=(0.0, 1.0, 0.0)))
     assert not street.events("balance.lost")
     assert {e.hazard for e in street.events("hazard.raised")} <= {"too_fast"}
 
@@ -45,6 +47,7 @@ def test_tipping_over_is_felt_before_the_ground():
 # --------------------------------------------------------------------------------------------- recorded
 
 
+@pytest.mark.slow
 def test_recorded_walking_is_rarely_a_loss(recorded_data):
     """29 minutes of ten healthy people walking and turning: at most two false losses of balance."""
     lost: list[str] = []
@@ -55,6 +58,7 @@ def test_recorded_walking_is_rarely_a_loss(recorded_data):
     assert len(lost) <= 2
 
 
+@pytest.mark.slow
 def test_recorded_backward_slips_are_seen_coming(recorded_data):
     """Two dozen backward slips while walking (SisFall F02): most are called before the shock."""
     falls, _ = sisfall_names(recorded_data)

@@ -105,6 +105,7 @@ def spans(walked: recording.Recording) -> list[tuple[str, float, float]]:
     return found
 
 
+@pytest.mark.slow
 def test_labels_hold_as_long_as_they_should(recorded: Start) -> None:
     """Each prompt's label lasts its seconds, one after the other, with the time for its words between."""
     device = recorded()
@@ -116,6 +117,7 @@ def test_labels_hold_as_long_as_they_should(recorded: Start) -> None:
     assert all(later[1] - earlier[2] >= WORDS_S for earlier, later in itertools.pairwise(found))
 
 
+@pytest.mark.slow
 def test_a_label_begins_when_its_words_have_been_heard(recorded: Start) -> None:
     """The words of each prompt are in the walker's ear, and its label begins within 0.15 s of their end."""
     device = recorded()
@@ -131,6 +133,7 @@ def test_a_label_begins_when_its_words_have_been_heard(recorded: Start) -> None:
         assert said_s + WORDS_S <= begin_s + 0.02
 
 
+@pytest.mark.slow
 def test_the_replay_knows_nothing_of_labels(recorded: Start) -> None:
     """The labelled recording replays identically, and its entries are numbered without a hole."""
     device = recorded()
@@ -153,6 +156,7 @@ def test_one_label_can_hold_for_everything(recorded: Start) -> None:
     assert found["anna"][1] > found["stop"][1]
 
 
+@pytest.mark.slow
 def test_labels_and_samples_share_one_clock(recorded: Start) -> None:
     """While the label says that somebody walks, the range falls; while they stand, it does not."""
     device = recorded([(10.0, Place("wall", 6.0))])

@@ -402,6 +402,7 @@ def test_an_approach_is_heard_as_tone_and_stop():
     st.floats(0.0, 0.5),
     st.sampled_from(["older", "younger"]),
 )
+@pytest.mark.slow
 def test_nearer_and_faster_is_warned_of_no_later(start_m, speed, nearer_m, faster, profile):
     """Of two approaches, the one that is nearer and faster at all times reaches no lower level, no later."""
     config = Config(walker=Walker(profile=profile))

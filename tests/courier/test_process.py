@@ -533,6 +533,7 @@ def test_equal_input_is_published_equally(tmp_path):
     assert len(runs[0]) > 60
 
 
+@pytest.mark.slow
 def test_a_full_outbox_reports_what_it_dropped(tmp_path):
     """Beyond its size the oldest unimportant events go, a fall stays, and the loss is itself an event."""
     outbox = Outbox(tmp_path / "outbox.db", rng=random.Random(1), max_bytes=100_000)

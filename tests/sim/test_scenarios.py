@@ -25,7 +25,7 @@ def walked(name: str, seed: int, *faults: str) -> tuple[scenarios.Scenario, Evid
         walk.close()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_a_fall_nobody_calls_off_reaches_the_caregiver(seed):
     """The short walk meets what it expects, with its own countdown of ten seconds"""
     scenario, evidence = walked("fall", seed)

@@ -82,6 +82,7 @@ def walked(phrases: banks.Bank) -> dict[str, Walked]:
 
 
 @pytest.mark.parametrize("chip", ["lsm6dsox", "mpu6050"])
+@pytest.mark.slow
 def test_a_fall_is_asked_about_and_confirmed(walked: dict[str, Walked], chip: str) -> None:
     """Suspected two to four seconds after the impact, confirmed when the countdown is over, each once."""
     result = walked[chip]

@@ -157,6 +157,7 @@ def test_without_the_clip_the_rear_still_warns(walk: VirtualWalk) -> None:
 
 
 @pytest.mark.parametrize("walk", [("rear:off@8", "lidar:off@8")], indirect=True)
+@pytest.mark.slow
 def test_without_the_rear_a_fall_is_still_reported(walk: VirtualWalk) -> None:
     """The clip goes on when both rear sensors are gone, and the walker has been told to stop."""
     walk.run_until(90.0)
@@ -177,6 +178,7 @@ def test_a_dead_voice_is_felt_at_once(walk: VirtualWalk) -> None:
 # ---------------------------------------------------------------------------------- deaths, in virtual time
 
 
+@pytest.mark.slow
 def test_a_killed_guard_goes_on_counting(walk: VirtualWalk) -> None:
     """The guard dies in the middle of a countdown: it is heard, and the countdown ends when it should."""
     walk.run_until(62.0)
@@ -194,6 +196,7 @@ def test_a_killed_guard_goes_on_counting(walk: VirtualWalk) -> None:
     assert 30.0 < confirmed[0] - impact_s < 34.0
 
 
+@pytest.mark.slow
 def test_a_countdown_that_ended_while_dead_is_confirmed(walk: VirtualWalk) -> None:
     """A guard that comes back late raises the alarm at once."""
     walk.run_until(62.0)
@@ -257,6 +260,7 @@ def test_a_press_cancels_the_countdown(walk: VirtualWalk) -> None:
     assert "fall.confirmed" not in types
 
 
+@pytest.mark.slow
 def test_getting_up_and_walking_cancels_the_countdown(walk: VirtualWalk) -> None:
     """Nobody who walks on is reported as lying."""
     walk.world.at(57.0, GetUp())

@@ -197,6 +197,7 @@ def test_a_confirmed_fall_stays_open_over_a_restart():
 
 @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.floats(0.0, 8.0), st.floats(0.0, 3.0)), max_size=4))
+@pytest.mark.slow
 def test_any_number_of_restarts_moves_the_end_by_nothing(lives):
     """Restarts at any instants: the fall is confirmed 30 s of real time after it was suspected, once."""
     street = Street(voice=True).run(

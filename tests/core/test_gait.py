@@ -214,6 +214,7 @@ def walks(recorded_data) -> list[Recorded]:
     return gait_walks(recorded_data)
 
 
+@pytest.mark.slow
 def test_steps_of_recorded_people(walks):
     """60 recorded walks of ten people: steps are found (end of foot movement, +-250 ms) and as many as were taken."""
     hits = counted = truth = 0

@@ -294,6 +294,7 @@ def test_an_echo_from_the_future_makes_no_track_deaf():
 
 
 @pytest.mark.parametrize("seed", range(8, 14))
+@pytest.mark.slow
 def test_second_echoes_do_not_make_somebody_who_walks_along_rush_nearer(seed):
     """Every 3 s the carer is heard by way of another wall for a while, or not at all: the lidar knows who rushes."""
     draw = random.Random(seed)

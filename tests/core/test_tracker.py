@@ -64,6 +64,7 @@ def test_warnings_come_in_time_under_stress():
 
 
 @pytest.mark.parametrize("walking", [pytest.param(False, id="known to stand"), pytest.param(None, id="no clip")])
+@pytest.mark.slow
 def test_an_hour_beside_a_wall_is_silent(walking):
     """Standing 1.5 m from a wall for an hour, with outliers and dropouts, raises no warning and no caution."""
     rear = Rear(walking).feed(steady(-2.0, 0.0, 1.5))

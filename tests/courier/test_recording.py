@@ -137,6 +137,7 @@ def test_flipped_bits_are_found(walk, tmp_path, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_damaged_heads_of_records_are_found(walk, tmp_path, seed):
     """The same with every record's opcode and length, where a reader is led astray."""
     data, entries = walk
@@ -255,6 +256,7 @@ def test_data_that_stops_is_on_disk_after_five_seconds(tmp_path):
     recorder.close()
 
 
+@pytest.mark.slow
 def test_parts_are_bounded_and_read_as_one(tmp_path):
     """A file that is full is finished and a new one begun; together they are the recording."""
     entries = records(40_000)

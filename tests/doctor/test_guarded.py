@@ -221,6 +221,7 @@ def test_a_visit_leaves_no_trace_in_what_is_replayed(guarded: Start, tmp_path: P
     assert comparison.items > 500
 
 
+@pytest.mark.slow
 def test_a_warning_is_as_soon_with_a_doctor_as_without(guarded: Start, tmp_path: Path) -> None:
     """Looked at all the way, a walk towards a wall has the same warnings, none later."""
     script = [*WELL, (8.0, Walk(0.5)), (8.0, Place("wall", 4.0))]

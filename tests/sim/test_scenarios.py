@@ -32,6 +32,7 @@ def test_a_fall_nobody_calls_off_reaches_the_caregiver(seed):
     assert [met for met in scenarios.judge(scenario, evidence) if not met.met] == []
 
 
+@pytest.mark.slow
 def test_a_fall_that_nobody_notices_is_judged_so():
     """Without the clip no fall is seen, and the scenario says what is missing"""
     scenario, evidence = walked("fall", 1, "imu:off")

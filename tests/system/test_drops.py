@@ -152,6 +152,7 @@ SLOPES = [
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
 @pytest.mark.parametrize("slopes", SLOPES)
+@pytest.mark.slow
 def test_slopes_are_no_drops(phrases: banks.Bank, slopes: tuple[Action, ...], seed: int) -> None:
     """Entering and leaving them: no word of a drop.  (Over a hump of 8 % up and down, one in seven hears one.)"""
     speed_m_s = random.Random(seed).uniform(0.4, 1.0)
@@ -161,6 +162,7 @@ def test_slopes_are_no_drops(phrases: banks.Bank, slopes: tuple[Action, ...], se
 
 
 @pytest.mark.parametrize("speed_m_s", [0.0, 0.5], ids=["standing", "walking"])
+@pytest.mark.slow
 def test_leaning_is_no_drop(phrases: banks.Bank, speed_m_s: float) -> None:
     """10 and 15 degrees, back and forward"""
     leans: list[tuple[float, Action]] = [
@@ -171,6 +173,7 @@ def test_leaning_is_no_drop(phrases: banks.Bank, speed_m_s: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wall", "hedge", "person_jacket", "chain_link"])
+@pytest.mark.slow
 def test_what_hides_the_ground_is_no_drop(phrases: banks.Bank, kind: str) -> None:
     """Walked towards, stood before, left again, and gone"""
     script: list[tuple[float, Action]] = [

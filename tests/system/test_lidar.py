@@ -55,6 +55,7 @@ def test_the_walk_goes_as_it_should(tmp_path: Path, text: str, seed: int) -> Non
 
 
 @pytest.mark.parametrize("fault", ["rear:off@12", "rear:wrong@12"])
+@pytest.mark.slow
 def test_the_lidar_warns_of_the_wall_when_the_ultrasonic_sensor_cannot(tmp_path: Path, fault: str) -> None:
     """Dead, or always 1.00 m: "Stop" comes before the wall is near, and nothing is touched."""
     with walk(config(tmp_path, BESIDE), 36.0, [fault]) as made:
@@ -120,6 +121,7 @@ def test_the_bus_has_time_for_the_lidar(tmp_path: Path) -> None:
         assert bus.longest_s[0x10] < 0.0005
 
 
+@pytest.mark.slow
 def test_the_dropoff_lidar_stays_well_on_level_ground(tmp_path: Path) -> None:
     """On dry asphalt it always has its ground, walking and standing."""
     drop = '[[range_sensor]]\nchip = "tf-luna"\nname = "drop"\nrole = "dropoff"\naddress = 0x11\n'

@@ -139,6 +139,7 @@ def test_a_broken_sealed_sensor_is_named_aloud(phrases: banks.Bank, fault: str, 
         pytest.param("ina219", "battery:garbage", "fault:battery", id="monitor: all bits set"),
     ],
 )
+@pytest.mark.slow
 def test_battery_trouble_is_said_once(
     phrases: banks.Bank, chip: Literal["max17048", "ina219"], fault: str, key: str
 ) -> None:

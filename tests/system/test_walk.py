@@ -207,6 +207,7 @@ def test_a_countdown_that_ended_while_dead_is_confirmed(walk: VirtualWalk) -> No
     assert [m for m in walk.link.published if m.topic.endswith("event/fall.confirmed")]
 
 
+@pytest.mark.slow
 def test_a_killed_guard_resumes_without_the_hand_check(walk: VirtualWalk) -> None:
     """Back within ten minutes of guarding, it guards again within a second and warns of the wall."""
     walk.run_until(14.0)
@@ -250,6 +251,7 @@ def test_a_killed_courier_loses_no_event(walk: VirtualWalk) -> None:
 # -------------------------------------------------------------------------------------------- the button, the net
 
 
+@pytest.mark.slow
 def test_a_press_cancels_the_countdown(walk: VirtualWalk) -> None:
     """A press and release begun after the countdown started: the alarm is off, and the caregiver is told so."""
     walk.world.at(58.0, Press())

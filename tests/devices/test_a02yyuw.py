@@ -172,6 +172,15 @@ def test_frames_are_found_among_bytes(data, numbers):
 
 
 @settings(max_examples=300, deadline=None)
+def in_order(found: list[int], numbers: list[int]) -> int:
+    """How many of those found are of the numbers, in their order (the longest common subsequence)."""
+    if not found or not numbers:
+        return 0
+    if found[0] == numbers[0]:
+        return 1 + in_order(found[1:], numbers[1:])
+    return max(in_order(found[1:], numbers), in_order(found, numbers[1:]))
+
+
 @given(
     st.lists(st.integers(30, FAR_MAX_MM), min_size=2, max_size=5),
     st.integers(0, 30),
@@ -184,10 +193,8 @@ def test_one_bad_byte_costs_one_frame_and_invents_none(numbers, where, what, byt
     where %= len(data)
     damaged = data[:where] + (b"" if what == "lost" else bytes((byte,))) + data[where + (what == "lost") :]
     found = [number for number, _ in split(damaged)[0]]
-    rest = iter(numbers)
-    made_up = [number for number in found if number not in rest]
     # Two frames that stand together and differ in one byte can look like a third, shifted by it.
-    assert len(made_up) <= 1
+    assert len(found) - in_order(found, numbers) <= 1
     assert len(found) >= len(numbers) - 3
 
 

@@ -48,6 +48,7 @@ def life(stops: dict[str, float], back_s: float = BACK_S, end_s: float = END_S) 
 
 @FEW
 @given(st.dictionaries(st.sampled_from(sorted(SAMPLES)), st.floats(5.0, 9.0), min_size=1))
+@pytest.mark.slow
 def test_every_sensor_that_falls_silent_is_named_and_restored(stops):
     """Whichever sensors stop, and when: each is named aloud within 1.0 s of its last sample, and said to be back."""
     street = life(stops)

@@ -410,6 +410,7 @@ def test_commands_are_rate_limited(tmp_path):
     hub=st.booleans(),
 )
 @settings(max_examples=80, deadline=None)
+@pytest.mark.slow
 def test_no_stranger_can_disturb_the_courier(messages, hub):
     """Arbitrary topics and bytes never raise and never delete an event that the broker does not have."""
     with tempfile.TemporaryDirectory() as directory:
@@ -431,6 +432,7 @@ def test_no_stranger_can_disturb_the_courier(messages, hub):
 
 @given(datagrams=st.lists(st.binary(max_size=100), max_size=10))
 @settings(max_examples=50, deadline=None)
+@pytest.mark.slow
 def test_no_datagram_can_disturb_the_courier(datagrams):
     """What is no local message is counted, nothing more."""
     with tempfile.TemporaryDirectory() as directory:

@@ -361,7 +361,7 @@ def test_the_clip_is_worn_by_the_recorded_person(tmp_path, phrases, chip):
 @pytest.mark.parametrize(
     ("rows", "labelled", "met"),
     [
-        pytest.param(fall(), True, True, id="fall, told"),
+        pytest.param(fall(), True, True, id="fall, told", marks=pytest.mark.slow),
         pytest.param(still(UPRIGHT, 5.0), False, True, id="standing, left alone", marks=pytest.mark.slow),
         pytest.param(still(UPRIGHT, 5.0), True, False, id="fall, missed", marks=pytest.mark.slow),
         pytest.param(fall(), False, False, id="false alarm", marks=pytest.mark.slow),

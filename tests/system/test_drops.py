@@ -22,6 +22,8 @@ from retrowalk.sim.walker import OLDER, Profile
 from retrowalk.sim.world import Action, Hole, Kerb, Lean, Place, Remove, Slope, Stairs, Stand, Walk, Weather, World
 from retrowalk.voice import bank as banks
 
+pytestmark = pytest.mark.slow
+
 DEAF = dataclasses.replace(OLDER, stops_for=frozenset(), stops_for_touch=False, slows_for=frozenset())
 """Somebody who walks on whatever is said, so that it is known when the foot would have been there."""
 START_S = 6.0

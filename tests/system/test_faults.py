@@ -93,8 +93,8 @@ class Row:
 
     @property
     def everyday(self) -> bool:
-        """Whether it belongs to the quick tests: the faults that every kind of part has, once for each driver."""
-        return not self.slow and Fault.parse(self.fault).kind in EVERYDAY
+        """Whether it belongs to the quick tests: the fault that every part has, of the default set."""
+        return not self.slow and self.device == "default" and Fault.parse(self.fault).kind in EVERYDAY
 
     @property
     def begins_s(self) -> float:

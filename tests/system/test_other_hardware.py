@@ -18,6 +18,8 @@ from retrowalk.sim.faults import Fault, Faults
 from retrowalk.sim.virtual import VirtualWalk
 from retrowalk.voice import bank as banks
 
+pytestmark = pytest.mark.slow
+
 SEALED = Config(range_sensor=(A02yyuw(),), battery=Battery(chip="none"))
 """A sealed ultrasonic sensor on the serial port is all that looks back."""
 

@@ -386,6 +386,10 @@ class Voice(Section, frozen=True, kw_only=True):
 
     device: FilledText = "default"
     """ALSA device, by name: "default", or "plughw:CARD=Device" (see `aplay -L`).  Never a card number."""
+    other_devices: tuple[FilledText, ...] = ()
+    """Further ALSA devices, by name, tried in this order when the first one fails; "default" is always tried last."""
+    microphone: Text = ""
+    """ALSA device, by name, of a microphone that hears surroundings and own voice; empty: there is none."""
     espeak_voice: FilledText = "en"
     """Voice that renders the phrases, as `espeak-ng --voices` lists them."""
     rate_wpm: Annotated[int, Meta(ge=100, le=260)] = 160

@@ -184,6 +184,9 @@ class VoiceBeat(Struct, frozen=True, tag_field="kind", tag="voice_beat"):
     frames_played: int
     underruns: int
     fault: str = ""
+    output: str = "alsa"
+    buffer_ms: int = 20
+    proof: str = ""
 
 
 class EventMessage(Struct, frozen=True, tag_field="kind", tag="event"):

@@ -118,7 +118,9 @@ class VoiceHeartbeat:
     """Sign of life of the voice, at least every 0.1 s.
 
     `frames_played` is the play pointer since the device was opened: only its advance proves that sound leaves.
-    `fault` is empty when all is well, else a name from the fault table (`no_device`, `frozen`, `bank_damaged`...).
+    `fault` is empty when all is well, else the gravest by name: `no_device`, `frozen`, `muted`, `null_sink`,
+    `unheard` (the microphone hears nothing of it), `slow`, `clipped` (words lose their beginning), `bank_missing`,
+    `bank_damaged`, `espeak_missing`, `bank_refused`.
     """
 
     t_received_s: float
@@ -126,6 +128,12 @@ class VoiceHeartbeat:
     frames_played: int
     underruns: int = 0
     fault: str = ""
+    output: str = "alsa"
+    """What carries the frames: `alsa`, `aplay` (a child process, the emergency road), `portaudio`; empty: nothing."""
+    buffer_ms: int = 20
+    """Sound kept in the device now; it grows by itself when the device runs dry."""
+    proof: str = ""
+    """`heard`: the microphone has heard the latest sound; `unheard`: it has not; empty: nobody listened."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -502,7 +502,16 @@ class Guard:
                 self._feed(sm.VoiceProgress(now, measured, message.alert, message.phase, message.words))
             case wire.VoiceBeat():
                 self._feed(
-                    sm.VoiceHeartbeat(now, message.device, message.frames_played, message.underruns, message.fault)
+                    sm.VoiceHeartbeat(
+                        now,
+                        message.device,
+                        message.frames_played,
+                        message.underruns,
+                        message.fault,
+                        message.output,
+                        message.buffer_ms,
+                        message.proof,
+                    )
                 )
             case wire.CourierBeat():
                 if self._held_up:

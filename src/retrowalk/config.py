@@ -102,6 +102,8 @@ class Walker(Section, frozen=True, kw_only=True):
     """Room left between foot and obstacle after a stop (0.05 to 1 m)."""
     usual_speed_m_s: Annotated[float, Meta(ge=0.1, le=2.0)] = 0.7
     """Speed assumed while neither closing speed nor walking speed is known (0.1 to 2 m/s)."""
+    hearing: Literal["sound", "touch"] = "sound"
+    """How this walker is told: sound, or touch for who hears badly or not at all: then all that is heard is also felt."""
 
 
 class HcSr04(Section, frozen=True, kw_only=True, tag_field="chip", tag="hc-sr04"):
@@ -350,10 +352,20 @@ class Buzzer(Section, frozen=True, kw_only=True):
 class Vibration(Section, frozen=True, kw_only=True):
     """The vibration motor."""
 
+    strength: Annotated[float, Meta(ge=0.3, le=1.0)] = 1.0
+    """How strong it is (0.3 to 1, a share of its full power).  Each burst begins with full power; never nothing."""
+
     pin: Pin = 27
     """GPIO number (BCM) of its transistor (0 to 27).  With two motors: of the one on the walker's own left."""
     right_pin: OtherPin = -1
     """GPIO number (BCM) of a second motor's transistor, on the walker's own right (-1 to 27); -1: there is none."""
+
+
+class Led(Section, frozen=True, kw_only=True):
+    """The light: for a helper's glance, and the last that still tells something when all else has failed."""
+
+    pin: OtherPin = 25
+    """GPIO number (BCM) of the LED, with its resistor (-1 to 27); -1: there is none.  An LED left out does no harm."""
 
 
 class Battery(Section, frozen=True, kw_only=True):
@@ -447,7 +459,7 @@ class Guard(Section, frozen=True, kw_only=True):
 
 PARTS = (
     *("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state"),
-    *("battery", "power", "heat", "clip", "thermometer", "vibration-right"),
+    *("battery", "power", "heat", "clip", "thermometer", "vibration-right", "led"),
 )
 """Parts of the device that are followed and named like a sensor.  No range sensor may be called so: its samples would
 pass for the other part's signs of life."""
@@ -489,6 +501,7 @@ class Config(Section, frozen=True, kw_only=True):
     button: Button = Button()
     buzzer: Buzzer = Buzzer()
     vibration: Vibration = Vibration()
+    led: Led = Led()
     battery: Battery = Battery()
     pi: Pi = Pi()
     voice: Voice = Voice()
@@ -749,6 +762,8 @@ def _pins(config: Config) -> Iterator[tuple[str, int]]:
     yield "button.pin", config.button.pin
     yield "buzzer.pin", config.buzzer.pin
     yield "vibration.pin", config.vibration.pin
+    if config.led.pin >= 0:
+        yield "led.pin", config.led.pin
     if config.vibration.right_pin >= 0:
         yield "vibration.right_pin", config.vibration.right_pin
 

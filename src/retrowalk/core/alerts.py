@@ -334,7 +334,33 @@ _ROWS = (
         repeat_s=60.0,
         mutable=False,
     ),
+    # Why nothing was heard, once something is: before all else that has waited, but for what warns and what calls help.
+    Alert("voice_cause", Level.CAUTION, phrase="fault", earcon="fault", rank=RANK_FAULT + 2, deadline_s=5.0, mutable=False),
     Alert("fault_over", Level.ADVISORY, phrase="fault_over", earcon="good", rank=RANK_STATE, deadline_s=5.0),
+    # Asked before the hand is, so it comes first where both wait; the answer is thanked for after whatever sounds.
+    Alert(
+        "self_test",
+        Level.ADVISORY,
+        phrase="self_test",
+        earcon="chime",
+        rank=RANK_STATE + 3,
+        deadline_s=5.0,
+        mutable=False,
+    ),
+    Alert(
+        "heard", Level.ADVISORY, phrase="heard", earcon="good", haptic="good", rank=RANK_STATE - 3, deadline_s=4.0
+    ),
+    # "Limited", but felt as well: whoever did not answer may not hear this either.
+    Alert(
+        "unheard",
+        Level.CAUTION,
+        phrase="limited",
+        earcon="fault",
+        haptic="fault",
+        rank=RANK_FAULT - 1,
+        deadline_s=5.0,
+        mutable=False,
+    ),
     Alert("checking", Level.ADVISORY, phrase="checking", rank=RANK_STATE, deadline_s=5.0, mutable=False),
     Alert("guarding", Level.ADVISORY, phrase="guarding", earcon="good", rank=RANK_STATE, deadline_s=5.0, mutable=False),
     Alert(
@@ -377,7 +403,7 @@ _ROWS = (
     Alert("around", Level.ADVISORY, phrase="around", rank=RANK_STATE - 2, deadline_s=10.0, mutable=False),
     Alert("introduction", Level.ADVISORY, phrase="introduction", rank=RANK_INTRODUCTION, deadline_s=2.0),
     Alert("accepted", Level.ADVISORY, phrase="accepted", earcon="good", rank=RANK_STATE, deadline_s=2.0, mutable=False),
-    Alert("battery_low", Level.CAUTION, phrase="battery_low", earcon="fault", rank=RANK_FAULT, deadline_s=10.0),
+    Alert("battery_low", Level.CAUTION, phrase="battery_low", earcon="fault", rank=RANK_FAULT, deadline_s=10.0, mutable=False),
     Alert("tick", Level.ADVISORY, earcon="tick", rank=RANK_TICK, deadline_s=0.5, mutable=False),
 )
 
@@ -386,6 +412,14 @@ ALERTS: dict[tuple[str, Level], Alert] = {(row.key, row.level): row for row in _
 
 ALERT_BY_KEY: dict[str, Alert] = {row.key: row for row in _ROWS if row.key != "rear"}
 """The rows of keys that have one level only."""
+
+HAZARDS = frozenset(
+    {"rear", "touching", "unknown", "approaching", "drop", "ground", "governor", "balance_lost"}
+)
+"""Keys of what endangers the walker (of `rear` what is more than an advisory): nobody is coached within 3 s of it."""
+
+STANDING = frozenset({"rear", "touching", "approaching", "drop"})
+"""Those that are a hazard for as long as they hold, and not only when they are said."""
 
 DISTANCES_M = ("0.5", "1", "1.5", "2", "2.5", "3", "4", "5")
 """Distances that can be said: half metres to 3 m, then metres; rounded towards nearer."""
@@ -413,11 +447,13 @@ COMFORTS = ("told", "seen", "trying")
 
 FAULT_PARTS = (
     *("voice", "courier", "guard", "button", "buzzer", "vibration", "vibration-right", "config", "recording"),
-    *("battery", "power", "heat", "clip"),
+    *("battery", "power", "heat", "clip", "led"),
+    *("voice-frozen", "voice-gone", "voice-muted", "voice-nowhere", "voice-unheard", "voice-slow", "voice-clipped"),
+    *("voice-restarted", "voice-bank", "voice-espeak"),
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 
-LIMITS = ("unchecked", "imu", "clip", "rear", "unknown", "drop", "ground", "voice", "config")
+LIMITS = ("unchecked", "imu", "clip", "rear", "unknown", "drop", "ground", "voice", "config", "unheard")
 """Causes of limited or missing protection that can be said."""
 
 
@@ -483,6 +519,8 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "sensor_back": sensors,
         "fault": FAULT_PARTS,
         "fault_over": FAULT_PARTS,
+        "self_test": (),
+        "heard": (),
         "checking": (),
         "guarding": (),
         "limited": LIMITS,

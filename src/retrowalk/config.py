@@ -353,7 +353,7 @@ class Vibration(Section, frozen=True, kw_only=True):
     """The vibration motor."""
 
     strength: Annotated[float, Meta(ge=0.3, le=1.0)] = 1.0
-    """How strong it is (0.3 to 1, a share of its full power).  Each burst begins with full power; never nothing."""
+    """Share of the motors' full power (0.3 to 1).  A burst always begins with all of it; it cannot be set to nothing."""
 
     pin: Pin = 27
     """GPIO number (BCM) of its transistor (0 to 27).  With two motors: of the one on the walker's own left."""

@@ -25,8 +25,12 @@ class Alert:
     """Sound before the words (one of `EARCONS`), so that the ear is alerted within 25 ms."""
     haptic: str = ""
     """Pattern of the vibration motor (a key of `HAPTICS`)."""
+    touch: str = ""
+    """What is felt in place of `haptic`, where that is empty, by who is told by touch; empty: as the earcon says."""
     buzzer: bool = False
     """Whether the buzzer joins the vibration."""
+    rises: bool = False
+    """Whether earcon and pattern rise as the seconds that are its value run out (`stage`)."""
     rank: int = 0
     """Higher cuts lower at once; equal replaces what is waiting, never what is sounding."""
     deadline_s: float = 1.0
@@ -41,20 +45,72 @@ class Alert:
     """Whether there are words for a side, too: the phrase with `_left` and `_right`, said with `voice.say_side`."""
 
 
-EARCONS = ("chime", "caution", "warning", "touching", "balance", "fault", "countdown", "good", "tick")
+COUNTDOWNS = ("countdown", "countdown_2", "countdown_3", "countdown_4", "countdown_5")
+"""Earcons, and patterns, of a countdown: each higher and louder, or stronger, than the one before."""
+
+EARCONS = ("chime", "caution", "warning", "touching", "balance", "fault", *COUNTDOWNS, "good", "tick")
 """Every earcon.  Energy between 500 and 2000 Hz, for older ears."""
 
-HAPTICS: dict[str, tuple[tuple[float, float], ...]] = {
-    # (on, off) in seconds.  Shorter bursts feel more urgent; few, distinct patterns are told apart.
-    "warning": ((0.12, 0.06),) * 4,
-    "caution": ((0.25, 0.10),),
-    "balance": ((0.40, 0.05),),
-    "nudge": ((0.10, 0.10),),
-    "fault": ((0.60, 0.20), (0.60, 0.20)),
-    "countdown": ((0.30, 0.30), (0.30, 0.30)),
-    "good": ((0.08, 0.10), (0.08, 0.10)),
+
+def _countdown(first: float, second: float) -> tuple[tuple[float, float, float], ...]:
+    return ((0.20, 0.10, first), (0.40, 0.10, second))
+
+
+HAPTICS: dict[str, tuple[tuple[float, float, float], ...]] = {
+    # (on, off) in seconds, and the strength of the burst, 0 to 1.  Shorter bursts feel more urgent; few, distinct
+    # patterns are told apart, so these are of six kinds.  One: quick bursts, stop and catch yourself.
+    "warning": ((0.12, 0.06, 1.0),) * 4,
+    "balance": ((0.06, 0.04, 1.0),) * 6,
+    # Two: a firm one, take care.
+    "caution": ((0.25, 0.10, 0.8),),
+    # Three: two long ones, something does not protect.
+    "fault": ((0.60, 0.20, 0.9), (0.60, 0.20, 0.9)),
+    # Four: short and long, and it grows: somebody is asked, or help is called.
+    "countdown": _countdown(0.3, 0.5),
+    "countdown_2": _countdown(0.4, 0.6),
+    "countdown_3": _countdown(0.5, 0.7),
+    "countdown_4": _countdown(0.6, 0.85),
+    "countdown_5": _countdown(0.7, 1.0),
+    # Five: two taps, it is well.
+    "good": ((0.08, 0.10, 0.7), (0.08, 0.10, 0.7)),
+    # Six: one tap, it watches (short), or tells how you walk (longer).  A motor that is shaken awake with full power
+    # for 20 ms and then let go is felt so little that nobody tires of it.
+    "nudge": ((0.10, 0.10, 0.5),),
+    "tick": ((0.05, 0.10, 0.3),),
 }
-"""Patterns of the motor and the buzzer."""
+"""Patterns of the motor, and of the buzzer, which knows no strength."""
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "quick": ("warning", "balance"),
+    "firm": ("caution",),
+    "long": ("fault",),
+    "growing": COUNTDOWNS,
+    "two taps": ("good",),
+    "one tap": ("nudge", "tick"),
+}
+"""The patterns by what has to be told apart; within a kind they ask for the same."""
+
+_STAGES = {"25": 0, "20": 0, "15": 1, "10": 1, "5": 2, "4": 2, "3": 3, "2": 3, "1": 4}
+"""How far a countdown has risen at each number that is said."""
+
+_TOUCH_OF_EARCON = {"chime": "nudge", "touching": "warning"}
+"""Patterns of the earcons that have none of their own name."""
+
+
+def stage(alert: Alert, name: str, value: str) -> str:
+    """The earcon or pattern `name` of a row, risen as far as `value` (seconds left) says."""
+    return COUNTDOWNS[_STAGES.get(value, 0)] if alert.rises and name == COUNTDOWNS[0] else name
+
+
+def told_by_touch(alert: Alert) -> str:
+    """The pattern that tells a row to a walker who hears badly: every row has one."""
+    return alert.haptic or alert.touch or _TOUCH_OF_EARCON.get(alert.earcon, alert.earcon) or "nudge"
+
+
+def lasts_s(pattern: str) -> float:
+    """How long a pattern is felt; a name nobody knows is felt as the warning."""
+    return sum(on_s + off_s for on_s, off_s, _ in HAPTICS.get(pattern, HAPTICS["warning"]))
+
 
 # Ranks.  Warning of a collision outranks everything; a fault outranks chat, because silence must not mean two things.
 RANK_WARNING = 100
@@ -225,6 +281,7 @@ _ROWS = (
         rank=RANK_ALARM,
         deadline_s=0.9,
         mutable=False,
+        rises=True,
     ),
     Alert(
         "fall_confirmed",
@@ -246,7 +303,15 @@ _ROWS = (
         deadline_s=3.0,
         mutable=False,
     ),
-    Alert("sos_hold", Level.ADVISORY, phrase="sos_hold", rank=RANK_ALARM + 3, deadline_s=1.0, mutable=False),
+    Alert(
+        "sos_hold",
+        Level.ADVISORY,
+        phrase="sos_hold",
+        rank=RANK_ALARM + 3,
+        deadline_s=1.0,
+        mutable=False,
+        touch="caution",
+    ),
     Alert(
         "sos",
         Level.WARNING,
@@ -274,8 +339,17 @@ _ROWS = (
         rank=RANK_ALARM + 3,
         deadline_s=2.0,
         mutable=False,
+        touch="countdown",
     ),
-    Alert("say_well", Level.ADVISORY, phrase="say_well", rank=RANK_ALARM + 3, deadline_s=5.0, mutable=False),
+    Alert(
+        "say_well",
+        Level.ADVISORY,
+        phrase="say_well",
+        rank=RANK_ALARM + 3,
+        deadline_s=5.0,
+        mutable=False,
+        touch="caution",
+    ),
     # Whoever lies there is told at long intervals what became of the call; it cuts nothing that warns or names a fault.
     Alert(
         "comfort", Level.ADVISORY, phrase="comfort", earcon="good", rank=RANK_STATE + 6, deadline_s=10.0, mutable=False
@@ -335,7 +409,9 @@ _ROWS = (
         mutable=False,
     ),
     # Why nothing was heard, once something is: before all else that has waited, but for what warns and what calls help.
-    Alert("voice_cause", Level.CAUTION, phrase="fault", earcon="fault", rank=RANK_FAULT + 2, deadline_s=5.0, mutable=False),
+    Alert(
+        "voice_cause", Level.CAUTION, phrase="fault", earcon="fault", rank=RANK_FAULT + 2, deadline_s=5.0, mutable=False
+    ),
     Alert("fault_over", Level.ADVISORY, phrase="fault_over", earcon="good", rank=RANK_STATE, deadline_s=5.0),
     # Asked before the hand is, so it comes first where both wait; the answer is thanked for after whatever sounds.
     Alert(
@@ -347,9 +423,7 @@ _ROWS = (
         deadline_s=5.0,
         mutable=False,
     ),
-    Alert(
-        "heard", Level.ADVISORY, phrase="heard", earcon="good", haptic="good", rank=RANK_STATE - 3, deadline_s=4.0
-    ),
+    Alert("heard", Level.ADVISORY, phrase="heard", earcon="good", haptic="good", rank=RANK_STATE - 3, deadline_s=4.0),
     # "Limited", but felt as well: whoever did not answer may not hear this either.
     Alert(
         "unheard",
@@ -361,7 +435,9 @@ _ROWS = (
         deadline_s=5.0,
         mutable=False,
     ),
-    Alert("checking", Level.ADVISORY, phrase="checking", rank=RANK_STATE, deadline_s=5.0, mutable=False),
+    Alert(
+        "checking", Level.ADVISORY, phrase="checking", rank=RANK_STATE, deadline_s=5.0, mutable=False, touch="caution"
+    ),
     Alert("guarding", Level.ADVISORY, phrase="guarding", earcon="good", rank=RANK_STATE, deadline_s=5.0, mutable=False),
     Alert(
         "limited",
@@ -385,7 +461,7 @@ _ROWS = (
         mutable=False,
     ),
     Alert("not_worn", Level.ADVISORY, phrase="not_worn", rank=RANK_STATE, deadline_s=5.0, mutable=False),
-    Alert("stopping", Level.ADVISORY, phrase="stopping", rank=RANK_STATE, deadline_s=3.0, mutable=False),
+    Alert("stopping", Level.ADVISORY, phrase="stopping", rank=RANK_STATE, deadline_s=3.0, mutable=False, touch="fault"),
     Alert(
         "switch_off_question",
         Level.ADVISORY,
@@ -393,17 +469,26 @@ _ROWS = (
         rank=RANK_STATE,
         deadline_s=2.0,
         mutable=False,
+        touch="countdown",
     ),
     Alert(
         "restarted", Level.CAUTION, phrase="restarted", earcon="fault", rank=RANK_FAULT, deadline_s=5.0, mutable=False
     ),
-    Alert("quiet", Level.ADVISORY, phrase="quiet", rank=RANK_STATE, deadline_s=2.0, mutable=False),
+    Alert("quiet", Level.ADVISORY, phrase="quiet", rank=RANK_STATE, deadline_s=2.0, mutable=False, touch="good"),
     # The answer to "how am I doing" is the guard state, with its first reason, and then these, one after the other.
-    Alert("also", Level.ADVISORY, phrase="also", rank=RANK_STATE + 2, deadline_s=6.0, mutable=False),
+    Alert("also", Level.ADVISORY, phrase="also", rank=RANK_STATE + 2, deadline_s=6.0, mutable=False, touch="fault"),
     Alert("around", Level.ADVISORY, phrase="around", rank=RANK_STATE - 2, deadline_s=10.0, mutable=False),
     Alert("introduction", Level.ADVISORY, phrase="introduction", rank=RANK_INTRODUCTION, deadline_s=2.0),
     Alert("accepted", Level.ADVISORY, phrase="accepted", earcon="good", rank=RANK_STATE, deadline_s=2.0, mutable=False),
-    Alert("battery_low", Level.CAUTION, phrase="battery_low", earcon="fault", rank=RANK_FAULT, deadline_s=10.0, mutable=False),
+    Alert(
+        "battery_low",
+        Level.CAUTION,
+        phrase="battery_low",
+        earcon="fault",
+        rank=RANK_FAULT,
+        deadline_s=10.0,
+        mutable=False,
+    ),
     Alert("tick", Level.ADVISORY, earcon="tick", rank=RANK_TICK, deadline_s=0.5, mutable=False),
 )
 
@@ -413,9 +498,7 @@ ALERTS: dict[tuple[str, Level], Alert] = {(row.key, row.level): row for row in _
 ALERT_BY_KEY: dict[str, Alert] = {row.key: row for row in _ROWS if row.key != "rear"}
 """The rows of keys that have one level only."""
 
-HAZARDS = frozenset(
-    {"rear", "touching", "unknown", "approaching", "drop", "ground", "governor", "balance_lost"}
-)
+HAZARDS = frozenset({"rear", "touching", "unknown", "approaching", "drop", "ground", "governor", "balance_lost"})
 """Keys of what endangers the walker (of `rear` what is more than an advisory): nobody is coached within 3 s of it."""
 
 STANDING = frozenset({"rear", "touching", "approaching", "drop"})
@@ -453,7 +536,7 @@ FAULT_PARTS = (
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 
-LIMITS = ("unchecked", "imu", "clip", "rear", "unknown", "drop", "ground", "voice", "config", "unheard")
+LIMITS = ("unchecked", "imu", "clip", "rear", "unknown", "drop", "ground", "voice", "vibration", "config", "unheard")
 """Causes of limited or missing protection that can be said."""
 
 

@@ -9,7 +9,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from retrowalk.core.alerts import ALERTS, HAPTICS, Alert
+from retrowalk.core.alerts import (
+    ALERTS,
+    HAPTICS,
+    HAZARDS,
+    RANK_BALANCE,
+    RANK_STATE,
+    STANDING,
+    Alert,
+    lasts_s,
+    stage,
+    told_by_touch,
+)
 from retrowalk.core.events import AlertSpoken, Hush, Level, Output, Speak, Touch, ms
 from retrowalk.core.samples import VoicePhase, VoiceProgress
 
@@ -56,6 +67,8 @@ class _Saying:
     started: bool = False
     """Whether the latest request has begun to sound."""
     heard: bool = False
+    told: bool = False
+    """Whether any request with this value has begun to sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +85,14 @@ class Arbiter:
     """Keeps what holds by key.  `out` collects the requests and events; the Companion empties it.
 
     What has a bearing is heard and felt from its side; with `say_side` its side is also said, where there are words.
+    `by_touch` is for who hears badly: then all that is said is felt as well, and what was felt counts as told while
+    there is no voice.
     """
 
-    def __init__(self, out: list[Output], *, say_side: bool = False) -> None:
+    def __init__(self, out: list[Output], *, say_side: bool = False, by_touch: bool = False) -> None:
         self._out = out
         self._say_side = say_side
+        self._by_touch = by_touch
         self._sayings: dict[str, _Saying] = {}
         self._asked: dict[int, _Asked] = {}
         self._latest: dict[str, tuple[float, int]] = {}
@@ -88,10 +104,16 @@ class Arbiter:
         """Coaching and cautions are quiet until then (the walker asked for it)."""
         self.voice_lost = False
         """While it holds, buzzer and vibration stand in for every sound."""
+        self.voice_refused = False
+        """While it holds they stand in for what warns: the voice can be heard, but too late, or without its beginning."""
         self.coming: tuple[int, float] = (0, math.inf)
         """Rank and second of what is sure to be said next (a number of the countdown)."""
         self.saying = ""
         """Phrase that sounds now, for a display."""
+        self._begun_s: dict[str, float] = {}
+        """By key: when it began to sound, the latest time."""
+        self._hazard_s = -math.inf
+        """When something about a hazard was last asked for, or one was last over."""
         self._voice_came_s = -math.inf
         self._recheck_s = math.inf
         self._felt: tuple[str, int, float] = ("", 0, -math.inf)
@@ -129,6 +151,7 @@ class Arbiter:
             else:
                 saying.due_s = max(now, saying.said_s + max(1.0, alert.repeat_s)) if alert.repeat_s else math.inf
             return saying.number
+        saying.told = saying.told and value == saying.value
         saying.value = value
         saying.because = because
         saying.bearing_left_deg = bearing_left_deg
@@ -140,6 +163,19 @@ class Arbiter:
         """Whether `key` holds."""
         return (f"{key}:{name}" if name else key) in self._sayings
 
+    def told(self, key: str, name: str = "") -> bool:
+        """Whether what holds has begun to sound, as it is now."""
+        saying = self._sayings.get(f"{key}:{name}" if name else key)
+        return saying is not None and saying.told
+
+    def begun_s(self, key: str) -> float:
+        """When `key` began to sound, the latest time (`math.inf`: it has not)."""
+        return self._begun_s.get(key, math.inf)
+
+    def forget_begun(self, key: str) -> None:
+        """What was heard of `key` up to now does not count any more."""
+        self._begun_s.pop(key, None)
+
     @property
     def holding(self) -> bool:
         """Whether anything holds: a hazard, a fault, something lost."""
@@ -148,6 +184,8 @@ class Arbiter:
     def release(self, now: float, key: str, name: str = "", *, hush: bool = False) -> None:
         """`key` no longer holds: what waits to be said of it is dropped; `hush` also cuts off what is being said."""
         saying = self._sayings.pop(f"{key}:{name}" if name else key, None)
+        if saying is not None and _hazardous(saying.alert):
+            self._hazard_s = now
         if saying is not None and (hush or not saying.started) and saying.number in self._asked:
             self._out.append(Hush(t_s=ms(now), alert=saying.number))
 
@@ -187,12 +225,15 @@ class Arbiter:
     def free(self, now: float, rank: int, rest_s: float) -> bool:
         """Whether the ear is free for something of this rank that can wait.
 
-        It is while nothing of a higher rank sounds or is about to, nor has cautioned or warned within `rest_s`; and
-        never without a voice: a touch and a buzz tell nobody how to walk.
+        It is while no hazard is there, nor was within `rest_s`; while nothing of a higher rank sounds or is about to,
+        nor has cautioned or warned within `rest_s`; and never without a voice: a touch and a buzz tell nobody how to
+        walk.
         """
         coming, at_s = self.coming
         return not (
-            self.voice_lost
+            (self.voice_lost and not self._by_touch)
+            or now < self._hazard_s + rest_s
+            or any(_standing(saying.alert) for saying in self._sayings.values())
             or (coming > rank and at_s < now + SOON_S)
             or any(other > rank and now < said_s + rest_s for other, said_s in self._cautioned_s.items())
             or any(saying.alert.rank > rank and saying.due_s < now + SOON_S for saying in self._sayings.values())
@@ -223,9 +264,12 @@ class Arbiter:
         self._latest[f"{saying.slot}:{alert.level}"] = (now, saying.number)
         if alert.level > Level.ADVISORY:
             self._cautioned_s[alert.rank] = now
+        if _hazardous(alert):
+            self._hazard_s = now
         if alert.mutable and now < self.quiet_until_s:
             return
-        if not self.voice_lost:
+        audible = not (self.voice_lost or (self.voice_refused and alert.rank >= RANK_BALANCE))
+        if audible:
             self._asked[saying.number] = _Asked(saying, now, saying.because, phrase)
             if len(self._asked) > REMEMBERED:
                 del self._asked[next(iter(self._asked))]
@@ -235,7 +279,7 @@ class Arbiter:
                     alert=saying.number,
                     phrase=phrase,
                     value=value,
-                    earcon=alert.earcon,
+                    earcon=stage(alert, alert.earcon, value),
                     level=alert.level.name.lower(),
                     rank=alert.rank,
                     deadline_s=ms(now + alert.deadline_s),
@@ -244,12 +288,17 @@ class Arbiter:
             )
         pattern = alert.haptic
         buzzer = alert.buzzer
-        if self.voice_lost and alert.earcon != "tick" and (pattern or alert.earcon):
-            # Nothing can be heard from the speaker: everything that matters is felt, and buzzes.
+        if self._by_touch:
+            pattern = told_by_touch(alert)
+        elif not audible and alert.earcon != "tick" and (pattern or alert.earcon):
+            # Nothing is heard of it from the speaker: everything that matters is felt, and buzzes.
             pattern = pattern or (alert.earcon if alert.earcon in HAPTICS else "caution")
             buzzer = True
-        if pattern:
-            self._feel(now, alert.rank, pattern, buzzer, side(saying.bearing_left_deg))
+        if not pattern:
+            return
+        felt = self._feel(now, alert.rank, stage(alert, pattern, value), buzzer, side(saying.bearing_left_deg))
+        if felt and self._by_touch and not audible and saying.once:
+            saying.heard = True  # nobody will report on it, and the walker has been told
 
     def _words(self, saying: _Saying) -> tuple[str, str]:
         """Phrase and value that tell of it now."""
@@ -257,15 +306,19 @@ class Arbiter:
         where = side(saying.bearing_left_deg) if self._say_side and alert.sided else ""
         return f"{alert.phrase}_{where}" if where else alert.phrase, saying.value
 
-    def _feel(self, now: float, rank: int, pattern: str, buzzer: bool, side: str) -> None:
-        """Asks for a pattern, unless a more urgent one is being felt: the newest one takes the place of what runs."""
+    def _feel(self, now: float, rank: int, pattern: str, buzzer: bool, side: str) -> bool:
+        """Asks for a pattern, unless a more urgent one is being felt: the newest one takes the place of what runs.
+
+        Returns whether it is felt.
+        """
         running, running_rank, until_s = self._felt
         if now < until_s:
             if rank < running_rank and pattern != running:
-                return
+                return False
             rank = max(rank, running_rank)
-        self._felt = (pattern, rank, now + sum(on_s + off_s for on_s, off_s in HAPTICS[pattern]))
+        self._felt = (pattern, rank, now + lasts_s(pattern))
         self._out.append(Touch(t_s=ms(now), pattern=pattern, buzzer=buzzer, side=side))
+        return True
 
     # -- time ---------------------------------------------------------------------------------------------
 
@@ -321,6 +374,8 @@ class Arbiter:
         if item.phase is VoicePhase.STARTED:
             self.saying = item.words or alert.earcon
             saying.started = saying.started or current
+            saying.told = saying.told or (current and (asked.phrase, saying.value) == saying.said)
+            self._begun_s[alert.key] = item.t_measured_s
             if saying.once and current:
                 saying.due_s = saying.until_s
             if alert.earcon != "tick":
@@ -359,17 +414,27 @@ class Arbiter:
         self._recheck_s = now + THERE_S
 
     def voice_back(self, now: float) -> None:
-        """The voice works again: what holds is said again."""
+        """The voice works again: what holds is said again, and what was to be said and has not been heard."""
         self.voice_lost = False
         self._asked.clear()
         for saying in self._sayings.values():
-            if not saying.once and saying.alert.level > Level.ADVISORY:
+            if saying.alert.rank >= RANK_STATE if saying.once else saying.alert.level > Level.ADVISORY:
                 saying.due_s = now
 
 
 _ROW_OF: dict[str, Alert] = {}
 for _row in ALERTS.values():
     _ROW_OF.setdefault(_row.key, _row)
+
+
+def _hazardous(alert: Alert) -> bool:
+    """Whether it tells of a hazard; that something is far behind is none."""
+    return alert.key in HAZARDS and alert.level > Level.ADVISORY
+
+
+def _standing(alert: Alert) -> bool:
+    """Whether it tells of something that is there all the time while it holds."""
+    return alert.key in STANDING and alert.level > Level.ADVISORY
 
 
 def pan(bearing_left_deg: float | None) -> float:

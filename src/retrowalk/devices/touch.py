@@ -136,7 +136,7 @@ class TouchDriver:
         if self._request is None:
             return False, 0, math.inf
         edge_s = self._began_s
-        for burst, (on_s, off_s) in enumerate(_bursts(self._request.pattern)):
+        for burst, (on_s, off_s, _) in enumerate(_bursts(self._request.pattern)):
             edge_s += on_s
             if now < edge_s:
                 return True, burst, edge_s
@@ -146,6 +146,6 @@ class TouchDriver:
         return False, 0, math.inf
 
 
-def _bursts(pattern: str) -> tuple[tuple[float, float], ...]:
+def _bursts(pattern: str) -> tuple[tuple[float, float, float], ...]:
     # An unknown name is felt as the strongest pattern rather than not at all; a test holds names and table to it.
     return HAPTICS.get(pattern, HAPTICS["warning"])

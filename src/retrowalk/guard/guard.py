@@ -18,7 +18,7 @@ from retrowalk import __version__, wire
 from retrowalk.config import Config, to_table
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
-from retrowalk.core.alerts import HAPTICS
+from retrowalk.core.alerts import lasts_s
 from retrowalk.core.care import EARLIER
 from retrowalk.core.companion import Companion
 from retrowalk.core.samples import Item
@@ -243,7 +243,7 @@ class Guard:
                 self._speak(output)
             elif type(output) is ev.Touch:
                 self._touch.touch(output)
-                self._touch_until_s = self._now + _lasts_s(output.pattern)
+                self._touch_until_s = self._now + lasts_s(output.pattern)
             elif type(output) is ev.Hush:
                 self._mail.send("voice", wire.encode(wire.HushMessage(output.alert)))
         self._record(_channel(item), item, item.t_received_s, getattr(item, "t_measured_s", item.t_received_s))
@@ -662,10 +662,6 @@ class Guard:
 def _room(served: dict[str, float], name: str) -> bool:
     """Whether one more can be served."""
     return name in served or len(served) < WATCHERS_MAX
-
-
-def _lasts_s(pattern: str) -> float:
-    return sum(on_s + off_s for on_s, off_s in HAPTICS.get(pattern, HAPTICS["warning"]))
 
 
 def _channel(item: Item) -> str:

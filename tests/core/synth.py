@@ -267,12 +267,14 @@ def steady(
 # ------------------------------------------------------------------------------------------------- the street
 
 
-def heartbeats(start_s: float, end_s: float, *, voice: bool = True, courier: bool = True) -> Iterator[Item]:
-    """Signs of life of the other two processes."""
+def heartbeats(
+    start_s: float, end_s: float, *, voice: bool = True, courier: bool = True, proof: str = ""
+) -> Iterator[Item]:
+    """Signs of life of the other two processes; `proof` is what a microphone says of the sound."""
     for i in range(int((end_s - start_s) * 10.0)):
         t = start_s + i * 0.1
         if voice:
-            yield VoiceHeartbeat(t, "speaker", int(t * 48000))
+            yield VoiceHeartbeat(t, "speaker", int(t * 48000), proof=proof)
         if courier and i % 10 == 0:
             yield CourierHeartbeat(t, connected=True, waiting=0, recording=True)
 
@@ -408,7 +410,8 @@ class Street:
 def settled(config: Config | None = None, *, seconds: float = 6.0) -> list[Item]:
     """The first seconds of a session in which the check is passed: stands, a hand behind and gone; then guarding.
 
-    Ends at `seconds`; sensors and processes have been heard up to then.
+    A microphone hears the device, so no press is needed.  Ends at `seconds`; sensors and processes have been heard up
+    to then.
     """
     hand = [*steady(0.0, 1.0, 0.5), *steady(1.0, seconds, None)]
-    return merged(ranges(hand, latency_s=0.0), upright(seconds), heartbeats(0.0, seconds))
+    return merged(ranges(hand, latency_s=0.0), upright(seconds), heartbeats(0.0, seconds, proof="heard"))

@@ -536,6 +536,22 @@ FAULT_PARTS = (
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 
+VOICE_CAUSES = {
+    "no_device": "voice-gone",
+    "frozen": "voice-frozen",
+    "muted": "voice-muted",
+    "null_sink": "voice-nowhere",
+    "unheard": "voice-unheard",
+    "slow": "voice-slow",
+    "clipped": "voice-clipped",
+    "silent": "voice-restarted",
+    "bank_missing": "voice-bank",
+    "bank_damaged": "voice-bank",
+    "bank_refused": "voice-bank",
+    "espeak_missing": "voice-espeak",
+}
+"""What is said of each fault of the voice, by the fault's name; of any other, "voice"."""
+
 LIMITS = ("unchecked", "imu", "clip", "rear", "unknown", "drop", "ground", "voice", "vibration", "config", "unheard")
 """Causes of limited or missing protection that can be said."""
 

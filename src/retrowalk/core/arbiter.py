@@ -105,7 +105,7 @@ class Arbiter:
         self.voice_lost = False
         """While it holds, buzzer and vibration stand in for every sound."""
         self.voice_refused = False
-        """While it holds they stand in for what warns: the voice can be heard, but too late, or without its beginning."""
+        """While it holds they stand in for what warns: the voice is heard too late, or without its beginning."""
         self.coming: tuple[int, float] = (0, math.inf)
         """Rank and second of what is sure to be said next (a number of the countdown)."""
         self.saying = ""

@@ -16,12 +16,14 @@ from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.core.alarm import ASK_S, Open
-from retrowalk.core.alerts import FAULT_PARTS, RANK_ALARM, sensor_names
+from retrowalk.core.alerts import RANK_ALARM, sensor_names
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.body import BodyWatch
 from retrowalk.core.care import Care
+from retrowalk.core.check import Check
 from retrowalk.core.events import GuardState, Level, Output, ms, rounded
 from retrowalk.core.falls import Fallen
+from retrowalk.core.faults import Faults
 from retrowalk.core.first_use import Introduction
 from retrowalk.core.freshness import Freshness
 from retrowalk.core.gestures import Button, Gesture, Meant
@@ -33,6 +35,7 @@ from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
 from retrowalk.core.slip import Change as ClipChange
 from retrowalk.core.upright import wearable
+from retrowalk.core.voice_watch import VoiceWatch
 from retrowalk.core.walk import Walk
 from retrowalk.core.walked import Totals
 from retrowalk.core.worn import WornWatch
@@ -53,7 +56,7 @@ CHARGED_PERCENT = 5.0
 QUIET_S = 60.0
 JUDGE_EVERY_S = 0.1
 """Whether the walker is too fast is judged so often."""
-TELLS = ("unchecked", "unknown", "ground")
+TELLS = ("unchecked", "unheard", "unknown", "ground")
 """Reasons of limited protection that are told as such; lost sensors and a lost voice are named by their own faults."""
 USELESS = ("slow", "garbage", "frozen", "wrong", "delayed")
 """What a driver may report of a sensor that still answers."""
@@ -98,6 +101,10 @@ class Companion:
         self._freshness = Freshness(config.freshness, self._sensors)
         self._button = Button()
         self._arbiter = Arbiter(self._out, say_side=config.voice.say_side)
+        self._faults = Faults(self._arbiter, self._emit)
+        self._voice = VoiceWatch(config.voice.device, self._arbiter, self._faults, self._out.append)
+        self._by_touch = config.walker.hearing == "touch"
+        self._check = Check(self._arbiter, config.guard.check_limit_s, by_touch=self._by_touch)
         self._body = BodyWatch(config, models, self._arbiter, self._emit)
         self._care = Care(config, self._arbiter, self._emit)
         self._walk = Walk(self._body, self._emit)
@@ -113,18 +120,16 @@ class Companion:
         self._begun = False
         self._state = GuardState.NOT_WORN
         self._reasons: tuple[str, ...] = ()
-        self._check_started_s = 0.0
-        self._checked = False
+        self._thanks = False
+        """Whether a press has just confirmed that the device is heard."""
         self._worn = WornWatch()
+        self._taken_off_s = -math.inf
         self._maybe_fallen: Fallen | None = None
         """What looks like a fall, or like a clip that was laid down hard: for a second it may be either."""
         self._stopping = False
         self._config_unusable = False
-        self._faults: set[tuple[str, str]] = set()
         self._felt = {"buzzer", "vibration", *(["vibration-right"] if config.vibration.right_pin >= 0 else ())}
         self._courier_fault = ""
-        self._voice_fault = ""
-        self._voice_frames = -1
         self._guarding_since_s: float | None = None
         self._tick_due_s = math.inf
 
@@ -219,7 +224,7 @@ class Companion:
     def _begin(self, now: float, item: Item) -> None:
         self._begun = True
         self._freshness.begin(now)
-        self._check_started_s = now
+        self._check.start(now, sound=False)
         self._body.motion_s = now
         if not isinstance(item, sm.Restored):
             self._change(now, GuardState.CHECKING, ())
@@ -313,17 +318,19 @@ class Companion:
         if worn.worn and not was_worn:
             self._body.worn_anew()
             self._rear.check_anew()
-            self._checked = False
-            self._check_started_s = now
+            # Who has heard it a while ago hears it still, as after a restart.
+            soon = now - self._taken_off_s <= self._config.guard.resume_within_s
+            self._check.start(now, sound=self._check.sound and soon)
         elif was_worn:
-            self._forget_fault(now, "clip", "slipped")
+            self._taken_off_s = now
+            self._faults.forget(now, "clip", "slipped")
 
     def _clip_changed(self, now: float, change: ClipChange) -> None:
         """The clip has slipped on the belt, sits right again, or its new seat is known."""
         if change is ClipChange.SLIPPED:
-            self._fault(now, "clip", "slipped", f"turned by {self._body.slip.turned_deg:.0f} degrees")
+            self._faults.begin(now, "clip", "slipped", f"turned by {self._body.slip.turned_deg:.0f} degrees")
         else:
-            self._fault_over(now, "clip", "slipped")
+            self._faults.end(now, "clip", "slipped")
         self._due_s = now
 
     def _edge(self, item: sm.ButtonEdge) -> None:
@@ -356,38 +363,22 @@ class Companion:
         if self._freshness.parts["voice"].last_s is None:
             self._arbiter.voice_there(now)
         self._freshness.heard("voice", now)
-        fault = item.fault
-        # A damaged bank still speaks with what is built in, and a stand-in device may play: only frames that stand
-        # still mean that nothing is heard.
-        advanced = item.frames_played not in (0, self._voice_frames)
-        self._voice_frames = item.frames_played
-        deaf = fault in ("no_device", "frozen") and not advanced
-        # First of all whether it can be heard: nothing is asked of a voice that would say it when it works again.
-        if deaf and not self._arbiter.voice_lost:
-            self._deafen(now)
-        elif not deaf and self._arbiter.voice_lost:
-            self._arbiter.voice_back(now)
-        if not deaf:
-            self._fault_over(now, "voice", "silent")
-        if fault != self._voice_fault:
-            if self._voice_fault:
-                self._fault_over(now, "voice", self._voice_fault)
-            self._voice_fault = fault
-            if fault:
-                self._fault(now, "voice", fault, item.device)
+        self._voice.heartbeat(now, item)
+        if item.proof == "heard" and self._check.asked:
+            self._check.confirm()
 
     def _courier_heartbeat(self, item: sm.CourierHeartbeat) -> None:
         now = self._now
         self._linked = item.connected
         if self._freshness.heard("courier", now):
-            self._fault_over(now, "courier", "silent")
+            self._faults.end(now, "courier", "silent")
         if item.fault != self._courier_fault:
             if self._courier_fault:
-                self._fault_over(now, "courier", self._courier_fault)
+                self._faults.end(now, "courier", self._courier_fault)
             self._courier_fault = item.fault
             if item.fault:
                 # The network informs, it does not frighten: said once, and again only if somebody waits for help.
-                self._fault(now, "courier", item.fault, "", repeat=False)
+                self._faults.begin(now, "courier", item.fault, repeat=False)
 
     def _delivered(self, item: sm.EventDelivered) -> None:
         self._care.delivered(self._now, item)
@@ -424,9 +415,9 @@ class Companion:
             self._paused(now, item)
             return
         if item.active:
-            self._fault(now, item.part, item.fault, item.detail)
+            self._faults.begin(now, item.part, item.fault, item.detail)
         else:
-            self._fault_over(now, item.part, item.fault)
+            self._faults.end(now, item.part, item.fault)
 
     def _paused(self, now: float, item: sm.HealthReport) -> None:
         """The guard itself stood still, and nobody else is to blame for what it did not hear meanwhile.
@@ -435,10 +426,9 @@ class Companion:
         """
         if item.active:
             self._freshness.excuse(now)
-            self._faults.add((item.part, item.fault))
-            self._emit(ev.FaultRaised(t_s=ms(now), alert=None, part=item.part, fault=item.fault, detail=item.detail))
+            self._faults.begin(now, item.part, item.fault, item.detail, said=False)
         else:
-            self._fault_over(now, item.part, item.fault)
+            self._faults.end(now, item.part, item.fault)
 
     def _restored(self, item: sm.Restored) -> None:
         now, state = self._now, item.state
@@ -457,7 +447,9 @@ class Companion:
             if wearable(up):
                 self._body.restore_upright(up)
         if goes_on and state.guard_state in (GuardState.GUARDING, GuardState.LIMITED):
-            self._checked = self._drop_speed_said = self._body.posture.upright is not None
+            self._drop_speed_said = self._body.posture.upright is not None
+            if self._drop_speed_said:
+                self._check.resume(now, sound=state.sound_confirmed)
         if state.guard_state != GuardState.STOPPING:
             self._arbiter.announce(now, "restarted")
         if goes_on and state.guard_state == GuardState.NOT_WORN and not state.open_alarm:
@@ -477,7 +469,7 @@ class Companion:
         refused = ""
         if self._care.alarm.counting or self._care.alarm.open:
             refused = "alarm"
-        elif arbiter.voice_lost:
+        elif arbiter.voice_lost or arbiter.voice_refused:
             refused = "voice"
         elif arbiter.holding:
             refused = "hazard"
@@ -505,7 +497,12 @@ class Companion:
             self._mean(now, meant)
         walking = self._walking(now)
         self._rear.advance(now, walking)
+        state = self._state
         self._update_state(now)
+        if self._thanks:
+            self._thanks = False
+            if self._state is not GuardState.GUARDING or state is GuardState.GUARDING:
+                self._arbiter.announce(now, "heard")  # "Guarding." says as much
         self._update_rear(now, walking)
         self._update_ground(now, walking)
         self._update_governor(now, walking)
@@ -529,11 +526,10 @@ class Companion:
             self._governor.deadline(),
             self._care.deadline(now),
             self._introduction.deadline(),
+            self._voice.deadline(now),
         )
-        if not self._checked and not self._stopping:
-            limit = self._check_started_s + self._config.guard.check_limit_s
-            if limit > now:
-                due = min(due, limit)
+        if not self._stopping:
+            due = min(due, self._check.deadline(now))
         if self._rear.unknown_since_s is not None:
             limit = self._rear.unknown_since_s + UNKNOWN_LIMITS_AFTER_S
             if limit > now:
@@ -575,46 +571,9 @@ class Companion:
             elif name == "imu":
                 self._body.lost()
         elif name == "voice":
-            self._deafen(now)
-            self._fault(now, "voice", "silent")
+            self._voice.silent(now)
         else:
-            self._fault(now, name, "silent")
-
-    def _deafen(self, now: float) -> None:
-        """Nothing can be heard: touch and buzzer say so at once, and stand in from now on."""
-        self._arbiter.voice_lost = True
-        self._out.append(ev.Touch(t_s=ms(now), pattern="fault", buzzer=True))
-
-    def _fault(self, now: float, part: str, fault: str, detail: str = "", *, repeat: bool = True) -> None:
-        if (part, fault) in self._faults:
-            return
-        self._faults.add((part, fault))
-        self._arbiter.retract("fault_over", part)
-        number: int | None = None
-        if part in FAULT_PARTS:
-            if repeat:
-                number = self._arbiter.hold(now, "fault", Level.CAUTION, value=part, because=fault, name=part)
-            else:
-                number = self._arbiter.announce(now, "fault", part, because=fault)
-        self._emit(ev.FaultRaised(t_s=ms(now), alert=number, part=part, fault=fault, detail=detail[:200]))
-
-    def _fault_over(self, now: float, part: str, fault: str) -> None:
-        if (part, fault) not in self._faults:
-            return
-        self._faults.discard((part, fault))
-        number: int | None = None
-        if not any(other == part for other, _ in self._faults):
-            self._arbiter.release(now, "fault", part)
-            if part in FAULT_PARTS:
-                number = self._arbiter.announce(now, "fault_over", part)
-        self._emit(ev.FaultCleared(t_s=ms(now), alert=number, part=part, fault=fault))
-
-    def _forget_fault(self, now: float, part: str, fault: str) -> None:
-        """A fault does not matter any more: it is over without a word."""
-        if (part, fault) in self._faults:
-            self._faults.discard((part, fault))
-            self._arbiter.release(now, "fault", part)
-            self._emit(ev.FaultCleared(t_s=ms(now), alert=None, part=part, fault=fault))
+            self._faults.begin(now, name, "silent")
 
     # -- guard state ----------------------------------------------------------------------------------------
 
@@ -624,12 +583,15 @@ class Companion:
         reasons: list[str] = []
         parts = self._freshness.parts
         rear_lost = [name for name in self._rear.sensors if parts[name].lost]
-        touch_lost = self._felt <= {part for part, _ in self._faults}
+        touch_lost = self._felt <= self._faults.parts()
+        # Who is told by touch loses nothing with the voice.
+        voice_limits = self._voice.limits(now) and not self._by_touch
+        deaf = self._arbiter.voice_lost and not self._by_touch
         if self._config_unusable:
             reasons.append("config")
         if len(rear_lost) == len(self._rear.sensors):
             reasons.append("rear")
-        if self._arbiter.voice_lost and touch_lost:
+        if voice_limits and touch_lost:
             reasons.append("voice")
         if reasons:
             self._change(now, GuardState.NOT_PROTECTING, tuple(reasons))
@@ -637,8 +599,8 @@ class Companion:
         if not self._worn.worn:
             self._change(now, GuardState.NOT_WORN, (self._worn.reason,))
             return
-        if not self._checked and self._check_done():
-            self._checked = True
+        voice = self._freshness.seen("voice") and not self._arbiter.voice_lost
+        self._check.advance(now, hand=self._check.hand or self._check_done(), voice=voice)
         if parts["imu"].lost:
             reasons.append("imu")
         if rear_lost:
@@ -651,13 +613,14 @@ class Companion:
             reasons.append("ground")
         if ("clip", "slipped") in self._faults:
             reasons.append("clip")
-        if self._arbiter.voice_lost:
+        if voice_limits:
             reasons.append("voice")
-        if not self._checked:
-            if now < self._check_started_s + self._config.guard.check_limit_s:
-                self._change(now, GuardState.CHECKING, ())
-                return
-            reasons.insert(0, "unchecked")
+        missing = self._check.missing(now, waiting=self._state is not GuardState.LIMITED, deaf=deaf)
+        if missing == "checking":
+            self._change(now, GuardState.CHECKING, ())
+            return
+        if missing:
+            reasons.insert(0, missing)
         if self._state is GuardState.CHECKING and not all(self._freshness.seen(name) for name in self._sensors):
             starting = [name for name in self._sensors if parts[name].last_s is None and not parts[name].lost]
             if starting:
@@ -665,7 +628,7 @@ class Companion:
         self._change(now, GuardState.LIMITED if reasons else GuardState.GUARDING, tuple(reasons))
 
     def _check_done(self) -> bool:
-        """Proof, not an open port: a hand was seen behind and has gone, the clip knows upright."""
+        """Whether a hand was seen behind and has gone, and the clip knows upright."""
         return self._body.posture.upright is not None and self._freshness.seen("imu") and self._rear.checked
 
     def _change(self, now: float, state: GuardState, reasons: tuple[str, ...]) -> None:
@@ -683,8 +646,14 @@ class Companion:
             number = arbiter.hold(now, "not_protecting", Level.CAUTION, value=reasons[0])
         elif state is GuardState.LIMITED:
             news = [reason for reason in reasons if reason not in before and reason in TELLS]
-            if news:
+            if "unheard" in news:
+                number = arbiter.announce(now, "unheard", "unheard")
+            elif news:
                 number = arbiter.announce(now, "limited", news[0])
+        elif state is GuardState.CHECKING:
+            self._check.ask(now)
+            if not self._check.hand:
+                number = arbiter.announce(now, "checking")
         elif state is not previous:
             number = arbiter.announce(now, state.value)
         guarding = state in (GuardState.GUARDING, GuardState.LIMITED)
@@ -724,7 +693,7 @@ class Companion:
     def _update_rear(self, now: float, walking: bool | None) -> None:
         state = self._state
         # The hand held behind for the check is no obstacle.
-        checking = state is GuardState.CHECKING and not self._checked and walking is False
+        checking = state is GuardState.CHECKING and not self._check.hand and walking is False
         self._rear.update(
             now,
             quiet=self._stopping or state is GuardState.NOT_WORN or checking,
@@ -735,7 +704,7 @@ class Companion:
 
     def _update_ground(self, now: float, walking: bool | None) -> None:
         state = self._state
-        checking = state is GuardState.CHECKING and not self._checked and walking is False
+        checking = state is GuardState.CHECKING and not self._check.hand and walking is False
         self._ground.update(
             now,
             quiet=self._stopping or state is GuardState.NOT_WORN or checking or self._fallen,
@@ -805,8 +774,8 @@ class Companion:
         if gesture is Gesture.CLICK:
             self._click(now, meant.down_s)
         elif gesture is Gesture.PRESS:
-            if now - self._care.suspected_s > 2.0 and free and not self._introduction.pressed(now, meant.down_s):
-                self._how_am_i(now)
+            if now - self._care.suspected_s > 2.0 and free:
+                self._press(now, meant.down_s)
         elif gesture is Gesture.DOUBLE:
             if free:
                 arbiter.quiet_until_s = now + QUIET_S
@@ -820,9 +789,9 @@ class Companion:
         elif gesture is Gesture.SOS:
             self._care.sos(now)
         elif gesture is Gesture.STUCK:
-            self._fault(now, "button", "stuck", "held for more than 10 s")
+            self._faults.begin(now, "button", "stuck", "held for more than 10 s")
         elif gesture is Gesture.FREED:
-            self._fault_over(now, "button", "stuck")
+            self._faults.end(now, "button", "stuck")
 
     def _click(self, now: float, down_s: float) -> None:
         if self._care.click(now, down_s):
@@ -831,6 +800,17 @@ class Companion:
             self._switch_off_asked_s = -math.inf
             self._spent_press_s = down_s
             self._stop(now, "button")
+        elif self._check.answers(down_s) and self._worn.worn and not self._introduction.asks(now, down_s):
+            self._check.confirm(down_s)
+            self._thanks = True
+
+    def _press(self, now: float, down_s: float) -> None:
+        """A single press that no alarm has taken."""
+        if self._introduction.pressed(now, down_s):
+            if not self._check.sound:
+                self._check.confirm(down_s)
+        elif down_s > self._check.answered_down_s:
+            self._how_am_i(now)
 
     def _how_am_i(self, now: float) -> None:
         """Says what protects the walker now and what does not; then whether messages get out, and the battery."""
@@ -846,12 +826,12 @@ class Companion:
     def _around(self) -> str:
         """Link to the helper and charge, as `arounds` has them."""
         broker = self._config.broker.host
-        linked = self._linked and not any(part == "courier" for part, _ in self._faults)
+        linked = self._linked and not any(self._faults.of("courier"))
         helper = ("linked" if linked else "away") if broker else "none"
         if self._config.battery.chip == "none":
             return helper
         charge = self._charge_percent
-        if charge is None or any(part == "battery" for part, _ in self._faults):
+        if charge is None or any(self._faults.of("battery")):
             return f"{helper}-unknown"
         return f"{helper}-{'good' if charge > 50.0 else 'half' if charge > BATTERY_STEPS[0] else 'low'}"
 
@@ -883,6 +863,7 @@ class Companion:
             self._body.posture.upright,
             self._care.what,
             self._introduction.accepted,
+            self._check.sound,
             self._walk.walked_s,
             # Alert numbers that a restart might use again must not come near.
             self._arbiter.last_number // (NUMBER_GAP // 2),
@@ -903,6 +884,7 @@ class Companion:
             last_alert=self._arbiter.last_number,
             untold=untold,
             accepted=self._introduction.accepted,
+            sound_confirmed=self._check.sound,
             speed_factor=round(self._body.own_speed.factor, 3),
             speed_lessons=self._body.own_speed.lessons,
         )

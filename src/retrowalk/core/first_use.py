@@ -94,9 +94,13 @@ class Introduction:
             self._due_s = now + AGAIN_S
             self._answer_by_s = -math.inf
 
+    def asks(self, now: float, down_s: float) -> bool:
+        """Whether a single press that began at `down_s` would be the answer to the question."""
+        return self._wanted and now <= self._answer_by_s and down_s > self._asked_s
+
     def pressed(self, now: float, down_s: float) -> bool:
         """A single press that began at `down_s`: whether it was the answer to the question."""
-        if not self._wanted or now > self._answer_by_s or down_s <= self._asked_s:
+        if not self.asks(now, down_s):
             return False
         self._wanted, self.accepted = False, True
         self._emit(ev.LimitsAccepted(t_s=ms(now), alert=self._arbiter.announce(now, "accepted")))

@@ -257,7 +257,7 @@ def test_no_setting_loses_a_part_that_is_well(knob, beat_s):
         ),
         pytest.param(
             '[device]\nlanguage = "de\\n"',
-            'rw.toml: device.language = "de\\n": must be one of: en',
+            'rw.toml: device.language = "de\\n": must be one of: en, de',
             id="language with a line feed",
         ),
         pytest.param(

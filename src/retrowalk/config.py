@@ -54,7 +54,7 @@ PortName = Annotated[
     str, Meta(pattern=r"^/dev/[A-Za-z0-9._/-]{1,100}\Z", description='must be a serial port such as "/dev/serial0"')
 ]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z", description="must be 1 to 32 of a to z, 0 to 9 and hyphen")]
-Language = Literal["en"]
+Language = Literal["en", "de"]
 """Every language that has its words in voice/texts."""
 Text = Annotated[
     str,
@@ -78,7 +78,7 @@ class Device(Section, frozen=True, kw_only=True):
     site: Name = "home"
     """Family or ward the device belongs to; the topic level above the device (as `name`)."""
     language: Language = "en"
-    """Language of the spoken phrases: a file in voice/texts has its words."""
+    """Language of the spoken phrases: en (English) or de (German)."""
 
 
 class Walker(Section, frozen=True, kw_only=True):
@@ -402,8 +402,8 @@ class Voice(Section, frozen=True, kw_only=True):
     """Further ALSA devices, by name, tried in this order when the first one fails; "default" is always tried last."""
     microphone: Text = ""
     """ALSA device, by name, of a microphone that hears surroundings and own voice; empty: there is none."""
-    espeak_voice: FilledText = "en"
-    """Voice that renders the phrases, as `espeak-ng --voices` lists them."""
+    espeak_voice: Text = ""
+    """Voice that renders the phrases, as `retrowalk voices list` names them; empty: the language's own."""
     rate_wpm: Annotated[int, Meta(ge=100, le=260)] = 160
     """Speaking rate of phrases (100 to 260 words a minute).  "Stop" is always said at 200."""
     volume: Annotated[float, Meta(ge=0.2, le=1.0)] = 0.9
@@ -460,6 +460,8 @@ class Guard(Section, frozen=True, kw_only=True):
 PARTS = (
     *("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state"),
     *("battery", "power", "heat", "clip", "thermometer", "vibration-right", "led"),
+    *("voice-frozen", "voice-gone", "voice-muted", "voice-nowhere", "voice-unheard", "voice-slow", "voice-clipped"),
+    *("voice-restarted", "voice-bank", "voice-espeak"),
 )
 """Parts of the device that are followed and named like a sensor.  No range sensor may be called so: its samples would
 pass for the other part's signs of life."""

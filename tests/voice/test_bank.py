@@ -5,12 +5,13 @@ import json
 import shutil
 from array import array
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 from tests.voice.helpers import write_bank
 
-from retrowalk.config import Config, HcSr04
+from retrowalk.config import Config, Device, HcSr04, Language, Voice
 from retrowalk.core import alerts
 from retrowalk.errors import BankError
 from retrowalk.voice import bank as voice_bank
@@ -18,7 +19,7 @@ from retrowalk.voice import builder, render, say
 from retrowalk.voice.bank import Bank, Builtin, build
 from retrowalk.voice.mixer import RATE_HZ
 from retrowalk.voice.render import RenderJob
-from retrowalk.voice.texts import Texts
+from retrowalk.voice.texts import Texts, espeak_voice
 
 CONFIG = Config()
 CLIPS = list(alerts.clips(CONFIG))
@@ -126,12 +127,16 @@ def test_another_rate_or_voice_is_still_served(tmp_path: Path):
 # ------------------------------------------------------------------------------------ shipped with the program
 
 
-def test_what_ships_with_the_program_is_small_and_can_be_heard():
-    """Stop, "guard silent" and a general fault, loud, in less than 300 kB."""
-    folder = Path(voice_bank.__file__).parent / "builtin"
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 300_000
-    builtin = Builtin(0.9)
-    for phrase in ("stop", "guard_silent", "fault", "sensor_lost", "not_protecting"):
+LANGUAGES = get_args(Language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_ships_with_the_program_is_small_and_can_be_heard(language):
+    """In each language: stop, "guard silent" and a general fault, loud, in less than 320 kB."""
+    folder = Path(voice_bank.__file__).parent / "builtin" / language
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 320_000
+    builtin = Builtin(0.9, language)
+    for phrase in ("stop", "drop", "guard_silent", "fault", "sensor_lost", "not_protecting"):
         clip = builtin.lookup(phrase)
         assert clip is not None
         assert clip.words
@@ -146,12 +151,25 @@ def test_the_volume_holds_for_what_ships_with_the_program():
     assert max(array("h", soft.pcm)) == pytest.approx(max(array("h", loud.pcm)) / 2, abs=1)
 
 
-@pytest.mark.parametrize("phrase", ["stop", "guard_silent"])
-def test_what_ships_with_the_program_says_the_words_of_the_texts(phrase):
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_ships_with_the_program_says_the_words_of_the_texts(language):
     """Fails when the words change: `builder.write_builtin` renders them again."""
-    clip = Builtin(0.9).lookup(phrase)
-    assert clip is not None
-    assert clip.words == Texts.load("en").words(phrase, "")
+    builtin, texts = Builtin(0.9, language), Texts.load(language)
+    wanted = {"fault": texts.device_fault, **{phrase: texts.words(phrase, "") for phrase in ("stop", "guard_silent")}}
+    for phrase, words in wanted.items():
+        clip = builtin.lookup(phrase)
+        assert clip is not None
+        assert clip.words == words
+
+
+def test_another_language_is_spoken_by_a_voice_of_its_own():
+    """German words are rendered by the German voice, unless a voice is set; neither passes for the other."""
+    assert espeak_voice(CONFIG) == "en"
+    german = msgspec.structs.replace(CONFIG, device=Device(language="de"))
+    assert espeak_voice(german) == "de"
+    other = msgspec.structs.replace(german, voice=Voice(espeak_voice="de+f2"))
+    assert espeak_voice(other) == "de+f2"
+    assert len({voice_bank.text_file_name(config, "Taxi") for config in (CONFIG, german, other)}) == 3
 
 
 def test_a_bank_lives_in_the_cache_of_its_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -342,7 +360,7 @@ def test_two_renders_of_a_text_are_the_same_sound(rendered_bank: Bank, tmp_path:
     entry = rendered_bank.entry("clear", "")
     render.render(
         RenderJob(
-            entry.words, CONFIG.voice.espeak_voice, 160, voice_bank.phrase_volume(CONFIG, "clear"), str(tmp_path / "a")
+            entry.words, espeak_voice(CONFIG), 160, voice_bank.phrase_volume(CONFIG, "clear"), str(tmp_path / "a")
         )
     )
     assert (tmp_path / "a").stat().st_size // 2 == pytest.approx(entry.frames, rel=0.05)

@@ -21,7 +21,7 @@ from retrowalk.config import Config
 from retrowalk.core import alerts
 from retrowalk.errors import BankError
 from retrowalk.voice.mixer import Clip
-from retrowalk.voice.texts import Texts
+from retrowalk.voice.texts import Texts, espeak_voice
 
 BANK_FORMAT = 1
 """Changes whenever the same words would give other sound or other files: old clips are then rendered again."""
@@ -101,7 +101,7 @@ def file_name(*parts: str | int | float) -> str:
 
 def text_file_name(config: Config, text: str) -> str:
     """Name of the file of a free text.  Can be told without espeak, because the voice process looks for it."""
-    name = file_name(text, config.voice.espeak_voice, config.voice.rate_wpm, config.voice.volume)
+    name = file_name(text, espeak_voice(config), config.voice.rate_wpm, config.voice.volume)
     return name.removesuffix(".pcm") + ".say"
 
 
@@ -236,14 +236,14 @@ class BuiltinWords(msgspec.Struct, frozen=True):
 
 
 class Builtin:
-    """A few words that ship with the program, in English, so that a device without a bank still warns.
+    """A few words that ship with the program, in each language, so that a device without a bank still warns.
 
-    `volume` is `config.voice.volume`.
+    `volume` is `config.voice.volume`, `language` `config.device.language`.
     """
 
-    def __init__(self, volume: float) -> None:
+    def __init__(self, volume: float, language: str = "en") -> None:
         self._volume = volume
-        self._folder = Path(__file__).parent / "builtin"
+        self._folder = Path(__file__).parent / "builtin" / language
         index = msgspec.json.decode((self._folder / "words.json").read_bytes(), type=list[BuiltinWords])
         self._words = {phrase: entry for entry in index for phrase in entry.phrases}
         self._clips: dict[str, Clip] = {}

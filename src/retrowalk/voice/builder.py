@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
-from retrowalk.config import Config
+from retrowalk.config import Config, Language
 from retrowalk.core import alerts
 from retrowalk.errors import BankError
 from retrowalk.voice import bank
 from retrowalk.voice.mixer import SAMPLE_BYTES
 from retrowalk.voice.render import RenderJob, render
-from retrowalk.voice.texts import Texts
+from retrowalk.voice.texts import Texts, espeak_voice
 
 STOP_RATE_WPM = 200
 """"Stop" is said faster than the rest: 0.41 s instead of 0.50 s, and just as clear."""
@@ -93,7 +94,7 @@ def _build(config: Config, directory: Path, progress: bank.Progress) -> None:
         manifest = bank.Manifest(
             bank.BANK_FORMAT,
             config.device.language,
-            config.voice.espeak_voice,
+            espeak_voice(config),
             config.voice.rate_wpm,
             *versions,
             list(clips.values()),
@@ -112,7 +113,7 @@ def _wanted(config: Config, versions: tuple[str, str]) -> list[_Wanted]:
         words = texts.words(phrase, value)
         rate_wpm = STOP_RATE_WPM if phrase == "stop" else config.voice.rate_wpm
         volume = bank.phrase_volume(config, phrase)
-        file = bank.file_name(words, config.voice.espeak_voice, rate_wpm, volume, *versions)
+        file = bank.file_name(words, espeak_voice(config), rate_wpm, volume, *versions)
         wanted.append(_Wanted(phrase, value, words, rate_wpm, volume, file))
     return wanted
 
@@ -123,7 +124,7 @@ def _still_right(entry: bank.Entry, config: Config, versions: tuple[str, str], d
     """
     rate_wpm = STOP_RATE_WPM if entry.phrase == "stop" else config.voice.rate_wpm
     volume = bank.phrase_volume(config, entry.phrase)
-    file = bank.file_name(entry.words, config.voice.espeak_voice, rate_wpm, volume, *versions)
+    file = bank.file_name(entry.words, espeak_voice(config), rate_wpm, volume, *versions)
     return entry.file == file and _hash_of(directory / file) == entry.sha256
 
 
@@ -145,7 +146,7 @@ def _entries(wanted: list[_Wanted], good: dict[str, str], directory: Path) -> li
 def _render_clip(clip: _Wanted, config: Config, directory: Path) -> str:
     temporary = directory / f"{clip.file}.{os.getpid()}.tmp"
     try:
-        render(RenderJob(clip.words, config.voice.espeak_voice, clip.rate_wpm, clip.volume, str(temporary)))
+        render(RenderJob(clip.words, espeak_voice(config), clip.rate_wpm, clip.volume, str(temporary)))
         _sync(temporary)
         temporary.replace(directory / clip.file)
     finally:
@@ -177,7 +178,7 @@ def render_text(config: Config, directory: str | Path, text: str) -> Path:
         temporary = folder / f"{file.name}.{os.getpid()}.tmp"
         volume = config.voice.volume * bank.CALM_LEVEL
         try:
-            render(RenderJob(text, config.voice.espeak_voice, config.voice.rate_wpm, volume, str(temporary)))
+            render(RenderJob(text, espeak_voice(config), config.voice.rate_wpm, volume, str(temporary)))
             pcm = temporary.read_bytes()
         finally:
             temporary.unlink(missing_ok=True)
@@ -188,18 +189,24 @@ def render_text(config: Config, directory: str | Path, text: str) -> Path:
 
 
 def write_builtin(directory: Path) -> None:
-    """Renders the clips that ship with the program, at full level; for maintainers, after the words have changed."""
-    texts = Texts.load("en")
+    """Renders the clips that ship with the program, at full level, in each language's own folder.
+
+    For maintainers, after the words have changed.
+    """
     stands_in = ["fault", "sensor_lost", "behind_unknown", "limited", "not_protecting", "restarted"]
-    entries = [
-        bank.BuiltinWords("stop.pcm", texts.words("stop", ""), ["stop"]),
-        bank.BuiltinWords("guard_silent.pcm", texts.words("guard_silent", ""), ["guard_silent"]),
-        bank.BuiltinWords("fault.pcm", "Device fault.", stands_in),
-    ]
-    for entry in entries:
-        rate_wpm = STOP_RATE_WPM if entry.file == "stop.pcm" else Config().voice.rate_wpm
-        render(RenderJob(entry.words, "en", rate_wpm, 1.0, str(directory / entry.file)))
-    write_atomically(directory / "words.json", msgspec.json.format(msgspec.json.encode(entries)) + b"\n")
+    for language in get_args(Language):
+        texts = Texts.load(language)
+        entries = [
+            bank.BuiltinWords("stop.pcm", texts.words("stop", ""), ["stop", "drop"]),
+            bank.BuiltinWords("guard_silent.pcm", texts.words("guard_silent", ""), ["guard_silent"]),
+            bank.BuiltinWords("fault.pcm", texts.device_fault, stands_in),
+        ]
+        folder = directory / language
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry in entries:
+            rate_wpm = STOP_RATE_WPM if entry.file == "stop.pcm" else Config().voice.rate_wpm
+            render(RenderJob(entry.words, texts.espeak_voice, rate_wpm, 1.0, str(folder / entry.file)))
+        write_atomically(folder / "words.json", msgspec.json.format(msgspec.json.encode(entries)) + b"\n")
 
 
 def write_atomically(file: Path, content: bytes) -> None:

@@ -84,7 +84,7 @@ class VoiceLoop:
         self._mailbox.wake = lambda: self.wake()
         volume = config.voice.volume
         self._mixer = Mixer(self._lookup, earcons.synthesise(volume), headroom=1.0 / volume)
-        self._builtin = Builtin(config.voice.volume)
+        self._builtin = Builtin(config.voice.volume, config.device.language)
         for phrase in OWN_PHRASES:
             if bank is None or bank.lookup(phrase, "") is None:
                 self._builtin.lookup(phrase)  # read now, not in the middle of a warning

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from array import array
 from typing import Any
@@ -12,6 +13,7 @@ from tests.voice.helpers import left, noise
 
 from retrowalk.core.events import Speak
 from retrowalk.core.samples import VoicePhase
+from retrowalk.voice.earcons import synthesise
 from retrowalk.voice.mixer import (
     FADE_FRAMES,
     FAR_MIN,
@@ -216,11 +218,66 @@ def test_a_higher_rank_does_not_respect_the_rest():
     assert run.phases(1) == [STARTED, FINISHED]
 
 
-def test_an_earcon_repeated_in_time_has_no_break():
-    """The continuous tone of "touching" is asked for each 0.6 s and is one tone."""
-    run = Run().speak(request(1, "", "low", rank=100)).render(480)
-    run.speak(request(2, "", "low", rank=100)).render(3_000)
-    assert run.mono.startswith(EARCONS["low"] + EARCONS["low"])
+TOUCHING = synthesise(1.0)["touching"]
+
+
+def touching(repeat_s: float, until_s: float) -> Run:
+    """The tone is asked for again each `repeat_s`, and what it leaves is rendered up to `until_s`."""
+    run = Run()
+    run.mixer = Mixer(lambda phrase, value: CLIPS.get(phrase), {"touching": TOUCHING})
+    for number in range(1, 1 + math.ceil(until_s / repeat_s)):
+        run.speak(request(number, "", "touching", rank=98, deadline_s=run.now_s + 1.0))
+        run.render(min(round(repeat_s * RATE_HZ), round(until_s * RATE_HZ) - run.frames))
+    return run
+
+
+def test_touching_is_one_tone():
+    """Asked for each 0.6 s it sounds on without a seam: after its first ramp no wave differs from the one before."""
+    samples = array("h", touching(0.6, 6.0).mono)
+    period = RATE_HZ // 1000
+    steady = samples[FADE_FRAMES + period :]
+    assert steady[period:] == steady[:-period]
+    assert max(steady) > 10_000
+
+
+def test_each_request_for_a_tone_that_goes_on_is_told_of():
+    """What sounded has started and finished, where the next one begins; what was overtaken has expired."""
+    run = touching(0.6, 6.0)
+    for number in range(1, 10):
+        assert run.phases(number) in ([STARTED, FINISHED], [EXPIRED])
+    heard = [number for number in range(1, 10) if EXPIRED not in run.phases(number)]
+    for one, other in itertools.pairwise(heard):
+        assert run.frame_of(one, FINISHED) == run.frame_of(other, STARTED)
+
+
+def test_a_tone_that_is_asked_for_no_more_ends_softly():
+    """It ramps down as it was made to, and nothing follows."""
+    run = touching(0.6, 0.6).render(RATE_HZ)
+    assert run.mono.startswith(TOUCHING)
+    assert not any(run.mono[len(TOUCHING) :])
+
+
+@pytest.mark.parametrize("at_s", [0.4, 0.788, 0.792, 0.796], ids=str)
+def test_a_word_cuts_a_tone_that_goes_on_without_a_click(at_s):
+    """Wherever in the tone "Stop" comes, the tone fades over 4 ms: no step larger than its own waves."""
+    run = Run()
+    run.mixer = Mixer(lambda phrase, value: CLIPS.get(phrase), {"touching": TOUCHING, "still": bytes(2000)})
+    run.speak(request(1, "", "touching", rank=98)).render(480)
+    run.speak(request(2, "", "touching", rank=98)).render(round(at_s * RATE_HZ) - 480, block=96)
+    run.speak(request(3, "", "still", rank=100)).render(960)
+    samples = array("h", run.mono)
+    steepest = max(abs(b - a) for a, b in itertools.pairwise(samples[: RATE_HZ // 10]))
+    assert max(abs(b - a) for a, b in itertools.pairwise(samples)) <= 1.1 * steepest
+
+
+def test_a_tone_from_another_side_begins_anew():
+    """What goes on must also come from the same side."""
+    run = Run()
+    run.mixer = Mixer(lambda phrase, value: None, {"touching": TOUCHING})
+    run.speak(request(1, "", "touching", rank=98)).render(480)
+    run.speak(dataclasses.replace(request(2, "", "touching", rank=98), pan=0.5)).render(RATE_HZ)
+    assert run.mono.startswith(TOUCHING)
+    assert run.phases(1) == [STARTED, FINISHED]
 
 
 # --------------------------------------------------------------------------------------- deadlines and hush

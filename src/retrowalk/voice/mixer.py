@@ -28,9 +28,12 @@ SAMPLE_BYTES = 2
 FADE_FRAMES = RATE_HZ * 4 // 1000
 """What is cut fades over 4 ms: a hard edge would click louder than the earcon that follows."""
 GAP_FRAMES = RATE_HZ * 25 // 1000
-"""Silence between an earcon and its words.  The word "Stop" begins 175 ms after its first pulse."""
+"""Silence between an earcon and its words.  The word "Stop" begins 215 ms after its first pulse."""
 REST_FRAMES = RATE_HZ * 120 // 1000
 """Silence after words, so that two messages are not heard as one.  Only a higher rank breaks it."""
+SUSTAINED = frozenset({"touching"})
+"""Tones without words that go on: asked for again before they end, they sound on without a seam.  They hold one level
+between a ramp of `FADE_FRAMES` at either end, and what lies between is a whole number of periods."""
 WAITING_MAX = 16
 """Ranks that may wait at once; the table of alerts has fewer."""
 
@@ -88,7 +91,19 @@ def _scaled(mono: array[int], gain: int) -> array[int]:
 class _Message:
     """What sounds now: its parts, how far they have been played, and the gains of both channels."""
 
-    __slots__ = ("alert", "gains", "known", "lead", "part", "parts", "position", "rank", "started", "words")
+    __slots__ = (
+        "alert",
+        "gains",
+        "known",
+        "lead",
+        "part",
+        "parts",
+        "position",
+        "rank",
+        "started",
+        "sustained",
+        "words",
+    )
 
     def __init__(
         self,
@@ -98,8 +113,11 @@ class _Message:
         words: str,
         known: bool,
         gains: tuple[int, int] | None = None,
+        sustained: str = "",
     ) -> None:
         self.alert = alert
+        self.sustained = sustained
+        """Name of a tone that may go on; its last part is its ramp down."""
         self.gains = gains
         self.rank = rank
         self.parts = parts
@@ -114,9 +132,14 @@ class _Message:
         """The next `samples` samples, or fewer at the end."""
         part = self.parts[self.part]
         end = self.position + samples * SAMPLE_BYTES
-        if end < len(part):
+        if self.sustained and end > len(part):
+            end = len(part)  # whether the ramp down comes next is not known yet
+        if end < len(part) or self.sustained:
             piece = part[self.position : end]
             self.position = end
+            if end == len(part):
+                self.part += 1
+                self.position = 0
             return piece
         pieces = []
         left = samples * SAMPLE_BYTES
@@ -164,6 +187,8 @@ class Mixer:
         """Left and right of what fades; one array where both are the same."""
         self._progress: list[Progress] = []
         self._silence: dict[int, bytes] = {}
+        self._seamless = False
+        """Whether what begins next takes over from the same tone."""
 
     @property
     def sounding(self) -> int | None:
@@ -226,6 +251,10 @@ class Mixer:
         panned: list[tuple[int, int, tuple[int, int]]] = []
         while filled < frames:
             message = self._sounding
+            if message is not None and message.sustained and self._goes_on(message):
+                self._end(message, filled, progress)
+                self._seamless = True
+                message = None
             if message is None:
                 if not self._waiting:
                     break
@@ -302,6 +331,7 @@ class Mixer:
         self._progress.append(Progress(message.alert, VoicePhase.CUT, frame, message.words))
         if not message.started:
             return
+        message.sustained = ""
         tail: array[int] = array("h")
         tail.frombytes(message.take(FADE_FRAMES))
         left = right = tail
@@ -315,6 +345,15 @@ class Mixer:
         faded = _faded(left)
         self._tail = (faded, faded if right is left else _faded(right)) if tail else None
 
+    def _goes_on(self, message: _Message) -> bool:
+        """Whether a tone that is about to ramp down is what is to sound next, too: then that takes over seamlessly."""
+        if not self._waiting or message.part != len(message.parts) - 1 or message.position:
+            return False
+        following = self._waiting[max(self._waiting)]
+        if following.phrase or following.earcon != message.sustained:
+            return False
+        return pan_gains(following.pan, self._headroom) == message.gains
+
     def _begin(self, request: Speak, filled: int, progress: list[Progress]) -> _Message | None:
         clip = self._lookup(request.phrase, request.value) if request.phrase else None
         earcon = self._earcons.get(request.earcon)
@@ -326,11 +365,17 @@ class Mixer:
                 parts.append(_GAP)
             parts.append(memoryview(clip.pcm))
         known = clip is not None or (not request.phrase and earcon is not None)
+        sustained = request.earcon if earcon and not request.phrase and request.earcon in SUSTAINED else ""
+        if earcon and sustained:
+            ramp = FADE_FRAMES * SAMPLE_BYTES
+            parts = [earcon[ramp if self._seamless else 0 : -ramp], earcon[-ramp:]]
+        self._seamless = False
         if not parts:
             progress.append(Progress(request.alert, VoicePhase.UNKNOWN_PHRASE, filled))
             return None
         gains = pan_gains(request.pan, self._headroom)
-        self._sounding = _Message(request.alert, request.rank, parts, clip.words if clip else "", known, gains)
+        words = clip.words if clip else ""
+        self._sounding = _Message(request.alert, request.rank, parts, words, known, gains, sustained)
         return self._sounding
 
     def _end(self, message: _Message, filled: int, progress: list[Progress]) -> None:

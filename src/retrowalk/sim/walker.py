@@ -51,6 +51,10 @@ class Profile:
     """Clips that make this walker go on more slowly ..."""
     slows_to: float = 0.8
     """... at this share of the speed [A]."""
+    answers: frozenset[str] = frozenset({"self_test"})
+    """Clips that this walker answers with a press of the button ..."""
+    answers_after_s: float = 0.8
+    """... so long after they were understood [A]."""
     reach_m: float = REACH_M
     """The foot reaches so far behind the sensor: nearer than this while moving back is a contact."""
 

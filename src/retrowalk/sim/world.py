@@ -301,12 +301,15 @@ class World:
     # --------------------------------------------------------------------------------- what reaches the walker
 
     def hear(self, key: str, understood_s: float) -> None:
-        """The walker's ear has understood the clip `key`; some make the walker stop."""
+        """The walker's ear has understood the clip `key`: some make the walker stop, some are answered by a press."""
         self.heard.append((understood_s, key))
-        if key in self.walker.profile.stops_for:
+        profile = self.walker.profile
+        if key in profile.stops_for:
             self.at(understood_s, _Warned())
-        elif key in self.walker.profile.slows_for:
-            self.at(understood_s + self.walker.profile.reaction_s, _Slowed())
+        elif key in profile.slows_for:
+            self.at(understood_s + profile.reaction_s, _Slowed())
+        elif key in profile.answers and not self.walker.lying:
+            self.at(understood_s + profile.answers_after_s, Press())
 
     def feel(self, what: str, on: bool, t_s: float) -> None:
         """A motor or the buzzer goes on or off; two short pulses of a motor are felt as a warning."""

@@ -17,12 +17,13 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LISTS = ["build", "base", "dev", "peers", "gait", "orientation"]
+LISTS = ["build", "base", "dev", "peers", "gait", "orientation", "words"]
 
 BASE = PYPROJECT["project"]["dependencies"]
 DEV = PYPROJECT["dependency-groups"]["dev"]
 PEERS = PYPROJECT["dependency-groups"]["peers"]
 GAIT = PYPROJECT["dependency-groups"]["gait"]
+WORDS = PYPROJECT["dependency-groups"]["words"]
 ORIENTATION = PYPROJECT["dependency-groups"]["orientation"]
 EXTRAS = [line for lines in PYPROJECT["project"]["optional-dependencies"].values() for line in lines]
 
@@ -105,6 +106,7 @@ def test_lock_names_files_by_hash_and_no_place(name):
         pytest.param("peers", PEERS, id="peers"),
         pytest.param("gait", GAIT, id="gait"),
         pytest.param("orientation", ORIENTATION, id="orientation"),
+        pytest.param("words", WORDS, id="words"),
     ],
 )
 def test_lock_keeps_what_pyproject_asks(name, declared):

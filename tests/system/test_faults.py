@@ -54,7 +54,7 @@ WARNED_FROM_S, WARNED_BY_S = 12.9, 14.4
 """"Stop" for the wall: not while it is still over 1.8 m away, and with 1.1 m left at the latest."""
 
 ORDINARY = (
-    *("checking", "good", "guarding", "tick", "clear"),
+    *("self_test", "checking", "heard", "good", "guarding", "tick", "clear"),
     *("chime", "caution", "object:", "warning", "stop", "touching", "drop_speed:"),
 )
 """What is heard on a good walk."""
@@ -140,6 +140,8 @@ PROOF_S = 5.2
 "Guarding"."""
 CALLED = ("sos_hold", "sos_raised", "fall_confirmed", "caregiver_told", "countdown")
 """A call for help; its words are the same as those of a confirmed fall."""
+UNHEARD = "limited:unheard"
+"""Nobody has pressed to say that the device is heard."""
 NO_CLIP = ("warning", "stop")
 """Without the clip nobody knows that the walker stands: the hand held behind for the check is a hazard, too."""
 
@@ -231,15 +233,15 @@ TABLE: tuple[Row, ...] = (
     *ridden_out("thermometer", "intermittent garbage reboot stuck sun slow", device="warm", slow=True),
     # The button.  One that hangs looks like a call for help until it has hung for ten seconds.
     Row("button:garbage@10-16", "fault:button", 2.0, back="fault_over:button", fall=True),
-    Row("button:stuck@1-16", "fault:button", 10.5, back="fault_over:button", also=CALLED),
+    Row("button:stuck@1-16", "fault:button", 10.5, back="fault_over:button", also=(*CALLED, UNHEARD)),
     Row("button:bursts"),
-    Row("button:off", slow=True),
+    # One that never closes cannot answer what is asked at the start.
+    Row("button:off", UNHEARD, 13.0),
     # The bus.
     *ridden_out("bus", "nack noise", fall=True),
 )
 """The table.  Not in it, because nobody can know: a lidar whose returns are too weak looks at nothing, and is believed
-(the hand at the start shows it); a serial sensor that is late by a constant time is late by it; a button whose wire
-is broken is never pressed; a battery's charge that stands still does so on every good walk."""
+(the hand at the start shows it); a serial sensor that is late by a constant time is late by it; a battery's charge that stands still does so on every good walk."""
 
 
 class Walked:

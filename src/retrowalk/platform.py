@@ -376,6 +376,32 @@ class SoundSystem(Protocol):
         """Opens a device.  Raises `SoundError` with what to do."""
 
 
+# -------------------------------------------------------------------------------------------- microphone
+
+
+class Microphone(Protocol):
+    """A microphone that is open, or being opened: one channel, signed 16-bit little-endian."""
+
+    name: str
+    rate_hz: int
+    """A multiple of 8 kHz; 0 until the device is open."""
+    lost: int
+    """How often sound was lost because nobody fetched it in time."""
+
+    def read(self, now: float) -> bytes:
+        """What came since the last call, at once and possibly nothing.  Raises `SoundError` (absent, unplugged)."""
+
+    def close(self) -> None:
+        """Releases the device without waiting for it."""
+
+
+class MicrophoneSystem(Protocol):
+    """Opens microphones by name."""
+
+    def open(self, device: str) -> Microphone:
+        """Begins to open a device and returns at once: whoever keeps a loudspeaker fed cannot wait for it."""
+
+
 # -------------------------------------------------------------------------------------------- broker link
 
 
@@ -547,4 +573,5 @@ class Platform:
     serial: SerialPorts | None = None
     host: HostFiles | None = None
     sound: SoundSystem | None = None
+    microphone: MicrophoneSystem | None = None
     link: BrokerLink | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -13,17 +14,22 @@ from retrowalk.core.alarm import ASK_S
 from retrowalk.core.alerts import (
     ALERT_BY_KEY,
     ALERTS,
+    COUNTDOWNS,
     COUNTS,
     DISTANCES_M,
     EARCONS,
     FAULT_PARTS,
     HAPTICS,
+    KINDS,
     LIMITS,
     Alert,
     clips,
     distance_value,
+    lasts_s,
     phrase_values,
     sensor_names,
+    stage,
+    told_by_touch,
 )
 from retrowalk.core.events import GuardState, Level
 
@@ -90,8 +96,62 @@ def test_every_phrase_is_used():
 
 def test_every_earcon_and_haptic_is_used():
     """No sound and no pattern without a meaning."""
-    assert {row.earcon for row in ALERTS.values() if row.earcon} == set(EARCONS)
-    assert {row.haptic for row in ALERTS.values() if row.haptic} == set(HAPTICS)
+    rows = [(row, value) for row in ALERTS.values() for value in (COUNTS if row.rises else ("",))]
+    assert {stage(row, row.earcon, value) for row, value in rows if row.earcon} == set(EARCONS)
+    assert {stage(row, told_by_touch(row), value) for row, value in rows} == set(HAPTICS)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_can_be_told_by_touch(row: Alert):
+    """Who does not hear feels each alert, what everybody feels as everybody does, and is warned by what warns alone."""
+    pattern = told_by_touch(row)
+    assert pattern in HAPTICS
+    assert row.haptic in ("", pattern)
+    assert (pattern in KINDS["quick"]) == (
+        row.level is Level.WARNING and row.earcon in ("warning", "touching", "balance")
+    )
+    if row.earcon == "fault":
+        assert pattern == "fault"
+
+
+def test_few_kinds_of_patterns_have_to_be_told_apart():
+    """At most six; every pattern is of one of them."""
+    assert len(KINDS) <= 6
+    assert sorted(pattern for kind in KINDS.values() for pattern in kind) == sorted(HAPTICS)
+
+
+def _rhythm(pattern: str) -> tuple[int, float]:
+    """How many bursts, and how long the longest is."""
+    bursts = HAPTICS[pattern]
+    return len(bursts), max(on_s for on_s, _, _ in bursts)
+
+
+@pytest.mark.parametrize("one", sorted(HAPTICS))
+def test_kinds_differ_in_number_or_length_of_bursts(one):
+    """Strength alone tells no two kinds apart: there is another count, or bursts at least twice as long."""
+    kind = next(kind for kind in KINDS.values() if one in kind)
+    for other in set(HAPTICS) - set(kind):
+        (count, long_s), (other_count, other_long_s) = _rhythm(one), _rhythm(other)
+        ratio = max(long_s, other_long_s) / min(long_s, other_long_s)
+        # Three short bursts and more are one flutter; two are told from one.
+        assert min(count, 3) != min(other_count, 3) or ratio >= 1.5 or _grows(one) != _grows(other), (one, other)
+
+
+def _grows(pattern: str) -> bool:
+    bursts = HAPTICS[pattern]
+    return any(b[0] > a[0] for a, b in itertools.pairwise(bursts))
+
+
+def test_a_countdown_grows_stronger():
+    """From each stage to the next, and within each, the later burst is the stronger one; numbers never go back."""
+    strengths = [[burst[2] for burst in HAPTICS[name]] for name in COUNTDOWNS]
+    assert all(first < second for first, second in strengths)
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(strengths))
+    row = ALERT_BY_KEY["countdown"]
+    stages = [COUNTDOWNS.index(stage(row, row.earcon, value)) for value in COUNTS]
+    assert stages == sorted(stages)
+    assert (stages[0], stages[-1]) == (0, len(COUNTDOWNS) - 1)
+    assert all(lasts_s(name) < 1.0 for name in COUNTDOWNS)
 
 
 def rank(key: str, level: Level | None = None) -> int:
@@ -164,9 +224,8 @@ def test_what_needs_the_body_at_once_begins_with_a_sound(row: Alert):
 @pytest.mark.parametrize("pattern", sorted(HAPTICS))
 def test_haptic_patterns_are_short(pattern):
     """A pattern ends within 2 s, so that the next one is felt as news; on times can be felt."""
-    bursts = HAPTICS[pattern]
-    assert sum(on + off for on, off in bursts) <= 2.0
-    assert all(on >= 0.05 for on, _ in bursts)
+    assert lasts_s(pattern) <= 2.0
+    assert all(on_s >= 0.05 and 0.0 < strength <= 1.0 for on_s, _, strength in HAPTICS[pattern])
 
 
 def test_haptic_patterns_differ():

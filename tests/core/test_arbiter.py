@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrowalk.core.alerts import ALERTS, HAPTICS
+from retrowalk.core.alerts import ALERTS, lasts_s
 from retrowalk.core.arbiter import INSIST_S, Arbiter
 from retrowalk.core.events import AlertSpoken, Hush, Level, Output, Speak, Touch
 from retrowalk.core.samples import VoicePhase, VoiceProgress
@@ -365,7 +365,7 @@ def test_what_touches_is_felt_without_a_pause():
     desk.arbiter.hold(1.0, "touching", Level.WARNING)
     desk.until(4.0)
     felt = [o.t_s for o in desk.out if isinstance(o, Touch)]
-    assert max(b - a for a, b in itertools.pairwise(felt)) <= sum(on + off for on, off in HAPTICS["warning"])
+    assert max(b - a for a, b in itertools.pairwise(felt)) <= lasts_s("warning")
 
 
 # -- sides --------------------------------------------------------------------------------------------------

@@ -131,11 +131,39 @@ class BenchPin(MockPin):  # type: ignore[misc]  # gpiozero is published without 
             self._call_when_changed()
 
 
+class BenchPwmPin(BenchPin):
+    """An output that also knows strengths between off and on, as gpiozero's `MockPWMPin` does."""
+
+    _frequency: float | None = None
+
+    def _get_frequency(self) -> float | None:
+        return self._frequency
+
+    def _set_frequency(self, value: float | None) -> None:
+        self._factory.used(self._number)
+        self._frequency = value
+
+    def _change_state(self, value: Any) -> bool:
+        if self._state == value:
+            return False
+        before, self._state = self._state, value
+        self._factory.strengths.append((self._factory.clock.now(), self._number, float(value)))
+        if bool(before) != bool(value):
+            self._factory.changed(self._number, bool(value))
+        return True
+
+    def _set_state(self, value: Any) -> None:
+        self._factory.used(self._number)
+        assert 0 <= value <= 1
+        assert self._frequency is not None or value in (0, 1), "a strength without a frequency"
+        self._change_state(float(value))
+
+
 class BenchFactory(MockFactory):  # type: ignore[misc]  # gpiozero is published without types
     """Pins on virtual time; `ticks` has an origin of its own, as a factory's may."""
 
-    def __init__(self, clock: VirtualClock, tick_origin: float = 1000.0) -> None:
-        super().__init__(pin_class=BenchPin)
+    def __init__(self, clock: VirtualClock, tick_origin: float = 1000.0, *, pwm: bool = False) -> None:
+        super().__init__(pin_class=BenchPwmPin if pwm else BenchPin)
         self.clock = clock
         self.tick_origin = tick_origin
         self.deaf = False
@@ -144,6 +172,7 @@ class BenchFactory(MockFactory):  # type: ignore[misc]  # gpiozero is published 
         """Pins that raise when used."""
         self.listeners: dict[int, Callable[[bool], None]] = {}
         self.history: list[tuple[float, int, bool]] = []
+        self.strengths: list[tuple[float, int, float]] = []
 
     def ticks(self) -> float:
         return self.clock.now() + self.tick_origin

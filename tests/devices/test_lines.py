@@ -17,7 +17,7 @@ from tests.devices.bench import BenchFactory, VirtualClock
 from retrowalk.config import Button, HcSr04
 from retrowalk.core.samples import ButtonEdge, RangeSample, RangeStatus
 from retrowalk.devices.button import ButtonDriver
-from retrowalk.devices.lines import EDGES_KEPT, InputLine, OutputLine, TickClock
+from retrowalk.devices.lines import EDGES_KEPT, InputLine, OutputLine, PwmLine, TickClock
 from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.errors import DeviceError, StrictTwinError
 from retrowalk.platform import MonotonicClock
@@ -70,7 +70,9 @@ def test_line_can_be_opened_again():
 
 
 @pytest.mark.parametrize(
-    "kind", [lambda f: InputLine(f, 5, "up", _ignore), lambda f: OutputLine(f, 5)], ids=["in", "out"]
+    "kind",
+    [lambda f: InputLine(f, 5, "up", _ignore), lambda f: OutputLine(f, 5), lambda f: PwmLine(f, 5, 200.0)],
+    ids=["in", "out", "pwm"],
 )
 def test_pin_that_is_not_there_is_a_device_error(kind):
     """Whatever a factory raises for a pin becomes a `DeviceError` that names it"""
@@ -129,6 +131,9 @@ class FakeKernel:
         self.alerts: set[int] = set()
         self.callbacks: dict[int, Callable[..., None]] = {}
         self.on_write: Callable[[int, int], None] = lambda _gpio, _level: None
+        self.calls: list[tuple[object, ...]] = []
+        """Levels written, and pulses asked for (GPIO, frequency in Hz, duty in per cent), in order."""
+        self.no_pulses = False
 
     def claim_input(self, _handle: int, gpio: int, flags: int = 0) -> int:
         self.flags[gpio] = flags
@@ -148,8 +153,17 @@ class FakeKernel:
     def write(self, _handle: int, gpio: int, level: int) -> int:
         assert self.flags[gpio] & 2, f"GPIO{gpio} is written as an input"
         self.levels[gpio] = int(level)
+        self.calls.append((gpio, int(level)))
         self.on_write(gpio, int(level))
         return 0
+
+    def pwm(self, _handle: int, gpio: int, frequency_hz: float, duty_percent: float) -> int:
+        assert self.flags[gpio] & 2, f"GPIO{gpio} is pulsed as an input"
+        assert frequency_hz == 0.0 or (0.1 <= frequency_hz <= 1e4 and 0 <= duty_percent <= 100)  # lgTxPwm's limits
+        if self.no_pulses:
+            raise OSError("bad PWM")
+        self.calls.append((gpio, frequency_hz, duty_percent))
+        return 10
 
     def callback(self, _handle: int, gpio: int, _edges: int, func: Callable[..., None]) -> Any:
         self.callbacks[gpio] = func
@@ -184,6 +198,7 @@ def lgpio_factory(tmp_path, monkeypatch):
         "gpio_get_mode": lambda _handle, gpio: kernel.flags.get(gpio, 0),
         "gpio_read": lambda _handle, gpio: kernel.levels.get(gpio, 0),
         "gpio_write": kernel.write,
+        "tx_pwm": kernel.pwm,
         "callback": kernel.callback,
     }.items():
         monkeypatch.setattr(module.lgpio, name, function)
@@ -237,6 +252,52 @@ def test_button_on_lgpio_pins_is_told(lgpio_factory):
     assert isinstance(edge, ButtonEdge)
     assert edge.pressed
     assert edge.t_measured_s == pytest.approx(now + 0.010, abs=0.01)
+
+
+def test_a_strength_on_lgpio_pins_begins_with_a_level(lgpio_factory):
+    """The line is high before lgpio's slow pulses are asked for, full at first, then of their strength; low after"""
+    factory, kernel = lgpio_factory
+    line = PwmLine(factory, 27, 200.0)
+    kernel.calls.clear()
+    line.set(1.0, ready=True)
+    assert kernel.calls == [(27, 1), (27, 200.0, 0), (27, 200.0, 100)]
+    kernel.calls.clear()
+    line.set(0.5)
+    assert kernel.calls == [(27, 200.0, 50)]
+    kernel.calls.clear()
+    line.set(0.0)
+    assert kernel.calls == [(27, 0, 0), (27, 0)]
+    line.set(0.5)
+    kernel.calls.clear()
+    line.close()
+    assert kernel.calls == [(27, 0, 0), (27, 0)]
+
+
+def test_full_strength_on_lgpio_pins_needs_no_pulses(lgpio_factory):
+    """What is at full strength all along, a warning, is a plain level: no thread of lgpio's is asked"""
+    factory, kernel = lgpio_factory
+    line = PwmLine(factory, 27, 200.0)
+    kernel.calls.clear()
+    line.set(1.0)
+    line.set(0.0)
+    assert kernel.calls == [(27, 1), (27, 0)]
+    line.set(0.5)
+    kernel.calls.clear()
+    line.set(1.0)
+    assert kernel.calls == [(27, 0, 0), (27, 1)]
+
+
+def test_pulses_that_lgpio_refuses_leave_the_line_on(lgpio_factory):
+    """A strength that cannot be had is full strength, and the line says why"""
+    factory, kernel = lgpio_factory
+    kernel.no_pulses = True
+    line = PwmLine(factory, 27, 200.0)
+    line.set(0.5)
+    assert kernel.levels[27] == 1
+    assert not line.pwm
+    assert "bad PWM" in line.why_not
+    line.set(0.0)
+    assert kernel.levels[27] == 0
 
 
 @pytest.mark.process

@@ -9,16 +9,17 @@ from retrowalk.config import Buzzer, Vibration
 from retrowalk.core.alerts import ALERTS, HAPTICS
 from retrowalk.core.events import Touch
 from retrowalk.core.samples import HealthReport
-from retrowalk.devices.touch import TouchDriver
+from retrowalk.devices.touch import KICK_S, TURNS_MIN, TouchDriver
 
 BUZZER, MOTOR, RIGHT = 22, 27, 26
 
 
 class Bench:
-    def __init__(self, right_pin: int = -1) -> None:
+    def __init__(self, right_pin: int = -1, strength: float = 1.0, *, pwm: bool = True) -> None:
         self.clock = VirtualClock()
-        self.factory = BenchFactory(self.clock)
-        self.driver = TouchDriver(Buzzer(), Vibration(right_pin=right_pin), self.factory, self.clock)
+        self.factory = BenchFactory(self.clock, pwm=pwm)
+        vibration = Vibration(right_pin=right_pin, strength=strength)
+        self.driver = TouchDriver(Buzzer(), vibration, self.factory, self.clock)
         self.run = Run(self.driver, self.clock)
 
     def ask(self, t_s, pattern, *, buzzer=False, side=""):
@@ -27,16 +28,19 @@ class Bench:
     def changes(self, gpio):
         return [(pytest.approx(t_s, abs=1e-6), high) for t_s, at, high in self.factory.history if at == gpio]
 
+    def strengths(self, gpio):
+        return [(pytest.approx(t_s, abs=1e-6), value) for t_s, at, value in self.factory.strengths if at == gpio]
+
 
 def _expected(start_s, pattern):
     changes, t_s = [], start_s
-    for on_s, off_s in HAPTICS[pattern]:
+    for on_s, off_s, _ in HAPTICS[pattern]:
         changes += [(t_s, True), (t_s + on_s, False)]
         t_s += on_s + off_s
     return changes
 
 
-@pytest.mark.parametrize("pattern", HAPTICS)
+@pytest.mark.parametrize("pattern", sorted(HAPTICS))
 @pytest.mark.parametrize("buzzer", [False, True])
 def test_pattern_is_played_at_once(pattern, buzzer):
     """A request starts its pattern at once on the motor, and on the buzzer if asked; both are off after it"""
@@ -46,6 +50,43 @@ def test_pattern_is_played_at_once(pattern, buzzer):
     assert bench.changes(MOTOR) == _expected(1.0, pattern)
     assert bench.changes(BUZZER) == (_expected(1.0, pattern) if buzzer else [])
     assert bench.run.items == []
+
+
+def _expected_strengths(start_s, pattern, share=1.0):
+    changes, t_s = [], start_s
+    for on_s, off_s, part in HAPTICS[pattern]:
+        strength = max(TURNS_MIN, part * share)
+        changes.append((t_s, 1.0))
+        if strength < 1.0:
+            changes.append((t_s + KICK_S, strength))
+        changes.append((t_s + on_s, 0.0))
+        t_s += on_s + off_s
+    return changes
+
+
+@pytest.mark.parametrize("pattern", sorted(HAPTICS))
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_burst_has_its_strength_after_a_kick(pattern, share):
+    """Full power for 20 ms, then the table's strength times the setting's; the motor never gets too little to turn"""
+    bench = Bench(strength=share)
+    bench.ask(1.0, pattern, buzzer=True)
+    bench.run.until(5.0)
+    assert bench.strengths(MOTOR) == _expected_strengths(1.0, pattern, share)
+    assert {value for _, value in bench.strengths(BUZZER)} == {0.0, 1.0}
+    assert bench.run.items == []
+
+
+@pytest.mark.parametrize("pattern", sorted(HAPTICS))
+def test_pins_without_pulses_are_switched_fully(pattern):
+    """Where pins know no strength the pattern keeps its rhythm, and that is reported once"""
+    bench = Bench(RIGHT, pwm=False)
+    bench.ask(1.0, pattern)
+    bench.ask(3.0, pattern)
+    bench.run.until(6.0)
+    assert bench.changes(MOTOR) == bench.changes(RIGHT) == [*_expected(1.0, pattern), *_expected(3.0, pattern)]
+    told = [(item.part, item.fault, item.active) for item in bench.run.items]
+    weak = any(strength < 1.0 for _, _, strength in HAPTICS[pattern])
+    assert told == ([("touch", "no_pwm", True)] if weak else [])
 
 
 def test_newer_pattern_replaces_the_running_one():
@@ -146,7 +187,7 @@ def test_late_poll_does_not_stretch_the_pattern():
 # ------------------------------------------------------------------------------------------------- two motors
 
 
-@pytest.mark.parametrize("pattern", HAPTICS)
+@pytest.mark.parametrize("pattern", sorted(HAPTICS))
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_one_motor_is_felt_alike_for_every_side(pattern, side):
     """Without a second motor the side changes nothing: no pattern is weaker for it"""
@@ -156,7 +197,7 @@ def test_one_motor_is_felt_alike_for_every_side(pattern, side):
     assert bench.changes(MOTOR) == _expected(1.0, pattern)
 
 
-@pytest.mark.parametrize("pattern", HAPTICS)
+@pytest.mark.parametrize("pattern", sorted(HAPTICS))
 def test_what_has_no_side_is_felt_on_both(pattern):
     """Both motors play the whole pattern"""
     bench = Bench(RIGHT)
@@ -165,7 +206,7 @@ def test_what_has_no_side_is_felt_on_both(pattern):
     assert bench.changes(MOTOR) == bench.changes(RIGHT) == _expected(1.0, pattern)
 
 
-@pytest.mark.parametrize("pattern", HAPTICS)
+@pytest.mark.parametrize("pattern", sorted(HAPTICS))
 @pytest.mark.parametrize(
     ("side", "here", "there"),
     [pytest.param("left", MOTOR, RIGHT, id="left"), pytest.param("right", RIGHT, MOTOR, id="right")],

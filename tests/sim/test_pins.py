@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 from gpiozero import Button, OutputDevice, PWMOutputDevice
+from gpiozero.pins.mock import MockFactory, MockPWMPin
 from tests.sim.helpers import Rig
 
 from retrowalk.config import Button as ButtonConfig
@@ -11,6 +12,7 @@ from retrowalk.config import HcSr04
 from retrowalk.core.samples import ButtonEdge, HealthReport, RangeSample, RangeStatus
 from retrowalk.devices.button import ButtonDriver
 from retrowalk.devices.ultrasonic import Ultrasonic
+from retrowalk.errors import StrictTwinError
 from retrowalk.sim.noise import speed_of_sound_m_s
 from retrowalk.sim.pins import RISE_AFTER_S, ButtonTwin, HcSr04Twin, TouchTwin
 from retrowalk.sim.world import Place, Press, Remove, Walk
@@ -257,6 +259,39 @@ def test_the_walker_feels_the_motor_and_hears_the_buzzer():
     motor.close()
     assert rig.world.felt == [(1.0, "vibration"), (2.0, "buzzer"), (3.0, "vibration")]
     assert rig.board.outputs[22] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("frequency_hz", "state", "words"),
+    [
+        pytest.param(None, 0.5, "without a frequency", id="strength without pulses"),
+        pytest.param(20_000.0, 0.5, "20000.0 Hz", id="faster than lgpio"),
+        pytest.param(0.01, 0.5, "0.01 Hz", id="slower than lgpio"),
+        pytest.param(200.0, 1.5, "between 0 and 1", id="too much"),
+    ],
+)
+def test_pulses_that_lgpio_does_not_have_are_refused(frequency_hz, state, words):
+    """What a real pin would take for full on, or refuse, is a mistake in the driver, and named."""
+    pin = Rig().pins.pin(27)
+    pin.output_with_state(0)
+    with pytest.raises(StrictTwinError, match=words):
+        pin.frequency = frequency_hz
+        pin.state = state
+
+
+def test_strengths_are_those_of_gpiozeros_own_mock():
+    """Frequency, state and the line as on gpiozero's `MockPWMPin`, step by step."""
+    rig = Rig()
+    ours, theirs = rig.pins.pin(27), MockFactory(pin_class=MockPWMPin).pin(27)
+    steps: list[tuple[str, object]] = [
+        *(("function", "output"), ("state", 1), ("frequency", 200.0), ("state", 1.0), ("state", 0.4), ("state", 0.9)),
+        *(("frequency", None), ("state", 1), ("state", 0), ("frequency", 50.0), ("state", 0.2), ("frequency", None)),
+    ]
+    for name, value in steps:
+        for pin in (ours, theirs):
+            setattr(pin, name, value)
+        assert (ours.state, ours.frequency) == (theirs.state, theirs.frequency), (name, value)
+        assert rig.board.outputs.get(27, 0.0) == theirs.state
 
 
 def test_gpiozero_devices_work_on_these_pins():

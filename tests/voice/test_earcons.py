@@ -35,7 +35,8 @@ def _a_weighted(samples: np.ndarray) -> np.ndarray:
     padded = np.pad(samples, (0, RATE_HZ // 8))
     f2 = np.fft.rfftfreq(len(padded), 1 / RATE_HZ) ** 2
     gain = 12194**2 * f2**2 / ((f2 + 20.6**2) * np.sqrt((f2 + 107.7**2) * (f2 + 737.9**2)) * (f2 + 12194**2))
-    return np.fft.irfft(np.fft.rfft(padded) * gain * 10**0.1, len(padded))
+    weighted: np.ndarray = np.fft.irfft(np.fft.rfft(padded) * gain * 10**0.1, len(padded))
+    return weighted
 
 
 def _loudness_db(samples: np.ndarray) -> float:
@@ -55,7 +56,8 @@ def _bands(samples: np.ndarray) -> np.ndarray:
         power = np.abs(np.fft.rfft(piece, RATE_HZ)) ** 2
         found.append([power[low:high].sum() for low, high in itertools.pairwise(edges)])
     bands = np.array(found)
-    return bands / np.sqrt((bands**2).sum())
+    shares: np.ndarray = bands / np.sqrt((bands**2).sum())
+    return shares
 
 
 every_earcon = pytest.mark.parametrize("name", alerts.EARCONS)

@@ -1,4 +1,4 @@
-"""GPIO lines as the drivers use them: inputs that keep their edges with the time of each, and outputs.
+"""GPIO lines as the drivers use them: inputs that keep their edges with the time of each, and outputs, of any strength.
 
 They stand on gpiozero *pins*, not on its devices.  What matters of those pins:
 
@@ -111,6 +111,70 @@ class OutputLine:
                 release()
             except Exception:
                 pass  # low if it can be, released if it can be
+
+
+class PwmLine:
+    """An output line of any strength between off and on, by pulses of `frequency_hz` that last so much of each period.
+
+    Off and on are plain levels, set at once: only what lies between needs the pulses.  lgpio makes them by a thread of
+    its own that begins up to 45 ms after it was asked (it looks 50 times a second, then waits for a period to begin),
+    from 0.1 Hz to 10 kHz, in whole per cent, and takes another strength at the next period.  Until it begins the line
+    keeps its level, so that is set first, and high.  Where pins have no such pulses (`pwm` is False) every strength is
+    on.  Raises `DeviceError` when the pin cannot be used.
+    """
+
+    def __init__(self, factory: Any, gpio: int, frequency_hz: float) -> None:
+        self.pwm = True
+        """Whether the pins can do it, as far as anybody has tried."""
+        self.why_not = ""
+        """What they said when they could not."""
+        self._gpio = gpio
+        self._frequency_hz = frequency_hz
+        self._pulsed = False
+        self._plain = OutputLine(factory, gpio)
+        self._pin = factory.pin(gpio)
+
+    def set(self, strength: float, *, ready: bool = False) -> None:
+        """Sets the strength, 0 to 1.  `ready`: it will be lowered soon, so the pulses are made to begin now."""
+        if strength <= 0.0 or not self.pwm or (strength >= 1.0 and not ready):
+            self._stop()
+            self._plain.set(strength > 0.0)
+            return
+        if not self._pulsed:
+            self._plain.set(True)
+            try:
+                self._pin.frequency = self._frequency_hz
+            except RetrowalkError:
+                raise
+            except Exception as error:
+                self.pwm, self.why_not = False, str(error) or type(error).__name__
+                return
+            self._pulsed = True
+        try:
+            self._pin.state = min(strength, 1.0)
+        except RetrowalkError:
+            raise
+        except Exception as error:
+            raise pin_error(self._gpio, "set", error) from error
+
+    def close(self) -> None:
+        try:
+            self._stop()
+        except Exception:
+            pass  # the plain line is set low and released all the same
+        self._plain.close()
+
+    def _stop(self) -> None:
+        """Ends the pulses, wherever in a period they are; whoever calls sets the level that follows."""
+        if not self._pulsed:
+            return
+        self._pulsed = False
+        try:
+            self._pin.frequency = None
+        except RetrowalkError:
+            raise
+        except Exception as error:
+            raise pin_error(self._gpio, "set", error) from error
 
 
 class TickClock:

@@ -5,14 +5,20 @@ with 10 kΩ to ground so that all stay off while the Pi boots; a diode across ea
 return that the ultrasonic modules do not share.  The buzzer is an active one.  A second motor, at `vibration.right_pin`
 as the first, is worn on the walker's own right, and the first on the left.
 
-One motor says nothing of a side: few patterns are told apart, and the one that matters is the warning.
+Motors are driven by pulses of 200 Hz, so that a tap is softer than a warning; each burst begins with full power for
+20 ms, because a motor that stands needs more to start than to turn.  Pins without such pulses switch them fully on.
+The buzzer knows no strength.
+
+One motor says nothing of a side.  A pattern for left and one for right would have to be learned, and would take the
+place of the few that are told apart without learning; which of two arms is touched needs none.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from retrowalk.config import Buzzer, Vibration
@@ -20,38 +26,45 @@ from retrowalk.core.alerts import HAPTICS
 from retrowalk.core.events import Touch
 from retrowalk.core.samples import Item
 from retrowalk.devices.faults import FaultState
-from retrowalk.devices.lines import OutputLine
+from retrowalk.devices.lines import PwmLine
 from retrowalk.errors import DeviceError
 from retrowalk.platform import Clock, no_wake
 
 JOINS_AFTER = 2
 """In a warning the motor of the other side joins in after so many bursts: a wire that has come off costs no warning."""
 SIDES = ("left", "right")
+FREQUENCY_HZ = 200.0
+"""Fast enough that a motor does not feel the single pulses, slow enough for pulses that a thread times."""
+KICK_S = 0.020
+"""So long each burst has full power: a motor that stands needs more to start than to turn."""
+TURNS_MIN = 0.25
+"""With less, a motor that turns may stop."""
 
 
 class _Output:
     """One of the lines: opened when it can be, tried again when it cannot, off whenever in doubt."""
 
-    def __init__(self, part: str, gpio: int, factory: Any) -> None:
+    def __init__(self, part: str, open_line: Callable[[], PwmLine]) -> None:
         self.part = part
-        self._gpio = gpio
-        self._factory = factory
-        self._line: OutputLine | None = None
-        self._on = False
-        self._fault = FaultState(part)
         self.retry_due_s = -math.inf
+        self._open_line = open_line
+        self._line: PwmLine | None = None
+        self._set = (0.0, False)
+        """Strength, and whether a lower one follows soon."""
+        self._fault = FaultState(part)
 
-    def set(self, on: bool, now: float, retry_s: float) -> list[Item]:
-        """Switches the line and returns what there is to report."""
+    def set(self, strength: float, kicks: bool, now: float, retry_s: float) -> list[Item]:
+        """Sets the line and returns what there is to report.  `kicks`: full power first, and then the strength."""
         if self._line is None and now < self.retry_due_s:
             return []
+        wanted = (1.0, True) if strength and kicks else (strength, False)
         try:
             if self._line is None:
-                self._line = OutputLine(self._factory, self._gpio)
-                self._on = False
-            if on != self._on:
-                self._line.set(on)
-                self._on = on
+                self._line = self._open_line()
+                self._set = (0.0, False)
+            if wanted != self._set:
+                self._line.set(wanted[0], ready=wanted[1])
+                self._set = wanted
         except DeviceError as error:
             self.close()
             self.retry_due_s = now + retry_s
@@ -64,6 +77,11 @@ class _Output:
         """Whether nothing is known to be wrong with it."""
         return not self._fault.active
 
+    @property
+    def why_no_pwm(self) -> str:
+        """What the pins said when they were asked for a strength and could not give it; empty: they can."""
+        return self._line.why_not if self._line is not None else ""
+
     def close(self) -> None:
         if self._line is not None:
             self._line.close()
@@ -73,9 +91,12 @@ class _Output:
 class TouchDriver:
     """Plays a pattern of `core.alerts.HAPTICS`; a newer request takes the place of the running one.
 
+    The strength of a burst is that of the table times `vibration.strength`, and never less than keeps a motor turning.
+
     With two motors a request of a `side` is felt there alone, a warning on both from its third burst on.  A line that
     cannot be used is reported as `absent` of part `vibration`, `vibration-right` or `buzzer` and tried again every
-    `retry_s`; the others go on, and a motor that cannot be used is stood in for by the other.  `poll` raises nothing.
+    `retry_s`; the others go on, and a motor that cannot be used is stood in for by the other.  Pins that know no
+    strength are reported once as `no_pwm` of part `touch`.  `poll` raises nothing.
     """
 
     def __init__(self, buzzer: Buzzer, vibration: Vibration, pin_factory: Any, clock: Clock) -> None:
@@ -86,10 +107,13 @@ class TouchDriver:
         self.counts: Counter[str] = Counter()
         """Patterns begun, by name."""
         self._clock = clock
-        self._motors = [_Output("vibration", vibration.pin, pin_factory)]
+        self._strength = vibration.strength
+        self._motors = [_Output("vibration", partial(PwmLine, pin_factory, vibration.pin, FREQUENCY_HZ))]
         if vibration.right_pin >= 0:
-            self._motors.append(_Output("vibration-right", vibration.right_pin, pin_factory))
-        self._buzzer = _Output("buzzer", buzzer.pin, pin_factory)
+            right = partial(PwmLine, pin_factory, vibration.right_pin, FREQUENCY_HZ)
+            self._motors.append(_Output("vibration-right", right))
+        self._buzzer = _Output("buzzer", partial(PwmLine, pin_factory, buzzer.pin, FREQUENCY_HZ))
+        self._no_pwm = FaultState("touch")
         self._outputs = [*self._motors, self._buzzer]
         self._request: Touch | None = None
         # One place: a newer request pushes an older one out, and both ends are atomic, so no lock is needed.
@@ -107,12 +131,15 @@ class TouchDriver:
             self.counts[self._request.pattern] += 1
             for output in self._outputs:
                 output.retry_due_s = -math.inf  # a warning tries every line again
-        on, burst, next_s = self._now(now)
-        buzzing = on and self._request is not None and self._request.buzzer
+        strength, kicks, burst, next_s = self._now(now)
+        buzzing = strength > 0.0 and self._request is not None and self._request.buzzer
         items = []
         for side, motor in zip(SIDES, self._motors, strict=False):
-            items += motor.set(on and self._felt_at(side, burst), now, self.retry_s)
-        items += self._buzzer.set(buzzing, now, self.retry_s)
+            items += motor.set(strength if self._felt_at(side, burst) else 0.0, kicks, now, self.retry_s)
+        items += self._buzzer.set(float(buzzing), False, now, self.retry_s)
+        why_not = next((motor.why_no_pwm for motor in self._motors if motor.why_no_pwm), "")
+        if why_not:
+            items += self._no_pwm.change(now, "no_pwm", why_not)
         if math.isinf(next_s):
             self._request = None
         return items, min(next_s, *(output.retry_due_s for output in self._outputs))
@@ -131,19 +158,22 @@ class TouchDriver:
         wanted = self._motors[SIDES.index(request.side)]
         return not wanted.works or (burst >= JOINS_AFTER and _bursts(request.pattern) is HAPTICS["warning"])
 
-    def _now(self, now: float) -> tuple[bool, int, float]:
-        """Whether the pattern is on now, in which burst, and when that changes (`inf`: it is over)."""
+    def _now(self, now: float) -> tuple[float, bool, int, float]:
+        """Strength now, whether it is still kicked off, in which burst, and when that changes (`inf`: it is over)."""
         if self._request is None:
-            return False, 0, math.inf
+            return 0.0, False, 0, math.inf
         edge_s = self._began_s
-        for burst, (on_s, off_s, _) in enumerate(_bursts(self._request.pattern)):
+        for burst, (on_s, off_s, part) in enumerate(_bursts(self._request.pattern)):
+            strength = max(TURNS_MIN, part * self._strength)
+            if strength < 1.0 and now < edge_s + KICK_S:
+                return strength, True, burst, edge_s + KICK_S
             edge_s += on_s
             if now < edge_s:
-                return True, burst, edge_s
+                return strength, False, burst, edge_s
             edge_s += off_s
             if now < edge_s:
-                return False, burst, edge_s
-        return False, 0, math.inf
+                return 0.0, False, burst, edge_s
+        return 0.0, False, 0, math.inf
 
 
 def _bursts(pattern: str) -> tuple[tuple[float, float, float], ...]:

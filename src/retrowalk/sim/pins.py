@@ -81,6 +81,10 @@ class Board:
             self.on_edge(line, level, t_s, told)
 
 
+PWM_MIN_HZ, PWM_MAX_HZ = 0.1, 10_000.0
+"""Frequencies that lgpio accepts for its pulses (lgTxPwm)."""
+
+
 class SimPin(MockPWMPin):  # type: ignore[misc]  # gpiozero is published without types
     """A pin of a `SimPinFactory`: any function, any pull, duty as well as level, edges with their own time."""
 
@@ -104,13 +108,19 @@ class SimPin(MockPWMPin):  # type: ignore[misc]  # gpiozero is published without
         super()._set_function(value)
 
     def _set_state(self, value: float) -> None:
+        if not 0.0 <= value <= 1.0:
+            raise StrictTwinError(f"{self!r}: a strength of {value} is not between 0 and 1")
         if self._frequency is None:
+            if value not in (0, 1):
+                raise StrictTwinError(f"{self!r}: a strength of {value} without a frequency would be full on")
             value = bool(value)
         super()._set_state(value)
         self._state = value
         self._set_output(value)
 
     def _set_frequency(self, value: float | None) -> None:
+        if value is not None and not PWM_MIN_HZ <= value <= PWM_MAX_HZ:
+            raise StrictTwinError(f"{self!r}: lgpio has no pulses of {value} Hz, but of {PWM_MIN_HZ} to {PWM_MAX_HZ}")
         super()._set_frequency(value)
         if value is None and self._function == "output":
             self._set_output(False)

@@ -104,6 +104,8 @@ class Arbiter:
         """Coaching and cautions are quiet until then (the walker asked for it)."""
         self.voice_lost = False
         """While it holds, buzzer and vibration stand in for every sound."""
+        self.voice_doubted = False
+        """While it holds they do so as well, and all is said as ever: a microphone does not hear it."""
         self.voice_refused = False
         """While it holds they stand in for what warns: the voice is heard too late, or without its beginning."""
         self.coming: tuple[int, float] = (0, math.inf)
@@ -231,7 +233,7 @@ class Arbiter:
         """
         coming, at_s = self.coming
         return not (
-            (self.voice_lost and not self._by_touch)
+            ((self.voice_lost or self.voice_doubted) and not self._by_touch)
             or now < self._hazard_s + rest_s
             or any(_standing(saying.alert) for saying in self._sayings.values())
             or (coming > rank and at_s < now + SOON_S)
@@ -290,8 +292,8 @@ class Arbiter:
         buzzer = alert.buzzer
         if self._by_touch:
             pattern = told_by_touch(alert)
-        elif not audible and alert.earcon != "tick" and (pattern or alert.earcon):
-            # Nothing is heard of it from the speaker: everything that matters is felt, and buzzes.
+        elif (self.voice_doubted or not audible) and alert.earcon != "tick" and (pattern or alert.earcon):
+            # Nothing may be heard of it from the speaker: everything that matters is felt, and buzzes.
             pattern = pattern or (alert.earcon if alert.earcon in HAPTICS else "caution")
             buzzer = True
         if not pattern:

@@ -100,10 +100,10 @@ class Companion:
         self._sensors = sensor_names(config)
         self._freshness = Freshness(config.freshness, self._sensors)
         self._button = Button()
-        self._arbiter = Arbiter(self._out, say_side=config.voice.say_side)
+        self._by_touch = config.walker.hearing == "touch"
+        self._arbiter = Arbiter(self._out, say_side=config.voice.say_side, by_touch=self._by_touch)
         self._faults = Faults(self._arbiter, self._emit)
         self._voice = VoiceWatch(config.voice.device, self._arbiter, self._faults, self._out.append)
-        self._by_touch = config.walker.hearing == "touch"
         self._check = Check(self._arbiter, config.guard.check_limit_s, by_touch=self._by_touch)
         self._body = BodyWatch(config, models, self._arbiter, self._emit)
         self._care = Care(config, self._arbiter, self._emit)
@@ -586,12 +586,14 @@ class Companion:
         touch_lost = self._felt <= self._faults.parts()
         # Who is told by touch loses nothing with the voice.
         voice_limits = self._voice.limits(now) and not self._by_touch
-        deaf = self._arbiter.voice_lost and not self._by_touch
+        deaf = (self._arbiter.voice_lost or self._arbiter.voice_doubted) and not self._by_touch
         if self._config_unusable:
             reasons.append("config")
         if len(rear_lost) == len(self._rear.sensors):
             reasons.append("rear")
-        if voice_limits and touch_lost:
+        if self._by_touch and "vibration" in self._faults.parts():
+            reasons.append("vibration")
+        elif voice_limits and touch_lost:
             reasons.append("voice")
         if reasons:
             self._change(now, GuardState.NOT_PROTECTING, tuple(reasons))
@@ -844,7 +846,9 @@ class Companion:
     def _may_introduce(self) -> bool:
         """Whether there is somebody to hear what the device is, and nothing more urgent in their life."""
         alarm = self._care.alarm
-        quiet = not alarm.counting and not alarm.open and not self._arbiter.voice_lost
+        quiet = (
+            not alarm.counting and not alarm.open and not self._arbiter.voice_lost and not self._arbiter.voice_doubted
+        )
         return quiet and self._state in (GuardState.GUARDING, GuardState.LIMITED)
 
     # -- leaving --------------------------------------------------------------------------------------------

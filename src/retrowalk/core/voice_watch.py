@@ -1,7 +1,7 @@
 """Whether the voice can be heard: told by its signs of life, and by name when it cannot.
 
 Nothing may be silent unnoticed.  A voice that is *lost* is stood in for by buzzer and vibration, from the very item
-that says so on; a voice that is *refused* (its sound comes late, or loses its beginning) still says what is calm,
+that says so on; one that is *doubted* (a microphone does not hear it) is helped by them in all it says; a voice that is *refused* (its sound comes late, or loses its beginning) still says what is calm,
 while warnings buzz and are felt.  Why nothing was heard is said as soon as something is heard again, and told at once.
 
 A fault that comes and goes many times a second is one fault: buzzer and vibration act each time, but it is told and
@@ -23,8 +23,10 @@ SILENT = "silent"
 """Fault of a voice that gives no sign of life: killed, or hung."""
 STANDS_STILL = ("no_device", "frozen")
 """Nothing is heard as long as no frame leaves; once one does, another device stands in."""
-UNHEARD = ("muted", "null_sink", "unheard")
+TO_NOBODY = ("muted", "null_sink")
 """Frames leave, and nobody hears them, unless another device than the configured one plays them."""
+DOUBTED = "unheard"
+"""A microphone does not hear it.  It may be the microphone: all is said as before, and felt and buzzed as well."""
 REFUSED = ("slow", "clipped")
 """It can be heard, too late or without its beginning: good for calm words, and not for "Stop"."""
 STILL_S = 0.25
@@ -65,7 +67,7 @@ class VoiceWatch:
         self._unsaid: dict[str, float] = {}
         """Causes that are over and could not be said, with the seconds they lasted."""
         self._impaired_s = -math.inf
-        """When it was last lost or refused."""
+        """When it was last anything but well."""
         self._touched_s = -math.inf
 
     def heartbeat(self, now: float, item: VoiceHeartbeat) -> None:
@@ -78,9 +80,13 @@ class VoiceWatch:
         elif not deaf and arbiter.voice_lost:
             arbiter.voice_back(now)
             self._impaired_s = now
-        if arbiter.voice_refused and item.fault not in REFUSED:
+        doubted = item.fault == DOUBTED and not deaf
+        if doubted and not arbiter.voice_doubted:
+            self._touch(now)
+        if (arbiter.voice_refused and item.fault not in REFUSED) or (arbiter.voice_doubted and not doubted):
             self._impaired_s = now
         arbiter.voice_refused = item.fault in REFUSED
+        arbiter.voice_doubted = doubted
         self._name(now, item.fault or ("no_device" if deaf and not self._raised else ""), item.device, deaf=deaf)
         if not deaf:
             self._end(now, SILENT)
@@ -94,7 +100,8 @@ class VoiceWatch:
     def limits(self, now: float) -> bool:
         """Whether the voice is no voice to rely on now, or was not a moment ago."""
         arbiter = self._arbiter
-        return arbiter.voice_lost or arbiter.voice_refused or now < self._impaired_s + STEADY_S
+        impaired = arbiter.voice_lost or arbiter.voice_doubted or arbiter.voice_refused
+        return impaired or now < self._impaired_s + STEADY_S
 
     def deadline(self, now: float) -> float:
         """When `limits` may change if nothing comes (`math.inf`: it will not)."""
@@ -114,11 +121,14 @@ class VoiceWatch:
         self._nothing_s = None
         if item.fault in STANDS_STILL:
             return item.frames_played == 0 or now >= self._moved_s + STILL_S
-        return item.fault in UNHEARD and item.device == self._device
+        return item.fault in TO_NOBODY and item.device == self._device
 
     def _deafen(self, now: float) -> None:
         """Nothing can be heard: touch and buzzer say so at once, and stand in from now on."""
         self._arbiter.voice_lost = True
+        self._touch(now)
+
+    def _touch(self, now: float) -> None:
         if now >= self._touched_s + TOUCH_AGAIN_S:
             self._touched_s = now
             self._emit(Touch(t_s=ms(now), pattern="fault", buzzer=True))
@@ -148,7 +158,7 @@ class VoiceWatch:
     def _end(self, now: float, fault: str) -> None:
         if ("voice", fault) not in self._faults:
             return
-        if not self._arbiter.told("fault", "voice"):
+        if fault == DOUBTED or not self._arbiter.told("fault", "voice"):
             self._unsaid[fault] = now - self._raised_s[fault]
         self._faults.end(now, "voice", fault)
         left = next(self._faults.of("voice"), "")

@@ -200,11 +200,11 @@ def test_the_last_seconds_of_a_countdown_can_be_said_one_by_one(spoken_bank: Ban
 
 @pytest.mark.process
 def test_phrases_are_equally_loud_and_never_clipped(spoken_bank: Bank):
-    """Words differ by less than 3 dB from each other at their level, and none touches full scale."""
+    """Words differ by less than 3 dB from each other at their level, and none is above it: panning has its room."""
     levels = []
     for phrase, value in IN_BANK:
         samples = np.frombuffer(spoken_bank.clip(phrase, value) or b"", "<i2").astype(float) / 32768
-        assert np.abs(samples).max() < 0.97 * Config().voice.volume + 0.01, (phrase, value)
+        assert np.abs(samples).max() <= phrase_volume(Config(), phrase), (phrase, value)
         blocks = samples[: len(samples) // 960 * 960].reshape(-1, 960)
         rms = np.sqrt((blocks**2).mean(axis=1))
         level = np.sqrt((rms[rms > 0.25 * rms.max()] ** 2).mean())

@@ -192,6 +192,11 @@ class Companion:
         """The guard state alone, for the signs of life."""
         return self._state.value
 
+    @property
+    def unheard(self) -> bool:
+        """Whether the walker is told by a voice that cannot be heard."""
+        return self._arbiter.voice_lost and not self._by_touch
+
     def snapshot(self) -> Snapshot:
         """What is known now, for a display."""
         behind, _ = self._rear.nearest()
@@ -591,7 +596,7 @@ class Companion:
             reasons.append("config")
         if len(rear_lost) == len(self._rear.sensors):
             reasons.append("rear")
-        if self._by_touch and "vibration" in self._faults.parts():
+        if self._by_touch and self._felt - {"buzzer"} <= self._faults.parts():
             reasons.append("vibration")
         elif voice_limits and touch_lost:
             reasons.append("voice")

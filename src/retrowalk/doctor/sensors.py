@@ -313,10 +313,14 @@ def _touch(config: Config, seen: Observation) -> Iterator[Check]:
         ("buzzer", config.buzzer.pin),
         ("vibration", vibration.pin),
         ("vibration-right", vibration.right_pin),
+        ("led", config.led.pin),
     ):
         trouble = seen.of(part)
         if trouble is not None:
             yield Check(f"sensors.{part}", BAD, f"{part} (GPIO{pin})", _sentence(trouble), NO_PINS)
+    if seen.of("touch") is not None:
+        detail = "These pins know no strength: every vibration is at full power, so a tap feels like a warning's burst."
+        yield Check("sensors.strength", LOOK, "vibration", detail, "Install lgpio, whose pins do: script/setup")
 
 
 _PI_MEND = {

@@ -67,6 +67,24 @@ class TouchOutput(Protocol):
         """Starts a pattern at once."""
 
 
+class LedOutput(Protocol):
+    """The light."""
+
+    def show(self, light: str) -> None:
+        """Shows `off`, `steady`, `slow` or `fast`, until told otherwise."""
+
+
+LIGHTS = {
+    ev.GuardState.GUARDING: "steady",
+    ev.GuardState.LIMITED: "slow",
+    ev.GuardState.CHECKING: "slow",
+    ev.GuardState.NOT_PROTECTING: "fast",
+    ev.GuardState.NOT_WORN: "off",
+    ev.GuardState.STOPPING: "off",
+}
+"""What the light shows of each guard state."""
+
+
 class Saver(Protocol):
     """Keeps the state."""
 
@@ -84,6 +102,7 @@ class Guard:
         clock: Clock,
         mailbox: Mailbox,
         touch: TouchOutput,
+        led: LedOutput | None = None,
         saver: Saver,
         session: str,
         boot_id: str,
@@ -99,6 +118,8 @@ class Guard:
         self._clock = clock
         self._mail = mailbox
         self._touch = touch
+        self._led = led
+        self._light = ""
         self._saver = saver
         self._session = session
         self._boot_id = boot_id
@@ -418,6 +439,8 @@ class Guard:
             self._keep_alive_due_s = now + KEEP_ALIVE_S
             alive = wire.encode(wire.KeepAlive(self._clock.origin_mono_s + now, self.companion.snapshot_state))
             self._mail.send("voice", alive)
+            if self._led is not None:
+                self._show_light(self._led)
             if now >= self._keep_alive_courier_s:
                 self._keep_alive_courier_s = now + KEEP_ALIVE_COURIER_S
                 self._to_courier(alive)
@@ -454,6 +477,15 @@ class Guard:
 
     def close(self) -> None:
         """Nothing of its own to release."""
+
+    def _show_light(self, led: LedOutput) -> None:
+        """Within a tenth of a second of a change; who should hear something and cannot is as one who is unprotected."""
+        light = LIGHTS[ev.GuardState(self.companion.snapshot_state)]
+        if light != "off" and self.companion.unheard:
+            light = "fast"
+        if light != self._light:
+            self._light = light
+            led.show(light)
 
     def _read_mail(self, now: float) -> bool:
         """Takes what has come, or as much of it as goes; returns whether more may be waiting."""

@@ -24,6 +24,7 @@ from retrowalk.config import A02yyuw, Battery, Config, HcSr04, Imu, RangeSensor,
 from retrowalk.core import samples as sm
 from retrowalk.core.samples import Item
 from retrowalk.devices.button import ButtonDriver
+from retrowalk.devices.led import LedDriver
 from retrowalk.devices.pi_health import PiHealthDriver
 from retrowalk.devices.touch import TouchDriver
 from retrowalk.devices.turns import Turns
@@ -125,7 +126,14 @@ def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDr
             steps.append(Ds18b20(platform.host, platform.clock))
     steps.append(ButtonDriver(config.button, pins, platform.clock))
     steps.append(touch)
+    if config.led.pin >= 0:
+        steps.append(LedDriver(config.led, pins))
     return steps, touch
+
+
+def light_of(steps: Sequence[Step]) -> LedDriver | None:
+    """The light among the steps, if one is fitted."""
+    return next((step for step in steps if isinstance(step, LedDriver)), None)
 
 
 class Inbox:
@@ -304,6 +312,7 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
         clock=clock,
         mailbox=platform.mailbox,
         touch=touch,
+        led=light_of(steps),
         saver=saver,
         session=uuid.uuid4().hex[:16],
         boot_id=boot_id(),

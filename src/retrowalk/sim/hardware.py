@@ -80,6 +80,7 @@ class Hardware:
             line = config.vibration.right_pin
             self.vibration_right = pins.TouchTwin(self.board, world, line=line, what="vibration-right")
         self.buzzer = pins.TouchTwin(self.board, world, line=config.buzzer.pin, what="buzzer")
+        self.led = pins.LedTwin(self.board, line=config.led.pin) if config.led.pin >= 0 else None
         self.rear: list[pins.HcSr04Twin] = []
         self._room = Room(world.seed)
         for sensor in config.range_sensor:

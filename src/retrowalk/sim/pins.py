@@ -443,3 +443,11 @@ class TouchTwin:
         if on != self._on:
             self._on = on
             self._world.feel(self.what, on, t_s)
+
+
+class LedTwin:
+    """An LED at a line: keeps when it went on and off."""
+
+    def __init__(self, board: Board, *, line: int) -> None:
+        self.changes: list[tuple[float, bool]] = []
+        board.watch(line, lambda value, t_s: self.changes.append((t_s, value > 0.0)))

@@ -22,7 +22,7 @@ from retrowalk.courier.outbox import Outbox
 from retrowalk.courier.recording import Recorder
 from retrowalk.errors import SensorError
 from retrowalk.guard.guard import Guard
-from retrowalk.guard.process import build_steps
+from retrowalk.guard.process import build_steps, light_of
 from retrowalk.guard.state import Kept, accepted_before
 from retrowalk.platform import Platform, Step, no_wake
 from retrowalk.sim.broker import Outage, ScriptedLink
@@ -129,6 +129,7 @@ class Worn:
             clock=self.clock,
             mailbox=platform.mailbox,
             touch=touch,
+            led=light_of(steps),
             saver=self.shelf,
             session=f"walk-{self.world.seed}-{self._sessions}",
             boot_id="simulated",

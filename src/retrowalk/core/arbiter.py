@@ -14,7 +14,7 @@ from retrowalk.core.alerts import (
     HAPTICS,
     HAZARDS,
     RANK_BALANCE,
-    RANK_STATE,
+    RANK_FAULT,
     STANDING,
     Alert,
     lasts_s,
@@ -113,7 +113,9 @@ class Arbiter:
         self.saying = ""
         """Phrase that sounds now, for a display."""
         self._begun_s: dict[str, float] = {}
-        """By key: when it began to sound, the latest time."""
+        """By key: when it began to sound, the latest time ..."""
+        self._ended_s: dict[str, float] = {}
+        """... and when it had been said to its end."""
         self._hazard_s = -math.inf
         """When something about a hazard was last asked for, or one was last over."""
         self._voice_came_s = -math.inf
@@ -173,6 +175,10 @@ class Arbiter:
     def begun_s(self, key: str) -> float:
         """When `key` began to sound, the latest time (`math.inf`: it has not)."""
         return self._begun_s.get(key, math.inf)
+
+    def ended_s(self, key: str) -> float:
+        """When `key` had been said to its end, the latest time (`-math.inf`: never)."""
+        return self._ended_s.get(key, -math.inf)
 
     def forget_begun(self, key: str) -> None:
         """What was heard of `key` up to now does not count any more."""
@@ -397,6 +403,7 @@ class Arbiter:
         del self._asked[item.alert]
         self.saying = ""
         if item.phase in (VoicePhase.FINISHED, VoicePhase.UNKNOWN_PHRASE):
+            self._ended_s[alert.key] = item.t_received_s
             if current:
                 saying.heard = True
                 self._forget_once(saying)
@@ -416,11 +423,15 @@ class Arbiter:
         self._recheck_s = now + THERE_S
 
     def voice_back(self, now: float) -> None:
-        """The voice works again: what holds is said again, and what was to be said and has not been heard."""
+        """The voice works again: what holds is said again, and what was urgent and has not been heard."""
         self.voice_lost = False
         self._asked.clear()
         for saying in self._sayings.values():
-            if saying.alert.rank >= RANK_STATE if saying.once else saying.alert.level > Level.ADVISORY:
+            if saying.once:
+                again = saying.alert.rank >= RANK_FAULT and now >= saying.said_s + SAME_NEWS_S
+            else:
+                again = saying.alert.level > Level.ADVISORY
+            if again:
                 saying.due_s = now
 
 

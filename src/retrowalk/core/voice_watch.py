@@ -1,8 +1,9 @@
 """Whether the voice can be heard: told by its signs of life, and by name when it cannot.
 
 Nothing may be silent unnoticed.  A voice that is *lost* is stood in for by buzzer and vibration, from the very item
-that says so on; one that is *doubted* (a microphone does not hear it) is helped by them in all it says; a voice that is *refused* (its sound comes late, or loses its beginning) still says what is calm,
-while warnings buzz and are felt.  Why nothing was heard is said as soon as something is heard again, and told at once.
+that says so on.  One that is *doubted* (a microphone does not hear it) is helped by them in all it says.  One that is
+*refused* (its sound comes late, or loses its beginning) still says what is calm, while warnings buzz and are felt.  Why
+nothing was heard is said as soon as something is heard again, and told at once.
 
 A fault that comes and goes many times a second is one fault: buzzer and vibration act each time, but it is told and
 said once.
@@ -66,6 +67,9 @@ class VoiceWatch:
         """When each fault was last there."""
         self._unsaid: dict[str, float] = {}
         """Causes that are over and could not be said, with the seconds they lasted."""
+        self._cause = ""
+        """What was said last to have kept it from being heard, and when; empty: it has been heard."""
+        self._cause_s = -math.inf
         self._impaired_s = -math.inf
         """When it was last anything but well."""
         self._touched_s = -math.inf
@@ -74,10 +78,11 @@ class VoiceWatch:
         """Takes a sign of life."""
         arbiter = self._arbiter
         deaf = self._deaf(now, item)
+        back = arbiter.voice_lost and not deaf
         # First of all whether it can be heard: nothing is asked of a voice that would say it when it works again.
         if deaf and not arbiter.voice_lost:
             self._deafen(now)
-        elif not deaf and arbiter.voice_lost:
+        elif back:
             arbiter.voice_back(now)
             self._impaired_s = now
         doubted = item.fault == DOUBTED and not deaf
@@ -87,10 +92,12 @@ class VoiceWatch:
             self._impaired_s = now
         arbiter.voice_refused = item.fault in REFUSED
         arbiter.voice_doubted = doubted
-        self._name(now, item.fault or ("no_device" if deaf and not self._raised else ""), item.device, deaf=deaf)
+        fault = item.fault or ("no_device" if deaf and not self._raised else "")
+        if not deaf:
+            self._say_cause(now, fault, back=back)
+        self._name(now, fault, item.device, deaf=deaf)
         if not deaf:
             self._end(now, SILENT)
-            self._say_cause(now)
 
     def silent(self, now: float) -> None:
         """No sign of life has come for too long."""
@@ -158,18 +165,34 @@ class VoiceWatch:
     def _end(self, now: float, fault: str) -> None:
         if ("voice", fault) not in self._faults:
             return
-        if fault == DOUBTED or not self._arbiter.told("fault", "voice"):
-            self._unsaid[fault] = now - self._raised_s[fault]
+        if self._arbiter.voice_lost:
+            self._note(now, fault)
         self._faults.end(now, "voice", fault)
         left = next(self._faults.of("voice"), "")
         if left:
             value = VOICE_CAUSES.get(left, "voice")
             self._arbiter.hold(now, "fault", Level.CAUTION, value=value, because=left, name="voice")
 
-    def _say_cause(self, now: float) -> None:
-        """What kept it from being heard, if that could not be said yet: of several causes the one that lasted."""
+    def _note(self, now: float, fault: str) -> None:
+        """A fault is over, or nearly: remembers it if the walker has not been told."""
+        if ("voice", fault) in self._faults and (fault == DOUBTED or not self._arbiter.told("fault", "voice")):
+            self._unsaid[fault] = now - self._raised_s[fault]
+
+    def _say_cause(self, now: float, fault: str, *, back: bool) -> None:
+        """What kept it from being heard and is over, if that was not said yet: of several causes the one that lasted.
+
+        `back`: it could not be heard up to now, so what was being said of it may have been cut off.
+        """
+        arbiter = self._arbiter
+        self._note(now, SILENT)
+        if self._raised != fault:
+            self._note(now, self._raised)
         if self._unsaid:
-            cause = max(self._unsaid, key=lambda fault: self._unsaid[fault])
+            self._cause, self._cause_s = max(self._unsaid, key=lambda each: self._unsaid[each]), now
             self._unsaid.clear()
-            value = VOICE_CAUSES.get(cause, "voice")
-            self._arbiter.announce(now, "voice_cause", value, because=cause)
+        elif not back or not self._cause:
+            return
+        elif arbiter.ended_s("voice_cause") > self._cause_s:
+            self._cause = ""
+            return
+        arbiter.announce(now, "voice_cause", VOICE_CAUSES.get(self._cause, "voice"), because=self._cause)

@@ -108,7 +108,7 @@ class Template:
 
     def power(self) -> float:
         """Mean square of the samples that count."""
-        return _counted_power(self, self.samples, 0)
+        return counted_power(self, self.samples, 0)
 
     def sharp(self) -> bool:
         """Whether it is like itself at one delay only, as words and sweeps are, and tones are not."""
@@ -121,7 +121,7 @@ class Template:
         return True
 
 
-def _counted_power(template: Template, heard: Sequence[int], at: int) -> float:
+def counted_power(template: Template, heard: Sequence[int], at: int) -> float:
     """Mean square of what was heard under the samples of the template that count, when it begins at `at`."""
     total = 0.0
     count = 0
@@ -140,9 +140,6 @@ class Search:
     Delays are whole samples from the first sample of `heard`; `last` is the greatest that is tried.
     """
 
-    STEP = 2
-    """Every second delay is tried: a quarter of a millisecond, an eighth of the period of 500 Hz."""
-
     def __init__(self, template: Template, first: int, last: int) -> None:
         self.template = template
         self.best = 0.0
@@ -156,7 +153,7 @@ class Search:
         """Tries the next delays, `most` at the most, as far as `heard` reaches; returns how many."""
         template = self.template
         length = len(template.samples)
-        end = min(self._last, len(heard) - length, self._next + (most - 1) * self.STEP)
+        end = min(self._last, len(heard) - length, self._next + most - 1)
         begin = self._next
         if end < begin or not template.counted:
             return 0
@@ -165,16 +162,20 @@ class Search:
         signs, counts, counted = template.signs, template.counts, template.counted
         # Scores are compared as counts of bits: a multiple of two away from the half.
         best = round(self.best * counted)
-        for shift in range(behind, -1, -self.STEP):
+        for shift in range(behind, -1, -1):
             differ = ((bits >> shift ^ signs) & counts).bit_count()
             score = abs(counted - 2 * differ)
             if score > best:
                 best = score
                 self.at = begin + behind - shift
         self.best = best / counted
-        tried = behind // self.STEP + 1
-        self._next = begin + tried * self.STEP
-        return tried
+        self._next = end + 1
+        return behind + 1
+
+    @property
+    def passed(self) -> int:
+        """How many delays, in samples, lie between the best and the next to be tried."""
+        return self._next - self.at
 
     @property
     def over(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from tests.core.synth import G, fall, walking
 
+from retrowalk.core.alerts import VOICE_CAUSES
 from retrowalk.core.samples import (
     BatterySample,
     ButtonEdge,
@@ -115,10 +116,20 @@ def _hold(draw: st.DrawFn) -> Piece:
 
 @st.composite
 def _beats(draw: st.DrawFn) -> Piece:
-    n, fault = draw(st.integers(1, 40)), draw(st.sampled_from(["", "", "no_device", "frozen", "bank_damaged"]))
-    moving = draw(st.booleans())
+    n, fault = draw(st.integers(1, 40)), draw(st.sampled_from(["", "", *sorted(VOICE_CAUSES), "another"]))
+    moving, flaps = draw(st.booleans()), draw(st.booleans())
+    device, output = draw(st.sampled_from(["default", "d"])), draw(st.sampled_from(["alsa", "alsa", "aplay", ""]))
+    proof = draw(st.sampled_from(["", "heard", "unheard"]))
     return lambda t: [
-        VoiceHeartbeat(t + 0.1 * i, "d", int((t + 0.1 * i) * 48e3) if moving else 0, 0, fault) for i in range(n)
+        VoiceHeartbeat(
+            t + 0.1 * i,
+            device,
+            int((t + 0.1 * i) * 48e3) if moving else 0,
+            fault="" if flaps and i % 2 else fault,
+            output=output,
+            proof=proof,
+        )
+        for i in range(n)
     ]
 
 
@@ -141,6 +152,7 @@ saved = st.builds(
     still_s=st.one_of(st.none(), st.floats(-10.0, 1e5)),
     left_in_peace=st.booleans(),
     accepted=st.booleans(),
+    sound_confirmed=st.booleans(),
     walked_m=st.floats(0.0, 1e5),
     speed_factor=st.floats(0.0, 3.0),
     speed_lessons=st.integers(-3, 40),

@@ -423,7 +423,16 @@ _ROWS = (
         deadline_s=5.0,
         mutable=False,
     ),
-    Alert("heard", Level.ADVISORY, phrase="heard", earcon="good", haptic="good", rank=RANK_STATE - 3, deadline_s=4.0),
+    Alert(
+        "heard",
+        Level.ADVISORY,
+        phrase="heard",
+        earcon="good",
+        haptic="good",
+        rank=RANK_STATE - 3,
+        deadline_s=4.0,
+        mutable=False,
+    ),
     # "Limited", but felt as well: whoever did not answer may not hear this either.
     Alert(
         "unheard",

@@ -279,7 +279,8 @@ def test_no_setting_loses_a_part_that_is_well(knob, beat_s):
         pytest.param(
             "[walker]\nreach = 1",
             "rw.toml: walker.reach = 1: is not known; known here: profile, measured_stop_s, step_length_m, "
-            "step_bounce_m_s2, step_time_s, speed_factor, reach_m, clearance_m, usual_speed_m_s",
+            "step_bounce_m_s2, step_time_s, speed_factor, reach_m, clearance_m, usual_speed_m_s, "
+            "hearing",
             id="unknown key",
         ),
         pytest.param(
@@ -343,6 +344,16 @@ def test_no_setting_loses_a_part_that_is_well(knob, beat_s):
             "[vibration]\nright_pin = 27",
             "rw.toml: vibration.right_pin = 27: is already used by vibration.pin",
             id="two motors on one pin",
+        ),
+        pytest.param(
+            "[led]\npin = 22",
+            "rw.toml: led.pin = 22: is already used by buzzer.pin",
+            id="light on the buzzer's pin",
+        ),
+        pytest.param(
+            "[vibration]\nstrength = 0.0",
+            "rw.toml: vibration.strength = 0.0: must be 0.3 to 1",
+            id="vibration of no strength",
         ),
     ],
 )

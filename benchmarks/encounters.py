@@ -386,7 +386,9 @@ def word_s() -> float:
 def worn(subject: str, age: str, world: World, echo: EchoParameters, *, records: bool = False) -> WornAlone:
     """Our device on this walker, guarding: as after a restart in the middle of a walk."""
     pitch = math.radians(world.walker.upright_deg)
-    state = SavedState(0.0, "guarding", 0.0, (-math.sin(pitch), 0.0, math.cos(pitch)), accepted=True)
+    state = SavedState(
+        0.0, "guarding", 0.0, (-math.sin(pitch), 0.0, math.cos(pitch)), accepted=True, sound_confirmed=True
+    )
     kept = Kept(1, "before", "simulated", 0.0, 0.0, state, [])
     return WornAlone(configured(subject, age), world, phrases(subject), kept, echo=echo, keep_records=records)
 

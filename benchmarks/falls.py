@@ -243,7 +243,7 @@ def beats(t_s: float) -> tuple[Item, ...]:
     hand = HAND_FROM_S <= t_s < HAND_UNTIL_S
     status = RangeStatus.VALID if hand else RangeStatus.NO_TARGET
     return (
-        VoiceHeartbeat(t_s, "benchmark", round(t_s * 48_000) + 1),
+        VoiceHeartbeat(t_s, "benchmark", round(t_s * 48_000) + 1, proof="heard"),
         CourierHeartbeat(t_s, True, 0, False),
         RangeSample(t_s, t_s - 0.01, CONFIG.range_sensor[0].name, status, 0.35 if hand else None),
     )

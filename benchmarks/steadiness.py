@@ -117,7 +117,7 @@ def around(end_s: float) -> Iterator[Item]:
         hand = 1.0 <= t < 2.0
         status = RangeStatus.VALID if hand else RangeStatus.NO_TARGET
         yield RangeSample(t, t, "rear", status, 0.4 if hand else None)
-        yield VoiceHeartbeat(t, "device", int(48000 * t) + 1)
+        yield VoiceHeartbeat(t, "device", int(48000 * t) + 1, proof="heard")
         if i % 10 == 0:
             yield CourierHeartbeat(t, True, 0, True)
 

@@ -21,7 +21,9 @@ def walked():
     world = World(1)
     world.run([(0.0, Place("wall", 4.0)), (2.5, Walk(0.6))])
     pitch = math.radians(world.walker.upright_deg)
-    state = SavedState(0.0, "guarding", 0.0, (-math.sin(pitch), 0.0, math.cos(pitch)), accepted=True)
+    state = SavedState(
+        0.0, "guarding", 0.0, (-math.sin(pitch), 0.0, math.cos(pitch)), accepted=True, sound_confirmed=True
+    )
     kept = Kept(1, "before", "simulated", 0.0, 0.0, state, [])
     device = WornAlone(Config(), world, phrases, kept, keep_records=True)
     device.run_until(9.0)

@@ -51,7 +51,14 @@ def walk(
     made = World(seed, profile=profile, **world)  # type: ignore[arg-type] # passed on as they are
     made.run(script)
     pitch = math.radians(made.walker.upright_deg)
-    state = SavedState(0.0, GuardState.GUARDING.value, 0.0, (-math.sin(pitch), 0.0, math.cos(pitch)), accepted=True)
+    state = SavedState(
+        0.0,
+        GuardState.GUARDING.value,
+        0.0,
+        (-math.sin(pitch), 0.0, math.cos(pitch)),
+        accepted=True,
+        sound_confirmed=True,
+    )
     kept = Kept(1, "before", "simulated", 0.0, 0.0, state, [])
     device = WornAlone(Config(), made, phrases, kept, faults=Faults(map(Fault.parse, faults)))
     try:

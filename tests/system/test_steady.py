@@ -38,7 +38,7 @@ def heard(phrases: banks.Bank, *changes: Action, until_s: float) -> list[tuple[s
     world.run([(6.0, Walk(SPEED_M_S)), *((CHANGES_S, change) for change in changes)])
     pitch = math.radians(world.walker.upright_deg)
     upright = (-math.sin(pitch), 0.0, math.cos(pitch))
-    state = SavedState(0.0, GuardState.GUARDING.value, 0.0, upright, accepted=True, usual=USUAL)
+    state = SavedState(0.0, GuardState.GUARDING.value, 0.0, upright, accepted=True, sound_confirmed=True, usual=USUAL)
     device = WornAlone(Config(), world, phrases, Kept(1, "before", "simulated", 0.0, 0.0, state, []))
     try:
         device.run_until(until_s)

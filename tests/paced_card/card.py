@@ -1,8 +1,8 @@
 """A pretend sound card that plays in real time: ALSA's own `null` and `file` play 3.5 s of sound in 4 ms.
 
 Its play pointer follows the monotonic clock; it logs when each sound begins and ends, keeps what was played, and can
-be frozen or unplugged.  Built with gcc from `pcm_paced.c`, so a test that needs it is skipped where that cannot be
-done, except in continuous integration, where it fails.
+be frozen or unplugged.  A pretend microphone hears what the card plays.  Built with gcc from `pcm_paced.c`, so a test
+that needs it is skipped where that cannot be done, except in continuous integration, where it fails.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+MICROPHONE_DELAY_MS = 60
+"""The pretend microphone hears what the card plays so much later."""
 SOURCE = Path(__file__).with_name("pcm_paced.c")
 
 
@@ -51,9 +53,13 @@ class PretendCard:
         self.config.write_text(
             f'pcm_type.paced {{ lib "{self.library}" }}\n'
             f'pcm.card0 {{ type paced dump "{self.dump}" log "{self.log}" ctl "{self.folder / "ctl"}" }}\n'
+            f'pcm.ear0 {{ type paced loop "{self.dump}" ctl "{self.folder / "ear"}" '
+            f"delay {MICROPHONE_DELAY_MS} gain 30 }}\n"
+            "pcm.microphone { type plug slave.pcm ear0 }\n"
             "pcm.!default { type plug slave.pcm card0 }\n"
         )
         self.set("ok")
+        self.set_microphone("ok")
 
     @property
     def config(self) -> Path:
@@ -70,9 +76,16 @@ class PretendCard:
 
     def set(self, state: str) -> None:
         """`ok`, `freeze` (its pointer stands still, without an error) or `unplug`."""
-        new = self.folder / "ctl.new"
+        self._control("ctl", state)
+
+    def set_microphone(self, state: str) -> None:
+        """`ok`, `deaf` (gives zeros), `freeze` (gives nothing any more) or `unplug`: of the device `microphone`."""
+        self._control("ear", state)
+
+    def _control(self, file: str, state: str) -> None:
+        new = self.folder / f"{file}.new"
         new.write_text(state)
-        new.rename(self.folder / "ctl")
+        new.rename(self.folder / file)
 
     def entries(self, what: str) -> list[float]:
         """CLOCK_MONOTONIC of each log entry of a kind: ONSETL, OFFSETL (left channel), OPEN, XRUN, ..."""

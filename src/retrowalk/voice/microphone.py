@@ -13,7 +13,7 @@ from collections import deque
 from typing import Any
 
 from retrowalk.errors import SoundError
-from retrowalk.voice.alsa import _allocated, _library, _text
+from retrowalk.voice.alsa import _library, _text
 
 _CAPTURE = 1
 _NONBLOCK = 1
@@ -133,8 +133,11 @@ def _open(device: str) -> tuple[Any, ctypes.c_void_p, int]:
 
 def _configure(alsa: Any, handle: ctypes.c_void_p, rate_hz: int, convert: int) -> int:
     """Sets rate and format; a negative number is ALSA's error."""
-    with _allocated(alsa, "hw") as hardware:
-        near = ctypes.c_uint
+    hardware = ctypes.c_void_p()
+    near = ctypes.c_uint
+    if alsa.snd_pcm_hw_params_malloc(ctypes.byref(hardware)) < 0:
+        return -errno.ENOMEM
+    try:
         direction = ctypes.c_int(0)
         for error in (
             alsa.snd_pcm_hw_params_any(handle, hardware),
@@ -153,4 +156,6 @@ def _configure(alsa: Any, handle: ctypes.c_void_p, rate_hz: int, convert: int) -
         ):
             if error < 0:
                 return int(error)
+    finally:
+        alsa.snd_pcm_hw_params_free(hardware)
     return 0

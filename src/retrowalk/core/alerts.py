@@ -541,7 +541,7 @@ FAULT_PARTS = (
     *("voice", "courier", "guard", "button", "buzzer", "vibration", "vibration-right", "config", "recording"),
     *("battery", "power", "heat", "clip", "led"),
     *("voice-frozen", "voice-gone", "voice-muted", "voice-nowhere", "voice-unheard", "voice-slow", "voice-clipped"),
-    *("voice-restarted", "voice-bank", "voice-espeak"),
+    *("voice-restarted", "voice-bank", "voice-espeak", "microphone"),
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 
@@ -558,6 +558,7 @@ VOICE_CAUSES = {
     "bank_damaged": "voice-bank",
     "bank_refused": "voice-bank",
     "espeak_missing": "voice-espeak",
+    "microphone": "microphone",
 }
 """What is said of each fault of the voice, by the fault's name; of any other, "voice"."""
 

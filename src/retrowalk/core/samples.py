@@ -120,7 +120,7 @@ class VoiceHeartbeat:
     `frames_played` is the play pointer since the device was opened: only its advance proves that sound leaves.
     `fault` is empty when all is well, else the gravest by name: `no_device`, `frozen`, `muted`, `null_sink`,
     `unheard` (the microphone hears nothing of it), `slow`, `clipped` (words lose their beginning), `bank_missing`,
-    `bank_damaged`, `espeak_missing`, `bank_refused`.
+    `bank_damaged`, `espeak_missing`, `bank_refused`, `microphone` (it is that one, and sound is only not verified).
     """
 
     t_received_s: float

@@ -76,6 +76,47 @@ def raised_s(found: Street, level: str, hazard: str = "rear", after_s: float = 0
     return math.inf
 
 
+# ------------------------------------------------------------------------------------------------ one chime a thing
+
+
+def chimes(found: Street) -> list[float]:
+    """When the chime was asked for."""
+    return [speak.t_s for speak in found.spoken() if speak.earcon == "chime" and not speak.phrase]
+
+
+def _comes_and_goes(back_m: float) -> Where:
+    """A wall that is neared for two seconds and left again, three times; each time `back_m` of it is given back."""
+
+    def where(t_s: float) -> float:
+        phase, into_s = divmod(max(0.0, t_s - 7.0), 6.0)
+        if phase > 2:
+            return 3.9 - 3.0 * (1.2 - back_m)
+        neared_m = min(into_s, 2.0) * 0.6 - max(0.0, min(into_s - 4.0, 2.0)) * back_m / 2.0
+        return 3.9 - phase * (1.2 - back_m) - neared_m
+
+    return where
+
+
+@pytest.mark.parametrize("config", [pytest.param(ONE_SENSOR, id="one sensor"), pytest.param(BOTH, id="two sensors")])
+def test_a_thing_is_chimed_for_once(config):
+    """A wall that the walker nears, leaves and nears again, three times: it is an advisory each time, and one chime."""
+    found = street(_comes_and_goes(1.2), 26.0, config=config)
+    assert levels(found).count("advisory") >= 2
+    assert len(chimes(found)) == 1
+
+
+def test_another_thing_is_chimed_for_again():
+    """A wall is left behind out of sight, and something else comes near: that is news."""
+
+    def where(t_s: float) -> float | None:
+        if t_s < 11.0:
+            return 5.0 - max(0.0, t_s - 7.0) * 0.5
+        return 5.0 - (t_s - 14.0) * 0.5 if t_s > 14.0 else None
+
+    found = street(where, 18.0, config=Config(range_sensor=(TfLuna(),)))
+    assert len(chimes(found)) == 2
+
+
 # -------------------------------------------------------------------------------------------- somebody walks along
 
 

@@ -211,6 +211,8 @@ class RearHazard:
         self._trend = Trend()
         self.with_walker = False
         """Whether what is followed moves with the walker."""
+        self.thing = 0
+        """Counts the things that have been followed: the same number, the same thing."""
         self._chimed = False
         """Whether what walks along has been told of."""
         self._nears_again = 0
@@ -317,9 +319,11 @@ class RearHazard:
         if tracker.started_s != began_s:
             # A stray echo may have carried the track off: what is found again where it was is the same thing.
             same = began_s > 0.0 and abs(range_m - (self._trend.mean_m or before_m)) <= SAME_THING_M
-            with_walker, chimed = self.with_walker and same, self._chimed and same
+            with_walker, chimed, thing = self.with_walker and same, self._chimed and same, self.thing
             self._begin_anew()
             self.with_walker, self._chimed = with_walker, chimed
+            if same:
+                self.thing = thing
         if fits:
             self._follow(t_s, walking)
         if accepted:
@@ -355,6 +359,7 @@ class RearHazard:
 
     def _begin_anew(self) -> None:
         """Another thing is followed from now on."""
+        self.thing += 1
         self._trend.clear()
         self.with_walker = self._chimed = False
         self._nears_again = self._approaches = 0

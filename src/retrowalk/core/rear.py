@@ -79,6 +79,8 @@ class RearWatch:
         self._sees: dict[str, tuple[float, float]] = {}
         """By sensor: when it answered last, and how far there was nothing."""
         self._announced = False
+        self._told: dict[str, int] = {}
+        """By sensor: the thing that it followed when something was last said of what is behind."""
 
     # -- feeding --------------------------------------------------------------------------------------------
 
@@ -274,9 +276,11 @@ class RearWatch:
         if level > Level.NONE:
             value = distance_value(behind.range_m) if level is Level.CAUTION and behind.range_m is not None else ""
             bearing_deg = self._bearing_left_deg(behind)
-            number = arbiter.hold(
-                now, "rear", level, value=value, because=_because(behind), bearing_left_deg=bearing_deg
-            )
+            number = None
+            if self._is_news(behind, name) or level > Level.ADVISORY or arbiter.holds("rear"):
+                number = arbiter.hold(
+                    now, "rear", level, value=value, because=_because(behind), bearing_left_deg=bearing_deg
+                )
             if level > self.level:
                 self._emit(self._hazard(now, behind, name, level, number, trunk_pitch_deg))
             elif level < self.level:
@@ -298,6 +302,20 @@ class RearWatch:
             arbiter.release(now, "touching")
         self._update_approaching(now, behind, name, level)
         self._update_unknown(now, path_quiet or self.tipped, fallen)
+
+    def _is_news(self, behind: Behind, name: str) -> bool:
+        """Whether nothing has been said of it yet: a thing is chimed for once, however often it comes near anew.
+
+        What another sensor follows at the same range is the same thing.
+        """
+        if self._told.get(name) == self.sensors[name].thing:
+            return False
+        for other, rear in self.sensors.items():
+            seen_m = rear.behind.range_m
+            if seen_m is not None and behind.range_m is not None and abs(seen_m - behind.range_m) <= SAME_M:
+                self._told[other] = rear.thing
+        self._told[name] = self.sensors[name].thing
+        return True
 
     def _update_approaching(self, now: float, behind: Behind, name: str, level: Level) -> None:
         """Something that comes by itself is announced once, unless "Stop" is said of it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from operator import add
 from random import Random
 
@@ -22,6 +23,7 @@ _FACTOR = RATE_HZ // MICROPHONE_HZ
 KEEP_S = 2.0
 
 
+@lru_cache(maxsize=4)
 def _noise(seed: int) -> array[int]:
     """Noise with a root mean square of 4096, softer towards high pitches, as surroundings are."""
     random = Random(seed)
@@ -163,6 +165,10 @@ class SimHeadset:
         self._sound_s = -math.inf
         """When the last frame that was not zero had come."""
         self._awake_s = -math.inf
+
+    def set_waking(self, wakes_in_s: float) -> None:
+        """From now on it swallows so much when it wakes up."""
+        self._wakes_in_s = wakes_in_s
 
     def feed(self, pcm: bytes, t_s: float) -> None:
         step = RATE_HZ // 100 * FRAME_BYTES

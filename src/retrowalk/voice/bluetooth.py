@@ -12,7 +12,7 @@ from random import Random
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ
 
 DITHER_PEAK = 5
-"""Whole numbers up to this, both signs: -80 dBFS."""
+"""Whole numbers up to this, both signs and never zero: -80 dBFS."""
 DITHER_S = 1.0
 """The noise repeats after this."""
 
@@ -31,8 +31,9 @@ class Awake:
     """What is played instead of silence, so that a headset stays awake."""
 
     def __init__(self) -> None:
-        random = Random(1)
-        noise = array("h", [random.randint(-DITHER_PEAK, DITHER_PEAK) or 1 for _ in range(round(DITHER_S * RATE_HZ))])
+        steps = [step for step in range(-DITHER_PEAK, DITHER_PEAK + 1) if step]
+        table = array("b", [steps[byte % len(steps)] for byte in range(256)]).tobytes()
+        noise = array("h", array("b", Random(1).randbytes(round(DITHER_S * RATE_HZ)).translate(table)))
         stereo = array("h", bytes(2 * len(noise) * noise.itemsize))
         stereo[0::2] = stereo[1::2] = noise
         self._noise = stereo.tobytes()

@@ -385,7 +385,8 @@ class Hearing:
             self._anchor_s = anchor_s
         self._anchor_s = min(self._anchor_s + 2e-4 * (now - self._anchored_s), anchor_s)
         self._anchored_s = now
-        self._level()
+        if self._alive:
+            self._level()
         if self._watch is None and len(self._heard) > 2 * KEEP_S * RATE_HZ:
             drop = len(self._heard) - round(KEEP_S * RATE_HZ)
             del self._heard[:drop]

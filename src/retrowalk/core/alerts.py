@@ -419,6 +419,7 @@ _ROWS = (
         Level.ADVISORY,
         phrase="self_test",
         earcon="chime",
+        touch="countdown",
         rank=RANK_STATE + 3,
         deadline_s=5.0,
         mutable=False,

@@ -92,7 +92,8 @@ class Arbiter:
     def __init__(self, out: list[Output], *, say_side: bool = False, by_touch: bool = False) -> None:
         self._out = out
         self._say_side = say_side
-        self._by_touch = by_touch
+        self.by_touch = by_touch
+        """Whether the walker hears badly, and is told by touch."""
         self._sayings: dict[str, _Saying] = {}
         self._asked: dict[int, _Asked] = {}
         self._latest: dict[str, tuple[float, int]] = {}
@@ -239,7 +240,7 @@ class Arbiter:
         """
         coming, at_s = self.coming
         return not (
-            ((self.voice_lost or self.voice_doubted) and not self._by_touch)
+            ((self.voice_lost or self.voice_doubted) and not self.by_touch)
             or now < self._hazard_s + rest_s
             or any(_standing(saying.alert) for saying in self._sayings.values())
             or (coming > rank and at_s < now + SOON_S)
@@ -296,7 +297,7 @@ class Arbiter:
             )
         pattern = alert.haptic
         buzzer = alert.buzzer
-        if self._by_touch:
+        if self.by_touch:
             pattern = told_by_touch(alert)
         elif (self.voice_doubted or not audible) and alert.earcon != "tick" and (pattern or alert.earcon):
             # Nothing may be heard of it from the speaker: everything that matters is felt, and buzzes.
@@ -305,7 +306,7 @@ class Arbiter:
         if not pattern:
             return
         felt = self._feel(now, alert.rank, stage(alert, pattern, value), buzzer, side(saying.bearing_left_deg))
-        if felt and self._by_touch and not audible and saying.once:
+        if felt and self.by_touch and not audible and saying.once:
             saying.heard = True  # nobody will report on it, and the walker has been told
 
     def _words(self, saying: _Saying) -> tuple[str, str]:

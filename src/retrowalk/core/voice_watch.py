@@ -63,8 +63,9 @@ class VoiceWatch:
         self._raised = ""
         """What is raised of that."""
         self._raised_s: dict[str, float] = {}
+        """When each fault was raised, the latest time."""
         self._seen_s: dict[str, float] = {}
-        """When each fault was last there."""
+        """When each fault was last over."""
         self._unsaid: dict[str, float] = {}
         """Causes that are over and could not be said, with the seconds they lasted."""
         self._cause = ""
@@ -145,22 +146,26 @@ class VoiceWatch:
     def _name(self, now: float, fault: str, device: str, *, deaf: bool) -> None:
         """`fault` is what the sign of life names; empty: none."""
         if fault != self._fault:
+            if self._fault in self._raised_s:
+                self._seen_s[self._fault] = now
             self._fault, self._fault_s = fault, now
         if fault and fault != self._raised:
-            again = now < self._seen_s.get(fault, -math.inf) + SAME_FAULT_S
-            if not again or now >= self._fault_s + LASTS_S:
+            wait_s = LASTS_S if now < self._seen_s.get(fault, -math.inf) + SAME_FAULT_S else 0.0
+            if deaf and ("voice", SILENT) in self._faults:
+                wait_s = max(wait_s, OPENING_S)  # it has just come up
+            if now >= self._fault_s + wait_s:
                 self._begin(now, fault, device)
                 self._end(now, self._raised)
                 self._raised = fault
-        if fault:
-            self._seen_s[fault] = now
         if self._raised and self._raised != fault and not deaf:
             self._end(now, self._raised)
             self._raised = ""
 
     def _begin(self, now: float, fault: str, device: str = "") -> None:
         self._raised_s[fault] = now
-        self._faults.begin(now, "voice", fault, device, value=VOICE_CAUSES.get(fault, "voice"))
+        # Who is told by touch loses nothing with the voice: it is no reason to be shaken every minute.
+        repeat = not self._arbiter.by_touch
+        self._faults.begin(now, "voice", fault, device, value=VOICE_CAUSES.get(fault, "voice"), repeat=repeat)
 
     def _end(self, now: float, fault: str) -> None:
         if ("voice", fault) not in self._faults:

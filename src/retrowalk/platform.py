@@ -350,8 +350,15 @@ class Sound(Protocol):
     """An open sound device: 48 kHz, two channels, signed 16-bit little-endian, interleaved."""
 
     name: str
+    output: str
+    """What carries the frames: `alsa`, `aplay` (a child process) or `portaudio`."""
     underruns: int
     """How often the device ran out of frames since it was opened."""
+    beyond_s: float
+    """Seconds that a frame takes after it has left this buffer (a server, a radio link), as the device reports it."""
+
+    def keep(self, buffer_ms: int) -> None:
+        """Keeps so much sound in the device from now on, without a gap; less where the device cannot hold it."""
 
     def writable(self, now: float) -> int:
         """Frames that can be written now without waiting.  Raises `SoundError` if the device is gone."""
@@ -369,11 +376,21 @@ class Sound(Protocol):
         """Releases the device without waiting for it."""
 
 
+APLAY = "aplay:"
+"""A device name that begins so asks for the device that follows through a child process, the emergency road."""
+
+
 class SoundSystem(Protocol):
     """Opens sound devices by name."""
 
     def open(self, device: str, buffer_ms: int) -> Sound:
-        """Opens a device.  Raises `SoundError` with what to do."""
+        """Opens a device.  Raises `SoundError` with what to do, soon: within a second."""
+
+    def condition(self, device: str, now: float) -> str:
+        """Why nobody hears a device whose play pointer moves all the same: `muted`, `null_sink`; empty: none is known.
+
+        Asked some times a second, and never waits.  Of a device that was never opened nothing is known.
+        """
 
 
 # -------------------------------------------------------------------------------------------- microphone

@@ -294,10 +294,15 @@ class Card:
     """A real sound device, as far as a test can have one: it plays at once."""
 
     def __init__(self) -> None:
-        self.name, self.underruns, self.pcm = "card", 0, b""
+        self.name, self.output, self.underruns, self.beyond_s, self.pcm = "card", "alsa", 0, 0.0, b""
 
     def open(self, device: str, buffer_ms: int) -> Sound:
         return self
+
+    def condition(self, device: str, now: float) -> str:
+        return ""
+
+    def keep(self, buffer_ms: int) -> None: ...
 
     def writable(self, now: float) -> int:
         return 480

@@ -16,7 +16,7 @@ from retrowalk import wire
 from retrowalk.config import Config, Voice
 from retrowalk.core import alerts
 from retrowalk.errors import SoundError
-from retrowalk.platform import Platform, no_wake
+from retrowalk.platform import APLAY, Platform, no_wake
 from retrowalk.voice.bank import BANK_FORMAT, Bank, Entry, Manifest
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ
 from retrowalk.voice.process import VoiceLoop
@@ -61,21 +61,27 @@ def left(pcm: bytes) -> bytes:
 class FakeSound:
     """A device whose play pointer follows virtual time; `frozen` and `gone` do what they say."""
 
-    def __init__(self, name: str, buffer_frames: int, now: Callable[[], float]) -> None:
+    def __init__(self, name: str, buffer_frames: int, system: FakeSystem, now: Callable[[], float]) -> None:
         self.name = name
+        self._system = system
+        self.output = "aplay" if name.startswith(APLAY) else "alsa"
         self.underruns = 0
+        self.beyond_s = 0.0
         self.heard = bytearray()
         self.frozen = False
         self.gone = False
         self.closed = False
         self.take_at_most = 1 << 30
-        self._buffer_frames = buffer_frames
+        self.buffer_frames = buffer_frames
         self._now = now
         self._moved_s = now()
         self._pointer = 0.0
 
+    def keep(self, buffer_ms: int) -> None:
+        self.buffer_frames = buffer_ms * RATE_HZ // 1000
+
     def writable(self, now: float) -> int:
-        return self._buffer_frames - (self._written() - self.played(now))
+        return self.buffer_frames - (self._written() - self.played(now))
 
     def write(self, pcm: bytes, now: float) -> int:
         self._check()
@@ -85,7 +91,9 @@ class FakeSound:
 
     def played(self, now: float) -> int:
         self._check()
-        if not self.frozen:
+        if self.name in self._system.swallowing:
+            self._pointer = self._written()
+        elif not self.frozen and self.name not in self._system.frozen:
             self._pointer = min(self._written(), self._pointer + (now - self._moved_s) * RATE_HZ)
         self._moved_s = now
         return int(self._pointer + 1e-6)
@@ -100,24 +108,34 @@ class FakeSound:
         return len(self.heard) // FRAME_BYTES
 
     def _check(self) -> None:
-        if self.gone or self.closed:
+        if self.gone or self.closed or self.name in self._system.gone:
             raise SoundError(f"sound device {self.name!r}: No such device")
 
 
 class FakeSystem:
-    """Opens fake devices; `absent` names those that cannot be opened."""
+    """Opens fake devices; `absent` names those that cannot be opened, `gone` those that are unplugged, `frozen`,
+    `swallowing` and `muted` those that can be opened and are of no use.  There is no `aplay` unless `aplay` is set.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.absent: set[str] = set()
+        self.gone: set[str] = set()
+        self.frozen: set[str] = set()
+        self.swallowing: set[str] = set()
+        self.muted: set[str] = set()
+        self.aplay = False
         self.opened: list[FakeSound] = []
         self._now = now
 
     def open(self, device: str, buffer_ms: int) -> FakeSound:
-        if device in self.absent:
+        if device in self.absent | self.gone or (device.startswith(APLAY) and not self.aplay):
             raise SoundError(f"sound device {device!r} cannot be opened: No such file or directory")
-        sound = FakeSound(device, buffer_ms * RATE_HZ // 1000, self._now)
+        sound = FakeSound(device, buffer_ms * RATE_HZ // 1000, self, self._now)
         self.opened.append(sound)
         return sound
+
+    def condition(self, device: str, now: float) -> str:
+        return "muted" if device in self.muted else ""
 
 
 class FakeMailbox:

@@ -105,8 +105,9 @@ KINDS: dict[str, dict[str, str]] = {
     },
     "voice": {
         "off": "the sound device is unplugged",
-        "muted": "the device takes frames and plays silence",
+        "muted": "the device takes frames and plays silence, as its mixer says",
         "stuck": "the play pointer stands still",
+        "null": "the device swallows frames as fast as they come",
     },
     "button": {
         "stuck": "held down",

@@ -25,13 +25,13 @@ from typing import Any
 import msgspec
 
 from retrowalk.errors import DeviceError, SoundError, StrictTwinError
-from retrowalk.platform import Clock, SerialPort, Sound, SoundSystem
+from retrowalk.platform import APLAY, Clock, SerialPort, Sound, SoundSystem
 from retrowalk.sim.chips.ds18b20 import MEASURES_S
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.hardware import Hardware
 from retrowalk.sim.pins import Listener, SimPinFactory
 from retrowalk.sim.scheduler import Scheduler
-from retrowalk.sim.sound import FRAME_BYTES, RATE_HZ, SimSound
+from retrowalk.sim.sound import FRAME_BYTES, RATE_HZ, SimSound, condition
 from retrowalk.sim.sound import Listener as SoundListener
 from retrowalk.sim.world import World
 
@@ -42,6 +42,8 @@ TRANSFER_LIMIT_S = 0.050
 RECONNECT_S = 0.1
 PACKET_MAX = 128 * 1024
 WAIT_MAX_S = 0.02
+SWALLOWED_FRAMES = 960
+"""What a device that plays to nowhere takes at every turn."""
 REALIGN_S = 0.010
 """A sound device whose pointer is this far from where its frames should be is believed (it stopped, or drifted)."""
 
@@ -627,20 +629,32 @@ class _Overheard:
 
     def __init__(self, inner: Sound, wire: _Wire) -> None:
         self.name = inner.name
+        self.output = inner.output
         self.underruns = inner.underruns
+        self.beyond_s = inner.beyond_s
         self._inner = inner
         self._wire = wire
         self._written = 0
         self._played = 0
         self._next_s: float | None = None
+        self._swallowed = 0
+
+    def keep(self, buffer_ms: int) -> None:
+        self._inner.keep(buffer_ms)
 
     def writable(self, now: float) -> int:
-        return 0 if self._check(now) == "stuck" else self._inner.writable(now)
+        fault = self._check(now)
+        if fault == "null":
+            return SWALLOWED_FRAMES
+        return 0 if fault == "stuck" else self._inner.writable(now)
 
     def write(self, pcm: bytes, now: float) -> int:
         fault = self._check(now)
         if fault == "stuck":
             return 0
+        if fault == "null":
+            self._swallowed += len(pcm) // FRAME_BYTES
+            return len(pcm) // FRAME_BYTES
         if fault == "muted":
             pcm = bytes(len(pcm))
         taken = self._inner.write(pcm, now)
@@ -656,7 +670,8 @@ class _Overheard:
 
     def played(self, now: float) -> int:
         if self._check(now) != "stuck":
-            self._played = self._inner.played(now)
+            self._played = self._inner.played(now) + self._swallowed
+        self.beyond_s = self._inner.beyond_s
         return self._played
 
     def wait(self, timeout_s: float) -> None:
@@ -688,11 +703,16 @@ class RemoteSoundSystem:
 
     def open(self, device: str, buffer_ms: int) -> Sound:
         """Opens a device.  Raises `SoundError` when it cannot be."""
-        if self._wire.look(self._clock.now()) == "off":
+        if self._wire.look(self._clock.now()) == "off" or (self._inner is None and device.startswith(APLAY)):
             raise SoundError(f"sound device {device!r} cannot be opened: no such device; is it plugged in?")
         if self._inner is not None:
             return _Overheard(self._inner.open(device, buffer_ms), self._wire)
         return SimSound(device, buffer_ms, self._clock, self._wire.frames, self._wire.look)
+
+    def condition(self, device: str, now: float) -> str:
+        """What is known of the real device, and of the simulated one."""
+        known = self._inner.condition(device, now) if self._inner is not None else ""
+        return condition(self._wire.look(now)) or known
 
     def close(self) -> None:
         """Ends the connection to the world."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from retrowalk.errors import SoundError
-from retrowalk.platform import Clock
+from retrowalk.platform import APLAY, Clock
 from retrowalk.sim.faults import Faults
 
 RATE_HZ = 48_000
@@ -76,8 +76,11 @@ class SimSound:
     """An open simulated device.  It starts with the first frame written; when it runs dry it stops until the next.
 
     `leave(pcm, t_s)` gets every frame that passes the play pointer.  Faults of `voice`: `muted` plays zeros, `stuck`
-    stands still, `off` raises `SoundError`.
+    stands still, `null` takes every frame at once and plays none, `off` raises `SoundError`.
     """
+
+    output = "alsa"
+    beyond_s = 0.0
 
     def __init__(
         self,
@@ -100,6 +103,9 @@ class SimSound:
         self._since_begin = 0
         """Frames that have left since the pointer last began to move, at `_begun_s`."""
         self._closed = False
+
+    def keep(self, buffer_ms: int) -> None:
+        self.buffer_frames = buffer_ms * RATE_HZ // 1000
 
     def writable(self, now: float) -> int:
         self.advance(now)
@@ -145,6 +151,11 @@ class SimSound:
             self._begun_s, self._since_begin = now, 0
             return
         queued = len(self._queue) // FRAME_BYTES
+        if self._fault(now) == "null":
+            self._played += queued
+            self._queue.clear()
+            self._begun_s, self._since_begin = now, 0
+            return
         due = int((now - self._begun_s) * RATE_HZ + _EPSILON_FRAMES) - self._since_begin
         frames = min(due, queued)
         if frames > 0:
@@ -157,6 +168,11 @@ class SimSound:
         if due > queued:
             self._running = False
             self.underruns += 1
+
+
+def condition(fault: str) -> str:
+    """What a sound system knows of a device with this fault: that it is muted, and nothing else."""
+    return "muted" if fault == "muted" else ""
 
 
 class SimSoundSystem:
@@ -185,13 +201,17 @@ class SimSoundSystem:
     def open(self, device: str, buffer_ms: int) -> SimSound:
         """Opens a device.  Raises `SoundError` when it is not there."""
         now = self._clock.now()
-        if (self._names and device not in self._names) or self._fault(now) == "off":
+        if (self._names and device not in self._names) or device.startswith(APLAY) or self._fault(now) == "off":
             raise SoundError(f"sound device {device!r} cannot be opened: no such device; is it plugged in?")
         sound = SimSound(device, buffer_ms, self._clock, self._leave, self._fault)
         self._sounds = [other for other in self._sounds if not other._closed]
         self._sounds.append(sound)
         self.opened += 1
         return sound
+
+    def condition(self, device: str, now: float) -> str:
+        """As the card's mixer tells it."""
+        return condition(self._fault(now))
 
     def advance(self, now: float) -> None:
         """Lets leave what is due, though its writer may be dead."""

@@ -25,18 +25,14 @@ from retrowalk.platform import Platform, Sound, no_wake, notify
 from retrowalk.voice import earcons
 from retrowalk.voice.bank import OWN_PHRASES, Bank, Builtin
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ, Clip, Mixer, Progress
+from retrowalk.voice.outputs import Outputs
 
 log = logging.getLogger("retrowalk.voice")
 
 BEAT_S = 0.1
-"""Sign of life to the guard; it takes over with buzzer and vibration after 0.3 s without one."""
-FROZEN_AFTER_S = 0.3
-"""A play pointer that stands still for longer: nothing is heard, whatever the device says."""
-FROZEN_REOPEN_S = 2.0
-"""A device that has stood still for so long is closed and opened again."""
-OPEN_RETRY_S = 1.0
-RETURN_S = 5.0
-"""While a stand-in plays, the configured device is tried again this often, in silence."""
+"""Sign of life to the guard, and at once when what it says changes; the guard takes over with buzzer and vibration
+after 0.3 s without one."""
+RETRY_S = 1.0
 GUARD_SILENT_AFTER_S = 0.6
 """Six missed signs of life of the guard."""
 GUARD_START_S = 15.0
@@ -50,8 +46,12 @@ EVIDENCE_S = 1.0
 """The service manager is told that all is well only with evidence younger than this."""
 MESSAGES_PER_POLL = 64
 
-STAND_IN_DEVICE = "default"
-"""Tried when the configured device cannot be opened."""
+COLLECT_S = 30.0
+"""Garbage is collected this often, in silence only."""
+DEVICES_PER_POLL = 4
+"""So many devices that fail as soon as they are opened are left behind in one step."""
+REFUSED = ("espeak_missing", "bank_refused")
+"""What the first line of `refused` in the bank's directory may say: why there are no phrases."""
 
 _OWN_GUARD_SILENT = -1
 _OWN_SAY = -2
@@ -65,12 +65,13 @@ class VoiceLoop:
     `bank` None: serves with what ships with the program and reports `bank_missing`; a bank that appears in
     `bank_dir` later is taken into use.  Needs `platform.sound`, `platform.mailbox` and `platform.clock`.
 
-    Faults in the beat, the gravest first: `no_device` (the configured device cannot be opened; a stand-in may be
-    playing), `frozen` (its play pointer does not advance), `bank_missing`, `bank_damaged`.
+    The beat says what is heard: `output` is empty when nothing is, and `fault` names why, or why a stand-in plays.
+    Faults, the gravest first: `no_device`, `frozen`, `muted`, `null_sink`, `slow` (see `Outputs`), `bank_missing`,
+    `bank_damaged`, or in their place why the bank is not there: `espeak_missing`, `bank_refused`.
     """
 
     name = "voice"
-    retry_s = OPEN_RETRY_S
+    retry_s = RETRY_S
 
     def __init__(self, config: Config, bank: Bank | None, platform: Platform, *, bank_dir: Path | None = None) -> None:
         if platform.sound is None:
@@ -78,7 +79,6 @@ class VoiceLoop:
         self.wake: Callable[[], None] = no_wake
         self._config = config.voice
         self._whole_config = config
-        self._system = platform.sound
         self._clock = platform.clock
         self._mailbox = platform.mailbox
         self._mailbox.wake = lambda: self.wake()
@@ -97,23 +97,16 @@ class VoiceLoop:
         self._bank_look_s = 0.0
         self._bank_load_s = 0.0
         self._bank_incomplete = bool(bank and bank.missing())
+        self._refused = self._read_refused()
 
-        self._sound: Sound | None = None
-        self._device = config.voice.device
-        self._candidates = list(dict.fromkeys((config.voice.device, STAND_IN_DEVICE)))
-        self._open_s = 0.0
-        self._return_s = 0.0
-        self._complaint = ""
+        self._outputs = Outputs(platform.sound, config.voice, self._exchanged)
         self._unwritten = b""
         self._rendered = 0  # frames since the device was opened
-        self._played = 0
-        self._advanced_s = 0.0
-        self._reopen_s = 0.0
-        self._frozen = False
         self._pending: deque[tuple[int, Progress]] = deque()  # (play pointer at which it has happened, what)
 
+        self._told: tuple[str, str, str, int] | None = None
         self._beat_s = 0.0
-        self._evidence_s = 0.0
+        self._reported_s = 0.0
         self._guard_heard_s: float | None = None
         self._guard_state = ""
         self._guard_silent_s: float | None = None  # when it is said next; None while the guard lives
@@ -125,45 +118,55 @@ class VoiceLoop:
         self._receive(now)
         self._watch_guard(now)
         self._tend_bank(now)
-        if self._sound is None and now >= self._open_s:
-            self._open(self._candidates, now)
-        if self._sound is not None:
+        self._outputs.tend(now, quiet=self.quiet)
+        for _ in range(DEVICES_PER_POLL):
+            sound = self._outputs.sound
+            if sound is None:
+                break
             try:
-                self._feed(self._sound, now)
+                self._feed(sound, now)
+                self._outputs.watch(now)
             except SoundError as error:
-                self._lose(str(error), now)
-        if self._sound is None:
+                self._outputs.fail(error, now)
+                continue
+            if self._outputs.sound is sound:
+                break
+        if self._outputs.sound is None:
             _, progress = self._mixer.render(0, now)
             for happened in progress:
                 self._tell(happened, now)
-        if now >= self._beat_s:
+        else:
+            self._tell_played(now)
+        if now >= self._beat_s or self._told != self._to_tell():
             self._beat(now)
-        half_s = self._config.buffer_ms / 2000.0
-        return (), min(self._beat_s, now + half_s) if self._sound is not None else self._beat_s
+        if self._outputs.sound is None:
+            return (), self._beat_s
+        return (), min(self._beat_s, now + self._outputs.buffer_ms / 2000.0)
 
     def close(self) -> None:
         """Lets go of the sound device and the mailbox."""
-        if self._sound is not None:
-            self._sound.close()
-            self._sound = None
+        self._outputs.close()
         self._mailbox.close()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing sounds, waits, or is still in the device."""
+        return self._mixer.idle and not self._pending
 
     @property
     def fault(self) -> str:
         """The gravest fault, by name; empty when all is well."""
-        if self._sound is None or self._device != self._config.device:
-            return "no_device"
-        if self._frozen:
-            return "frozen"
+        if self._outputs.fault:
+            return self._outputs.fault
         if self._bank is None:
-            return "bank_missing"
+            return self._refused or "bank_missing"
         if self._bank_incomplete or self._bank.damaged:
-            return "bank_damaged"
+            return self._refused or "bank_damaged"
         return ""
 
     def alive(self, now: float) -> bool:
         """Whether frames left the device, or a fault was reported, within the last second."""
-        return now - self._evidence_s <= EVIDENCE_S
+        return now - max(self._reported_s, self._outputs.advanced_s) <= EVIDENCE_S
 
     # ---------------------------------------------------------------------------------------- messages
 
@@ -262,6 +265,7 @@ class VoiceLoop:
     def _tend_bank(self, now: float) -> None:
         if now >= self._bank_look_s:
             self._bank_look_s = now + BANK_LOOK_S
+            self._refused = self._read_refused()
             stamp = self._bank_stamp()
             if self._bank_dir is not None and stamp != self._bank_seen:
                 self._bank_seen = stamp
@@ -279,6 +283,16 @@ class VoiceLoop:
             return None
         return status.st_ino, status.st_mtime_ns
 
+    def _read_refused(self) -> str:
+        """Why the phrases could not be made, if they could not."""
+        if self._bank_dir is None:
+            return ""
+        try:
+            first, *_ = (self._bank_dir / "refused").read_text(errors="replace").splitlines() or [""]
+        except OSError:
+            return ""
+        return first.strip() if first.strip() in REFUSED else REFUSED[-1]
+
     def _take_bank(self, directory: Path) -> None:
         try:
             bank = Bank.open(self._whole_config, directory)
@@ -291,40 +305,17 @@ class VoiceLoop:
 
     # ---------------------------------------------------------------------------------------- the device
 
-    def _open(self, devices: Sequence[str], now: float) -> bool:
-        for device in devices:
-            try:
-                sound = self._system.open(device, self._config.buffer_ms)
-            except SoundError as error:
-                if str(error) != self._complaint:
-                    self._complaint = str(error)
-                    log.error("%s", error)
-                continue
-            self._complaint = ""
-            self._sound = sound
-            self._device = device
-            self._unwritten = b""
-            self._rendered = self._played = 0
-            self._advanced_s = now
-            self._return_s = now + RETURN_S
-            self._reopen_s = now + FROZEN_REOPEN_S
-            log.info("sound device %s opened", sound.name)
-            return True
-        self._open_s = now + OPEN_RETRY_S
-        self._device = self._config.device
-        return False
-
     def _feed(self, sound: Sound, now: float) -> None:
-        if self._device != self._config.device and now >= self._return_s and self._mixer.idle:
-            self._return_to_configured(sound, now)
-            return
         room = sound.writable(now)
         if room > 0 and self._unwritten:
             taken = sound.write(self._unwritten, now)
             self._unwritten = self._unwritten[taken * FRAME_BYTES :]
             room -= taken
         wanted = room if room > 0 and not self._unwritten else 0
-        pcm, progress = self._mixer.render(wanted, now)  # also for no frames: deadlines pass in a frozen device, too
+        # Also for no frames: deadlines pass in a frozen device, too.
+        pcm, progress = self._mixer.render(wanted if self._outputs.moving else 0, now)
+        if not self._outputs.moving:
+            pcm = bytes(wanted * FRAME_BYTES)
         for happened in progress:
             self._expect(happened, now)
         if wanted:
@@ -332,49 +323,17 @@ class VoiceLoop:
             taken = sound.write(pcm, now)
             if taken < wanted:
                 self._unwritten = pcm[taken * FRAME_BYTES :]
-        played = sound.played(now)
-        if played > self._played:
-            self._played = played
-            self._advanced_s = now
-            self._evidence_s = now
-            self._reopen_s = now + FROZEN_REOPEN_S
-            self._frozen = False
-        elif now - self._advanced_s >= FROZEN_AFTER_S:
-            if not self._frozen:
-                log.error("sound device %s: no frame has been played for %.1f s", sound.name, FROZEN_AFTER_S)
-            self._frozen = True
-            if now >= self._reopen_s:
-                self._lose(f"sound device {sound.name}: stands still, is opened again", now)
-                self._open(self._candidates, now)
-                return
-        while self._pending and self._pending[0][0] <= self._played:
-            due, happened = self._pending.popleft()
-            self._tell(happened, now - (self._played - due) / RATE_HZ)
 
-    def _return_to_configured(self, sound: Sound, now: float) -> None:
-        """Only in silence: leaves the stand-in for the configured device, if that is back."""
-        self._return_s = now + RETURN_S
-        try:
-            back = self._system.open(self._config.device, self._config.buffer_ms)
-        except SoundError:
-            return
-        back.close()
-        self._lose(f"sound device {self._config.device} is back", now)
-        self._open(self._candidates, now)
-
-    def _lose(self, why: str, now: float) -> None:
-        """The device is gone, and with it every frame that has not been played."""
-        log.error("%s", why)
-        if self._sound is not None:
-            self._sound.close()
-        self._sound = None
-        self._open_s = now
+    def _exchanged(self, now: float, written: int) -> None:
+        """What was in the device is lost.  Whoever asked for it is told that it was cut, and judges anew."""
         for _, happened in self._pending:
             if happened.phase is VoicePhase.FINISHED:
                 self._tell(Progress(happened.alert, VoicePhase.CUT, 0, happened.words), now)
             elif happened.phase is not VoicePhase.STARTED:
                 self._tell(happened, now)
         self._pending.clear()
+        self._unwritten = b""
+        self._rendered = written
         self._mixer.drop(now)
 
     # ------------------------------------------------------------------------------------------ reports
@@ -395,13 +354,26 @@ class VoiceLoop:
         message = wire.ProgressMessage(happened.alert, happened.phase, mono_s, happened.words)
         self._mailbox.send(to, wire.encode(message))
 
+    def _tell_played(self, now: float) -> None:
+        played = self._outputs.played
+        while self._pending and self._pending[0][0] <= played:
+            due, happened = self._pending.popleft()
+            self._tell(happened, now - (played - due) / RATE_HZ)
+
+    def _to_tell(self) -> tuple[str, str, str, int]:
+        """What the guard is told at once when it changes."""
+        outputs = self._outputs
+        return outputs.device, self.fault, outputs.output, outputs.buffer_ms
+
     def _beat(self, now: float) -> None:
         self._beat_s = now + BEAT_S
-        fault = self.fault
-        if fault in ("no_device", "frozen"):
-            self._evidence_s = now  # reported, so the service manager need not act: the guard does
-        underruns = self._sound.underruns if self._sound is not None else 0
-        beat = wire.VoiceBeat(self._device, self._played if self._sound is not None else 0, underruns, fault)
+        outputs = self._outputs
+        self._told = self._to_tell()
+        device, fault, output, buffer_ms = self._told
+        if not output and fault:
+            self._reported_s = now  # the service manager need not act: the guard does
+        played = outputs.played if outputs.sound is not None else 0
+        beat = wire.VoiceBeat(device, played, outputs.underruns, fault, output, buffer_ms)
         self._mailbox.send("guard", wire.encode(beat))
 
 
@@ -429,8 +401,12 @@ def run(config: Config, platform: Platform, bank_dir: str | Path) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    # What is here stays.  The loop makes next to no garbage that counting references does not free, so it is collected
+    # in silence, never in the middle of a warning.
     gc.collect()
-    gc.freeze()  # what is here stays; a collection need not look at it again in the middle of a warning
+    gc.freeze()
+    gc.disable()
+    collect_s = platform.clock.now() + COLLECT_S
     ready = False
     fed_s = -1.0
     try:
@@ -443,6 +419,9 @@ def run(config: Config, platform: Platform, bank_dir: str | Path) -> None:
             if now - fed_s >= EVIDENCE_S / 2 and loop.alive(now):
                 notify("WATCHDOG=1")
                 fed_s = now
+            if now >= collect_s and loop.quiet:
+                collect_s = now + COLLECT_S
+                gc.collect()
             # A signal that comes between the test above and here is seen after one timeout, 0.1 s at most.
             select.select([platform.mailbox.fileno()], [], [], max(0.0, due - platform.clock.now()))
     finally:

@@ -528,6 +528,39 @@ def test_both_sides_are_the_clip(pan, block):
         assert heard == array("h", [sample * gain >> 15 for sample in clip])
 
 
+@pytest.mark.parametrize(
+    ("level", "rank", "gain"),
+    [
+        pytest.param("", 0, 0.5, id="tick"),
+        pytest.param("advisory", 20, 0.5, id="advisory"),
+        pytest.param("caution", 60, 1.2, id="caution"),
+        pytest.param("warning", 100, 1.2, id="warning"),
+        pytest.param("advisory", 83, 1.2, id="a call for help"),
+    ],
+)
+@pytest.mark.parametrize("pan", [0.0, -1.0])
+def test_a_message_has_the_loudness_of_its_kind_from_beginning_to_end(level, rank, gain, pan):
+    """Calm and urgent messages follow the surroundings apart; a change in the middle of one waits for the next."""
+    run = Run()
+    run.mixer = Mixer(lambda phrase, value: CLIPS.get(phrase), EARCONS, headroom=4.0)
+    run.mixer.calm, run.mixer.urgent = 0.5, 1.2
+    run.speak(dataclasses.replace(request(1, "hm", rank=rank), level=level, pan=pan)).render(100)
+    run.mixer.calm = run.mixer.urgent = 1.0
+    run.render(RATE_HZ // 100 - 100)
+    gains = pan_gains(pan, 4.0) or (UNITY, UNITY)
+    sent = array("h", CLIPS["hm"].pcm)
+    for channel in (0, 1):
+        heard = array("h", run.pcm)[channel::2]
+        expected = [sample * gain * gains[channel] / UNITY for sample in sent]
+        assert list(heard) == pytest.approx(expected, abs=2)
+
+
+def test_no_loudness_leads_beyond_full_scale():
+    """The headroom limits both ears, panned or not."""
+    for pan in (0.0, -1.0, 0.4):
+        assert max(pan_gains(pan, 1.25, 9.0) or (0, 0)) == round(1.25 * UNITY)
+
+
 def test_a_panned_sound_fades_on_its_side_under_one_in_the_middle():
     """What is cut fades where it was; what cuts it is whole on both sides once that is over."""
     run = Run().speak(panned(1, -1.0)).render(960).speak(request(2, "stop", rank=20)).render(1440)

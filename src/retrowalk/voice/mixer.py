@@ -40,6 +40,8 @@ WAITING_MAX = 16
 FAR_MIN = 0.35
 """Level of the far ear at the least, 9 dB below the middle's: far enough to tell a side, and near enough that who is
 deaf on the other ear is still warned."""
+URGENT_RANK = 80
+"""From here on messages belong to a fall or a call for help: whoever lies there hears them as loud as a warning."""
 UNITY = 1 << 15
 """Gains are whole numbers over this: multiplying and shifting is cheap where there is no NumPy."""
 
@@ -68,16 +70,17 @@ class Progress:
     words: str = ""
 
 
-def pan_gains(pan: float, headroom: float = 1.0) -> tuple[int, int] | None:
+def pan_gains(pan: float, headroom: float = 1.0, loudness: float = 1.0) -> tuple[int, int] | None:
     """Gains of the left and of the right channel (over `UNITY`) for a `pan` of -1 (left) to 1; None: both as they are.
 
-    Both together are as loud as in the middle, as far as the near ear's `headroom` goes.
+    Both together are as loud as in the middle, times `loudness`, as far as each ear's `headroom` goes.
     """
     if not pan:
-        return None
+        both = round(min(loudness, headroom) * UNITY)
+        return None if both == UNITY else (both, both)
     turn = math.pi / 4.0 * (1.0 - min(1.0, abs(pan)))
-    near = round(min(math.sqrt(2.0) * math.cos(turn), headroom) * UNITY)
-    far = round(max(math.sqrt(2.0) * math.sin(turn), FAR_MIN) * UNITY)
+    near = round(min(math.sqrt(2.0) * math.cos(turn) * loudness, headroom) * UNITY)
+    far = round(min(max(math.sqrt(2.0) * math.sin(turn), FAR_MIN) * loudness, headroom) * UNITY)
     return (near, far) if pan < 0.0 else (far, near)
 
 
@@ -178,6 +181,10 @@ class Mixer:
         *,
         headroom: float = 1.0,
     ) -> None:
+        self.calm = 1.0
+        """What advisories, and messages without a level, are multiplied by from their beginning to their end."""
+        self.urgent = 1.0
+        """The same for cautions and warnings, and from `URGENT_RANK` on."""
         self._lookup = lookup
         self._headroom = headroom
         self._earcons = {name: memoryview(pcm) for name, pcm in earcons.items()}
@@ -352,7 +359,11 @@ class Mixer:
         following = self._waiting[max(self._waiting)]
         if following.phrase or following.earcon != message.sustained:
             return False
-        return pan_gains(following.pan, self._headroom) == message.gains
+        return self._gains(following) == message.gains
+
+    def _gains(self, request: Speak) -> tuple[int, int] | None:
+        calm = request.level not in ("caution", "warning") and request.rank < URGENT_RANK
+        return pan_gains(request.pan, self._headroom, self.calm if calm else self.urgent)
 
     def _begin(self, request: Speak, filled: int, progress: list[Progress]) -> _Message | None:
         clip = self._lookup(request.phrase, request.value) if request.phrase else None
@@ -373,7 +384,7 @@ class Mixer:
         if not parts:
             progress.append(Progress(request.alert, VoicePhase.UNKNOWN_PHRASE, filled))
             return None
-        gains = pan_gains(request.pan, self._headroom)
+        gains = self._gains(request)
         words = clip.words if clip else ""
         self._sounding = _Message(request.alert, request.rank, parts, words, known, gains, sustained)
         return self._sounding

@@ -8,7 +8,7 @@ import pytest
 from tests.core.synth import Street, approach, heartbeats, merged, ranges, settled, steady, upright
 
 from retrowalk.config import Config, HcSr04, Walker
-from retrowalk.core.alerts import ALERTS, RANK_BALANCE, VOICE_CAUSES, Alert
+from retrowalk.core.alerts import ALERTS, FAULT_PARTS, RANK_BALANCE, VOICE_CAUSES, Alert
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.events import Output, Speak, Touch
 from retrowalk.core.samples import Item, VoiceHeartbeat
@@ -206,4 +206,5 @@ def test_who_is_told_by_touch_loses_nothing_with_the_voice():
 @pytest.mark.parametrize("fault", sorted(VOICE_CAUSES))
 def test_every_fault_of_the_voice_has_words(fault):
     """Each name that the voice may report is said as something of its own."""
-    assert VOICE_CAUSES[fault].startswith("voice-")
+    assert VOICE_CAUSES[fault] in FAULT_PARTS
+    assert VOICE_CAUSES[fault] != "voice"

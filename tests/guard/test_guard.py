@@ -85,7 +85,7 @@ def test_requests_to_speak_reach_the_voice() -> None:
     """The first thing said is that the device checks itself."""
     bench = Bench()
     spoken = bench.messages(bench.voice, wire.SpeakMessage)
-    assert [message.phrase for message in spoken] == ["checking"]
+    assert [message.phrase for message in spoken] == ["self_test", "checking"]
 
 
 def test_signs_of_life_go_out_ten_times_a_second() -> None:

@@ -423,6 +423,16 @@ class Arbiter:
         self._voice_came_s = now
         self._recheck_s = now + THERE_S
 
+    def lose_voice(self, now: float) -> bool:
+        """Nothing can be heard from now on; returns whether a warning holds, which is felt anew at once."""
+        self.voice_lost = True
+        warns = False
+        for saying in self._sayings.values():
+            if not saying.once and saying.alert.rank >= RANK_BALANCE:
+                saying.due_s = now
+                warns = True
+        return warns
+
     def voice_back(self, now: float) -> None:
         """The voice works again: what holds is said again, and what was urgent and has not been heard."""
         self.voice_lost = False

@@ -102,7 +102,8 @@ class VoiceWatch:
 
     def silent(self, now: float) -> None:
         """No sign of life has come for too long."""
-        self._deafen(now)
+        if not self._arbiter.voice_lost:
+            self._deafen(now)
         self._begin(now, SILENT)
 
     def limits(self, now: float) -> bool:
@@ -133,8 +134,8 @@ class VoiceWatch:
 
     def _deafen(self, now: float) -> None:
         """Nothing can be heard: touch and buzzer say so at once, and stand in from now on."""
-        self._arbiter.voice_lost = True
-        self._touch(now)
+        if not self._arbiter.lose_voice(now):
+            self._touch(now)
 
     def _touch(self, now: float) -> None:
         if now >= self._touched_s + TOUCH_AGAIN_S:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gpiozero import PinPWMUnsupported
 from tests.doctor.clinic import CARDS, SPEED, SYNCHRONISED, Clinic, PretendMachine, Stranger, settings
 
 from retrowalk.config import Config, load
@@ -18,6 +19,7 @@ from retrowalk.doctor.examine import ASK, HELLO, NO_PRESS, OFFER, THANKS, examin
 from retrowalk.doctor.machine import Space
 from retrowalk.doctor.report import Check, Report, State
 from retrowalk.errors import ConfigError
+from retrowalk.sim.pins import SimPin
 from retrowalk.voice.texts import Texts
 
 
@@ -545,6 +547,23 @@ def test_without_sound_the_motor_alone_is_tried(tmp_path: Path) -> None:
     assert line(report, "person.press").state is State.LOOK
 
 
+def test_pins_that_know_no_strength_are_told(tmp_path: Path) -> None:
+    """The signal is felt all the same, at full power, and the doctor says so."""
+    clinic = Clinic(load(settings(tmp_path)))
+
+    class Switched(SimPin):
+        """A pin that is on or off."""
+
+        def _set_frequency(self, value: float | None) -> None:
+            raise PinPWMUnsupported("these pins have no pulses")
+
+    clinic.ground.platform.pin_factory.pin_class = Switched
+    report = examine(settings(tmp_path), clinic.ground, sound=False)
+    assert "no strength" in line(report, "person.strength").detail
+    assert {what for _, what in clinic.world.felt} == {"vibration"}
+    assert line(report, "person.touch").state is State.OK
+
+
 def test_the_broker_is_asked_as_somebody_else(tmp_path: Path) -> None:
     """The trial gets the device's name once; a session under the courier's own id would throw the courier out."""
     clinic, _ = visit(tmp_path)
@@ -600,7 +619,7 @@ def test_no_wire_is_blamed_for_pins_and_bus_that_cannot_be_opened(tmp_path: Path
     clinic = Clinic(load(file))
     clinic.ground.platform.pin_factory, clinic.ground.platform.bus = NoPins(), NoBus()
     report = examine(file, clinic.ground)
-    for check in ("sensors.rear", "sensors.button", "sensors.buzzer", "sensors.vibration"):
+    for check in ("sensors.rear", "sensors.button", "sensors.buzzer", "sensors.vibration", "sensors.led"):
         assert "the pins cannot be opened" in line(report, check).mend
     for check in ("sensors.lidar", "sensors.drop", "sensors.imu", "sensors.battery"):
         assert "the bus cannot be used" in line(report, check).mend

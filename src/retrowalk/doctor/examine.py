@@ -538,6 +538,12 @@ def _hands_on(
     else:
         mend = f"Felt or heard nothing? Check its transistor at {pins}, its diode, 5 V and ground"
         yield Check("person.touch", OK, "signal", f"{pins} were switched; only you know what came of it.", mend)
+    if patient.seen.of("touch") is not None:
+        # Nobody knows before something weaker than full was to be felt.
+        detail = (
+            "These pins know no strength: every vibration is at full power, and a soft tap is as hard as a warning."
+        )
+        yield Check("person.strength", LOOK, "strength", detail, "Use the pins of lgpio: script/setup installs it")
     tell(f"press the button once, within {PRESS_S:.0f} s")
     if clips:
         patient.say(ASK, clips[ASK])

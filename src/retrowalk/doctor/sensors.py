@@ -318,9 +318,6 @@ def _touch(config: Config, seen: Observation) -> Iterator[Check]:
         trouble = seen.of(part)
         if trouble is not None:
             yield Check(f"sensors.{part}", BAD, f"{part} (GPIO{pin})", _sentence(trouble), NO_PINS)
-    if seen.of("touch") is not None:
-        detail = "These pins know no strength: every vibration is at full power, so a tap feels like a warning's burst."
-        yield Check("sensors.strength", LOOK, "vibration", detail, "Install lgpio, whose pins do: script/setup")
 
 
 _PI_MEND = {

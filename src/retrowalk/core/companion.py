@@ -474,7 +474,7 @@ class Companion:
         refused = ""
         if self._care.alarm.counting or self._care.alarm.open:
             refused = "alarm"
-        elif arbiter.voice_lost or arbiter.voice_refused:
+        elif arbiter.voice_lost or arbiter.voice_doubted or arbiter.voice_refused:
             refused = "voice"
         elif arbiter.holding:
             refused = "hazard"

@@ -117,7 +117,7 @@ class Dialogue:
                 return True
             if not told and self.control.now() > began_s + 3.0:  # it is asked every two seconds
                 told = True
-                self.tell("   waiting until it guards: hold a hand behind you, and take it away")
+                self.tell("   waiting until it guards: press when it asks, hold a hand behind you, and take it away")
         return False
 
     def disturbed(self, alert: int = 0, least: Level = Level.CAUTION) -> bool:

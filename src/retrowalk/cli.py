@@ -803,9 +803,15 @@ def voice(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     from retrowalk.voice import process
     from retrowalk.voice.alsa import AlsaSystem
     from retrowalk.voice.bank import default_directory
+    from retrowalk.voice.microphone import AlsaMicrophones
 
     config = _resolved(config_file, state_dir).config
-    platform = Platform(clock=MonotonicClock(), mailbox=SocketMailbox(run_dir, "voice"), sound=AlsaSystem())
+    platform = Platform(
+        clock=MonotonicClock(),
+        mailbox=SocketMailbox(run_dir, "voice"),
+        sound=AlsaSystem(),
+        microphone=AlsaMicrophones(),
+    )
     process.run(config, platform, default_directory())
 
 

@@ -79,7 +79,7 @@ class PretendCard:
         self._control("ctl", state)
 
     def set_microphone(self, state: str) -> None:
-        """`ok`, `deaf` (gives zeros), `freeze` (gives nothing any more) or `unplug`: of the device `microphone`."""
+        """`ok`, `away` (does not hear the card), `deaf` (gives zeros), `freeze` (gives nothing any more), `unplug`."""
         self._control("ear", state)
 
     def _control(self, file: str, state: str) -> None:

@@ -16,6 +16,8 @@ DITHER_PEAK = 5
 DITHER_S = 1.0
 """The noise repeats after this."""
 
+SERVERS = ("PulseAudio", "PipeWire")
+"""How ALSA's plug-ins of sound servers are described."""
 _NAMES = ("bluealsa", "bluez")
 
 
@@ -25,6 +27,14 @@ def is_bluetooth(*names: str) -> bool:
     BlueALSA's devices and plug-in are called bluealsa; sinks of PulseAudio and PipeWire are called bluez_....
     """
     return any(part in name.lower() for name in names for part in _NAMES)
+
+
+def may_sleep(device: str, described: str) -> bool:
+    """Whether a device may be one that sleeps in silence: Bluetooth, or behind a sound server, where any may be.
+
+    `described` is what libasound says of everything between it and the hardware.
+    """
+    return is_bluetooth(device, described) or any(server in described for server in SERVERS)
 
 
 class Awake:

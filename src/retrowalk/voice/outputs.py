@@ -143,6 +143,12 @@ class Outputs:
         return self._now.device if self.sound is not None else self._first.device
 
     @property
+    def described(self) -> str:
+        """What libasound says of the open device; empty when it is none of libasound's."""
+        described: str = getattr(self.sound, "described", "")
+        return described
+
+    @property
     def moving(self) -> bool:
         """Whether a frame has left the open device.  Until then it is fed with silence, so that no words are lost."""
         return self._moving

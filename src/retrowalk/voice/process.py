@@ -24,6 +24,8 @@ from retrowalk.errors import BankError, SoundError, WireError
 from retrowalk.platform import Platform, Sound, no_wake, notify
 from retrowalk.voice import earcons
 from retrowalk.voice.bank import OWN_PHRASES, Bank, Builtin
+from retrowalk.voice.bluetooth import Awake, may_sleep
+from retrowalk.voice.hearing import Hearing, probe
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ, Clip, Mixer, Progress
 from retrowalk.voice.outputs import Outputs
 
@@ -55,8 +57,15 @@ REFUSED = ("espeak_missing", "bank_refused")
 
 _OWN_GUARD_SILENT = -1
 _OWN_SAY = -2
+_OWN_PROBE = -3
 """Alert numbers of what this process says by itself; the guard hears nothing about them."""
 _SAY = "retrowalk say"
+_PROBE = "probe"
+"""Earcon of the self-test that the microphone listens for."""
+PROBE_LEVEL = 0.4
+"""Its peak, as a part of the configured volume: as loud as what is told in a good mood."""
+NOT_AS_MEANT = ("unheard", "slow", "clipped")
+"""What a microphone may find of a device that plays; graver than why that one is a stand-in."""
 
 
 class VoiceLoop:
@@ -67,7 +76,9 @@ class VoiceLoop:
 
     The beat says what is heard: `output` is empty when nothing is, and `fault` names why, or why a stand-in plays.
     Faults, the gravest first: `no_device`, `frozen`, `muted`, `null_sink`, `slow` (see `Outputs`), `bank_missing`,
-    `bank_damaged`, or in their place why the bank is not there: `espeak_missing`, `bank_refused`.
+    `bank_damaged`, or in their place why the bank is not there: `espeak_missing`, `bank_refused`.  With
+    `platform.microphone` and `voice.microphone`, `unheard`, `slow` and `clipped` stand before all others while frames
+    leave, and `microphone` behind all (see `Hearing`).
     """
 
     name = "voice"
@@ -83,7 +94,15 @@ class VoiceLoop:
         self._mailbox = platform.mailbox
         self._mailbox.wake = lambda: self.wake()
         volume = config.voice.volume
-        self._mixer = Mixer(self._lookup, earcons.synthesise(volume), headroom=1.0 / volume)
+        sounds = earcons.synthesise(volume)
+        self._hearing: Hearing | None = None
+        if platform.microphone is not None and config.voice.microphone:
+            sounds[_PROBE] = probe(PROBE_LEVEL * volume)
+            self._hearing = Hearing(
+                platform.microphone, config.voice.microphone, sounds["warning"], headroom=1.0 / volume
+            )
+        self._mixer = Mixer(self._lookup, sounds, headroom=1.0 / volume)
+        self._awake: Awake | None = None
         self._builtin = Builtin(config.voice.volume, config.device.language)
         for phrase in OWN_PHRASES:
             if bank is None or bank.lookup(phrase, "") is None:
@@ -104,7 +123,7 @@ class VoiceLoop:
         self._rendered = 0  # frames since the device was opened
         self._pending: deque[tuple[int, Progress]] = deque()  # (play pointer at which it has happened, what)
 
-        self._told: tuple[str, str, str, int] | None = None
+        self._told: tuple[str, str, str, int, str] | None = None
         self._beat_s = 0.0
         self._reported_s = 0.0
         self._guard_heard_s: float | None = None
@@ -137,6 +156,8 @@ class VoiceLoop:
                 self._tell(happened, now)
         else:
             self._tell_played(now)
+        if self._hearing is not None:
+            self._listen(self._hearing, now)
         if now >= self._beat_s or self._told != self._to_tell():
             self._beat(now)
         if self._outputs.sound is None:
@@ -146,6 +167,8 @@ class VoiceLoop:
     def close(self) -> None:
         """Lets go of the sound device and the mailbox."""
         self._outputs.close()
+        if self._hearing is not None:
+            self._hearing.close()
         self._mailbox.close()
 
     @property
@@ -156,13 +179,16 @@ class VoiceLoop:
     @property
     def fault(self) -> str:
         """The gravest fault, by name; empty when all is well."""
+        heard = self._hearing.fault if self._hearing is not None else ""
+        if heard in NOT_AS_MEANT and self._outputs.output:
+            return heard
         if self._outputs.fault:
             return self._outputs.fault
         if self._bank is None:
             return self._refused or "bank_missing"
         if self._bank_incomplete or self._bank.damaged:
             return self._refused or "bank_damaged"
-        return ""
+        return heard if heard not in NOT_AS_MEANT else ""
 
     def alive(self, now: float) -> bool:
         """Whether frames left the device, or a fault was reported, within the last second."""
@@ -312,6 +338,7 @@ class VoiceLoop:
             self._unwritten = self._unwritten[taken * FRAME_BYTES :]
             room -= taken
         wanted = room if room > 0 and not self._unwritten else 0
+        silent = self._mixer.idle or not self._outputs.moving
         # Also for no frames: deadlines pass in a frozen device, too.
         pcm, progress = self._mixer.render(wanted if self._outputs.moving else 0, now)
         if not self._outputs.moving:
@@ -319,6 +346,10 @@ class VoiceLoop:
         for happened in progress:
             self._expect(happened, now)
         if wanted:
+            if silent and self._awake is not None:
+                pcm = self._awake.silence(wanted)
+            if self._hearing is not None:
+                self._hearing.rendered(pcm, now, silent=silent)
             self._rendered += wanted
             taken = sound.write(pcm, now)
             if taken < wanted:
@@ -335,6 +366,17 @@ class VoiceLoop:
         self._unwritten = b""
         self._rendered = written
         self._mixer.drop(now)
+        self._awake = Awake() if may_sleep(self._outputs.device, self._outputs.described) else None
+        if self._hearing is not None:
+            self._hearing.output_changed(now)
+
+    def _listen(self, hearing: Hearing, now: float) -> None:
+        """Lets the microphone verify what was played, and set how loud the next message is."""
+        hearing.buffer_s = self._outputs.buffer_ms / 1000.0
+        hearing.poll(now)
+        self._mixer.calm, self._mixer.urgent = hearing.gains.calm, hearing.gains.urgent
+        if self._outputs.output and self.quiet and hearing.wants_probe(now):
+            self._speak_own(_OWN_PROBE, "", _PROBE, "caution", alerts.RANK_TICK - 1, 0.5, now)
 
     # ------------------------------------------------------------------------------------------ reports
 
@@ -360,20 +402,21 @@ class VoiceLoop:
             due, happened = self._pending.popleft()
             self._tell(happened, now - (played - due) / RATE_HZ)
 
-    def _to_tell(self) -> tuple[str, str, str, int]:
+    def _to_tell(self) -> tuple[str, str, str, int, str]:
         """What the guard is told at once when it changes."""
         outputs = self._outputs
-        return outputs.device, self.fault, outputs.output, outputs.buffer_ms
+        proof = self._hearing.proof if self._hearing is not None else ""
+        return outputs.device, self.fault, outputs.output, outputs.buffer_ms, proof
 
     def _beat(self, now: float) -> None:
         self._beat_s = now + BEAT_S
         outputs = self._outputs
         self._told = self._to_tell()
-        device, fault, output, buffer_ms = self._told
+        device, fault, output, buffer_ms, proof = self._told
         if not output and fault:
             self._reported_s = now  # the service manager need not act: the guard does
         played = outputs.played if outputs.sound is not None else 0
-        beat = wire.VoiceBeat(device, played, outputs.underruns, fault, output, buffer_ms)
+        beat = wire.VoiceBeat(device, played, outputs.underruns, fault, output, buffer_ms, proof)
         self._mailbox.send("guard", wire.encode(beat))
 
 

@@ -20,7 +20,8 @@ HELD_S = 1.5
 """What was near is believed to be gone within this time."""
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
 def test_nothing_is_said_late(phrases: banks.Bank, seed: int) -> None:
     """Questions, things that come and go, a walk: every sound begins within the deadline of its row, or not at all."""
     draw = random.Random(f"timely:{seed}")
@@ -62,7 +63,7 @@ def test_what_a_warning_cuts_is_judged_anew(phrases: banks.Bank, seed: int) -> N
         near_s = 8.2 + draw.uniform(0.1, 0.4)
         device.world.at(near_s, Place("person_jacket", 0.7, name="person"))
         device.world.at(near_s + 2.0, Remove("person"))
-        device.run_until(near_s + 9.0)
+        device.run_until(near_s + 10.5)
         heard = [(h.start_s, h.key, h.complete) for h in device.ear.heard if h.start_s > 7.0]
         stops = [t for t, key, _ in heard if key == "warning"]
         assert stops

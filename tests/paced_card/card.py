@@ -19,6 +19,7 @@ import pytest
 MICROPHONE_DELAY_MS = 60
 """The pretend microphone hears what the card plays so much later."""
 SOURCE = Path(__file__).with_name("pcm_paced.c")
+MIXER_SOURCE = Path(__file__).with_name("ctl_paced.c")
 
 
 def skip_or_fail(reason: str) -> None:
@@ -28,12 +29,12 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
-def build(folder: Path) -> Path:
-    """Builds the plug-in; returns its file."""
+def build(folder: Path, source: Path = SOURCE) -> Path:
+    """Builds a plug-in; returns its file."""
     if shutil.which("gcc") is None:
         skip_or_fail("the pretend sound card needs gcc: sudo apt install gcc")
-    library = folder / "libasound_module_pcm_paced.so"
-    command = ["gcc", "-O2", "-shared", "-fPIC", "-DPIC", "-o", str(library), str(SOURCE), "-lasound", "-lpthread"]
+    library = folder / f"libasound_module_{source.stem}.so"
+    command = ["gcc", "-O2", "-shared", "-fPIC", "-DPIC", "-o", str(library), str(source), "-lasound", "-lpthread"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         if ctypes.util.find_library("asound") is None or "alsa/asoundlib.h" in result.stderr:

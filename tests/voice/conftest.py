@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.paced_card import card as paced
 from tests.voice.helpers import SIDED, write_bank
+from tests.voice.real import MAIN, PATIENCE_S, Guard, Start
 
 from retrowalk.config import Config
 from retrowalk.voice import bank as voice_bank
@@ -43,3 +50,36 @@ def card(tmp_path: Path, card_library: Path, monkeypatch: pytest.MonkeyPatch) ->
     pretend = paced.PretendCard(folder, card_library)
     monkeypatch.setenv("ALSA_CONFIG_PATH", str(pretend.config))
     return pretend
+
+
+@pytest.fixture
+def run_dir() -> Iterator[Path]:
+    """A short path: a socket's may not be longer than 100 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="rw-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def guard(run_dir: Path) -> Iterator[Guard]:
+    guard = Guard(run_dir)
+    yield guard
+    guard.mailbox.close()
+
+
+@pytest.fixture
+def start(run_dir: Path, card: paced.PretendCard) -> Iterator[Start]:
+    """Starts the voice process with a bank, on `default` or the devices named; ends it after the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(bank_dir: Path, *devices: str, **environment: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(MAIN), str(run_dir), str(bank_dir), *devices]
+        process = subprocess.Popen(command, env={**os.environ, **environment})
+        started.append(process)
+        return process
+
+    yield begin
+    card.set("ok")
+    for process in started:
+        process.kill()
+        process.wait(PATIENCE_S)

@@ -2,120 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import select
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pytest
 from tests.paced_card.card import PretendCard
+from tests.voice.real import PATIENCE_S, Guard, Start
 
-from retrowalk import wire
 from retrowalk.config import Config
 from retrowalk.core.samples import VoicePhase
-from retrowalk.platform import SocketMailbox
 from retrowalk.voice import earcons
 from retrowalk.voice.bank import Bank
 from retrowalk.voice.mixer import GAP_FRAMES
 
 pytestmark = pytest.mark.process
-
-MAIN = Path(__file__).with_name("voice_main.py")
-PATIENCE_S = 10.0
-"""For what must happen at all; machines that run tests can be slow."""
-
-
-class Guard:
-    """The guard's side of the sockets."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self.mailbox = SocketMailbox(run_dir, "guard")
-        self.heard: list[wire.LocalMessage] = []
-
-    def send(self, message: wire.LocalMessage) -> None:
-        assert self.mailbox.send("voice", wire.encode(message))
-
-    def listen(self, seconds: float) -> None:
-        """Reads for a while, with signs of life."""
-        end = time.monotonic() + seconds
-        while True:
-            left = end - time.monotonic()
-            if left <= 0:
-                return
-            select.select([self.mailbox], [], [], min(left, 0.1))
-            while (data := self.mailbox.receive()) is not None:
-                self.heard.append(wire.decode_local(data))
-            self.mailbox.send("voice", wire.encode(wire.KeepAlive(time.monotonic(), "guarding")))
-
-    def until(self, true: Callable[[], object]) -> None:
-        """Reads until something is true, or fails."""
-        end = time.monotonic() + PATIENCE_S
-        while not true():
-            assert time.monotonic() < end, f"it did not happen; heard last: {self.heard[-3:]}"
-            self.listen(0.02)
-
-    def fault(self) -> str | None:
-        """The fault of the latest beat, None before the first."""
-        beats = [message for message in self.heard if isinstance(message, wire.VoiceBeat)]
-        return beats[-1].fault if beats else None
-
-    def phase(self, alert: int, phase: VoicePhase) -> wire.ProgressMessage | None:
-        for message in self.heard:
-            if isinstance(message, wire.ProgressMessage) and (message.alert, message.phase) == (alert, phase):
-                return message
-        return None
-
-    def speak(self, alert: int, phrase: str = "stop", earcon: str = "warning", rank: int = 100) -> float:
-        asked_s = time.monotonic()
-        self.send(wire.SpeakMessage(alert, phrase, "", earcon, "warning", rank, asked_s + 1.0))
-        return asked_s
-
-
-@pytest.fixture
-def run_dir() -> Iterator[Path]:
-    """A short path: a socket's may not be longer than 100 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="rw-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def guard(run_dir: Path) -> Iterator[Guard]:
-    guard = Guard(run_dir)
-    yield guard
-    guard.mailbox.close()
-
-
-class Start(Protocol):
-    def __call__(self, bank_dir: Path, **environment: str) -> subprocess.Popen[bytes]: ...
-
-
-@pytest.fixture
-def start(run_dir: Path, card: PretendCard) -> Iterator[Start]:
-    """Starts the voice process with a bank; ends it after the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(bank_dir: Path, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(MAIN), str(run_dir), str(bank_dir)]
-        process = subprocess.Popen(command, env={**os.environ, **environment})
-        started.append(process)
-        return process
-
-    yield begin
-    card.set("ok")
-    for process in started:
-        process.kill()
-        process.wait(PATIENCE_S)
 
 
 @pytest.fixture

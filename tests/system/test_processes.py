@@ -244,6 +244,9 @@ def test_a_guard_decides_soon_after_its_start(
 # ------------------------------------------------------------------------------------- the voice is frozen and killed
 
 
+CAUSE = "fault:voice-restarted"
+
+
 @dataclass(frozen=True)
 class Voiceless:
     """A walk whose voice was frozen, went on, and was killed, at these seconds."""
@@ -282,7 +285,8 @@ def test_a_voice_that_goes_on_is_back(voiceless: Voiceless) -> None:
     cleared = voiceless.walk.happened("fault.cleared", part="voice")
     assert voiceless.thawed_s < cleared[0] < voiceless.thawed_s + 1.0
     assert voiceless.walk.heard("", from_s=voiceless.thawed_s, until_s=voiceless.killed_s)
-    assert not voiceless.walk.heard("fault:voice", "guard_silent")
+    assert {h.key for h in voiceless.walk.heard("fault:voice")} <= {CAUSE}
+    assert not voiceless.walk.heard("guard_silent")
     assert len(voiceless.walk.started("voice")) == 2, "it was not started anew but for the kill"
 
 
@@ -294,9 +298,10 @@ def test_a_dead_voice_is_felt(voiceless: Voiceless) -> None:
 
 
 def test_a_dead_voice_is_back_and_says_so(voiceless: Voiceless) -> None:
-    """Within five seconds it serves again, and it says so as soon as nothing more urgent is said."""
+    """Within five seconds it serves again; why it was away and that it is back it says as soon as it may."""
     cleared = [t_s for t_s in voiceless.walk.happened("fault.cleared", part="voice") if t_s > voiceless.killed_s]
     assert cleared[0] < voiceless.killed_s + BACK_S
+    assert voiceless.walk.heard(CAUSE, from_s=voiceless.killed_s)
     assert voiceless.walk.heard("fault_over:voice", from_s=voiceless.killed_s)
 
 

@@ -21,7 +21,7 @@ from tests.core.synth import (
 
 from retrowalk.config import Config
 from retrowalk.config import Fall as Knobs
-from retrowalk.core.alerts import COUNTS
+from retrowalk.core.alerts import COUNTDOWNS, COUNTS
 from retrowalk.core.care import EARLIER
 from retrowalk.core.events import Priority, StateSaved
 from retrowalk.core.samples import Command, EventDelivered, ImuSample, Item, Restored, SavedState, Tick
@@ -62,7 +62,7 @@ def test_a_fall_counts_down_aloud_and_is_confirmed():
 def test_the_countdown_is_felt_too():
     """Every number also vibrates and buzzes, for those who hear little."""
     street = run()
-    felt = [t.t_s for t in street.touches() if t.pattern == "countdown" and t.buzzer]
+    felt = [t.t_s for t in street.touches() if t.pattern in COUNTDOWNS and t.buzzer]
     assert {s.t_s for s in street.spoken("countdown")} <= set(felt)
 
 

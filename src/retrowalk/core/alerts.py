@@ -227,7 +227,15 @@ _ROWS = (
         mutable=False,
     ),
     # It follows "Guarding.", and would take its place in the queue at its rank.
-    Alert("drop_speed", Level.ADVISORY, phrase="drop_speed", rank=RANK_STATE - 1, deadline_s=6.0, mutable=False),
+    Alert(
+        "drop_speed",
+        Level.ADVISORY,
+        phrase="drop_speed",
+        rank=RANK_STATE - 1,
+        deadline_s=6.0,
+        mutable=False,
+        touch="tick",
+    ),
     Alert("clear", Level.ADVISORY, phrase="clear", earcon="good", rank=RANK_COACHING, deadline_s=1.0),
     # Calm words about how the walker walks: no tone that alarms, a touch that can be missed.
     Alert("lean_back", Level.CAUTION, phrase="lean_back", haptic="nudge", rank=RANK_CAUTION + 1, deadline_s=1.0),
@@ -487,8 +495,8 @@ _ROWS = (
     Alert("quiet", Level.ADVISORY, phrase="quiet", rank=RANK_STATE, deadline_s=2.0, mutable=False, touch="good"),
     # The answer to "how am I doing" is the guard state, with its first reason, and then these, one after the other.
     Alert("also", Level.ADVISORY, phrase="also", rank=RANK_STATE + 2, deadline_s=6.0, mutable=False, touch="fault"),
-    Alert("around", Level.ADVISORY, phrase="around", rank=RANK_STATE - 2, deadline_s=10.0, mutable=False),
-    Alert("introduction", Level.ADVISORY, phrase="introduction", rank=RANK_INTRODUCTION, deadline_s=2.0),
+    Alert("around", Level.ADVISORY, phrase="around", rank=RANK_STATE - 2, deadline_s=10.0, mutable=False, touch="tick"),
+    Alert("introduction", Level.ADVISORY, phrase="introduction", rank=RANK_INTRODUCTION, deadline_s=2.0, touch="tick"),
     Alert("accepted", Level.ADVISORY, phrase="accepted", earcon="good", rank=RANK_STATE, deadline_s=2.0, mutable=False),
     Alert(
         "battery_low",

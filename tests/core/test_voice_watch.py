@@ -11,7 +11,7 @@ from retrowalk.config import Config, HcSr04, Walker
 from retrowalk.core.alerts import ALERTS, FAULT_PARTS, RANK_BALANCE, VOICE_CAUSES, Alert
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.events import Output, Speak, Touch
-from retrowalk.core.samples import Item, VoiceHeartbeat
+from retrowalk.core.samples import HealthReport, Item, VoiceHeartbeat
 from retrowalk.core.voice_watch import REFUSED, SAME_FAULT_S, STEADY_S
 
 CONFIGURED = Config().voice.device
@@ -201,6 +201,22 @@ def test_who_is_told_by_touch_loses_nothing_with_the_voice():
     street = life(beats(6.0, 8.0), beats(8.0, 12.0, "no_device", output=""), until_s=12.0, config=BY_TOUCH)
     assert street.first("fault.raised", part="voice") is not None
     assert street.companion.snapshot().guard_state == "guarding"
+
+
+def test_who_is_told_by_touch_has_no_protection_without_it():
+    """The motor is what the voice is to others."""
+    broken = [HealthReport(8.0, "vibration", "absent", True)]
+    street = life(beats(6.0, 10.0), broken, until_s=10.0, config=BY_TOUCH)
+    assert street.first("guard.changed", state="not_protecting").reasons == ("vibration",)
+
+
+def test_a_microphone_that_works_again_is_called_so():
+    """Its fault is its own: the voice was heard all the time."""
+    street = life(beats(6.0, 7.0), beats(7.0, 9.0, "microphone"), beats(9.0, 12.0), until_s=12.0)
+    assert [value for value, _ in named(street)] == ["microphone"]
+    assert [speak.value for speak in street.spoken("fault_over")] == ["microphone"]
+    assert street.companion.snapshot().guard_state == "guarding"
+    assert not street.events("guard.changed")[3:]
 
 
 @pytest.mark.parametrize("fault", sorted(VOICE_CAUSES))

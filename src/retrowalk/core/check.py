@@ -63,6 +63,8 @@ class Check:
 
     def advance(self, now: float, *, hand: bool, voice: bool) -> None:
         """`hand`: that part is passed; `voice`: the voice is there and can be heard."""
+        if self.sound and self.hand:
+            return
         if hand and not self.hand:
             self.hand = True
             self._hand_s = now
@@ -86,6 +88,8 @@ class Check:
 
     def deadline(self, now: float) -> float:
         """When `missing` or `advance` may have something new if nothing comes (`math.inf`: never)."""
+        if self.hand and self.sound:
+            return math.inf
         due = [self._started_s + self._limit_s, self._answer_by_s]
         if not self.sound and self._begun_s == math.inf:
             due.append(self._latest_s + ASK_AGAIN_S)

@@ -48,6 +48,8 @@ class Faults:
             return
         self._holding.add((part, fault))
         self._arbiter.retract("fault_over", part)
+        if value:
+            self._arbiter.retract("fault_over", value)
         number: int | None = None
         if said and part in FAULT_PARTS:
             value = value or part
@@ -57,8 +59,8 @@ class Faults:
                 number = self._arbiter.announce(now, "fault", value, because=fault)
         self._emit(ev.FaultRaised(t_s=ms(now), alert=number, part=part, fault=fault, detail=detail[:200]))
 
-    def end(self, now: float, part: str, fault: str) -> None:
-        """A fault is over: once the part has none, it is said to work again."""
+    def end(self, now: float, part: str, fault: str, *, value: str = "") -> None:
+        """A fault is over: once the part has none, `value` (default: the part) is said to work again."""
         if (part, fault) not in self._holding:
             return
         self._holding.discard((part, fault))
@@ -66,7 +68,7 @@ class Faults:
         if not any(self.of(part)):
             self._arbiter.release(now, "fault", part)
             if part in FAULT_PARTS:
-                number = self._arbiter.announce(now, "fault_over", part)
+                number = self._arbiter.announce(now, "fault_over", value or part)
         self._emit(ev.FaultCleared(t_s=ms(now), alert=number, part=part, fault=fault))
 
     def forget(self, now: float, part: str, fault: str) -> None:

@@ -30,6 +30,8 @@ DOUBTED = "unheard"
 """A microphone does not hear it.  It may be the microphone: all is said as before, and felt and buzzed as well."""
 REFUSED = ("slow", "clipped")
 """It can be heard, too late or without its beginning: good for calm words, and not for "Stop"."""
+ITSELF = {"microphone": "microphone"}
+"""Faults of which it is not the voice that works again."""
 STILL_S = 0.25
 """A play pointer that stands still for so long on a device that stands in: nothing is heard there either."""
 OPENING_S = 0.3
@@ -173,7 +175,7 @@ class VoiceWatch:
             return
         if self._arbiter.voice_lost:
             self._note(now, fault)
-        self._faults.end(now, "voice", fault)
+        self._faults.end(now, "voice", fault, value=ITSELF.get(fault, ""))
         left = next(self._faults.of("voice"), "")
         if left:
             value = VOICE_CAUSES.get(left, "voice")

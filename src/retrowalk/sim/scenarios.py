@@ -150,7 +150,7 @@ def demo(seed: int) -> Scenario:
         (fall_s, Fall()),
     )
     scenes = (
-        Scene(0.0, "Standing still: the device checks itself"),
+        Scene(0.0, "Standing still: a press answers what is heard"),
         Scene(hand_s - 0.5, "A hand is held behind, and taken away"),
         Scene(walk_s, "Walking backward, the path is clear"),
         Scene(walk_s + (wall_m - 3.2) / speed, "A wall comes nearer"),
@@ -274,7 +274,7 @@ class _Findings:
 def _judge_demo(scenario: Scenario, evidence: Evidence) -> list[Met]:
     marks = scenario.marks
     found = _Findings(evidence)
-    found.must_hear('"Guarding" after the check, before the walk', {"guarding"}, marks["hand"], marks["walk"] + 0.5)
+    _judge_check(scenario, found)
     found.must_hear("the guarding tick on the clear path", {"tick"}, marks["walk"], marks["wall_near"])
     found.must_not_hear(
         "no warning on the clear path", ("stop", "warning", "touching"), marks["walk"] - 1.0, marks["wall_near"] - 4.0
@@ -304,10 +304,16 @@ def _judge_demo(scenario: Scenario, evidence: Evidence) -> list[Met]:
     return found.results
 
 
+def _judge_check(scenario: Scenario, found: _Findings) -> None:
+    """The question at the start, which the walker answers when it is heard, and what follows from that and the hand."""
+    hand_s, walk_s = scenario.marks["hand"], scenario.marks["walk"]
+    found.must_hear('"Press the button if you hear this"', {"self_test"}, 0.0, hand_s)
+    found.must_hear('"Guarding" after press and hand, before the walk', {"guarding"}, hand_s, walk_s + 0.5)
+
+
 def _judge_fall(scenario: Scenario, evidence: Evidence) -> list[Met]:
-    marks = scenario.marks
     found = _Findings(evidence)
-    found.must_hear('"Guarding" after the check, before the walk', {"guarding"}, marks["hand"], marks["walk"] + 0.5)
+    _judge_check(scenario, found)
     _judge_alarm(scenario, evidence, found, 4)
     return found.results
 

@@ -454,7 +454,7 @@ class Guard(Section, frozen=True, kw_only=True):
     check_limit_s: Annotated[float, Meta(ge=10.0, le=120.0)] = 30.0
     """A check at the start that nobody answers becomes limited protection after this (10 to 120 s)."""
     resume_within_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 600.0
-    """A restart within this time of guarding resumes without the hand check (0 to 3600 s)."""
+    """A restart within this time of guarding resumes without the hand and the press of the check (0 to 3600 s)."""
 
 
 PARTS = (

@@ -160,6 +160,14 @@ def test_a_restart_asks_only_who_has_not_answered(confirmed, asked):
     assert states(street)[-1][0] == ("guarding" if confirmed else "checking")
 
 
+def test_a_restart_amid_the_check_asks_for_what_is_missing():
+    """Whoever had pressed before is asked for the hand alone."""
+    state = SavedState(0.0, "checking", None, UP, sound_confirmed=True)
+    street = start(hand_s=0.0, until_s=6.0, before=[Restored(0.0, state, 2.0)])
+    assert not sounded(street, "self_test")
+    assert sounded(street, "checking")
+
+
 def test_a_restart_that_comes_too_late_asks_again():
     """A day later both are asked."""
     state = SavedState(0.0, "guarding", 0.0, UP, sound_confirmed=True)

@@ -451,6 +451,9 @@ class Companion:
             up = unit(state.upright)
             if wearable(up):
                 self._body.restore_upright(up)
+        if goes_on:
+            self._taken_off_s = now
+            self._check.start(now, sound=state.sound_confirmed)
         if goes_on and state.guard_state in (GuardState.GUARDING, GuardState.LIMITED):
             self._drop_speed_said = self._body.posture.upright is not None
             if self._drop_speed_said:

@@ -15,8 +15,9 @@ from statistics import median
 
 MARGIN_DB = 15.0
 """A warning stands so far over the surroundings (ISO 7731:2003)."""
-RESERVE_DB = 3.0
-"""Surroundings change within a message, and its gain does not."""
+RESERVE_DB = 5.0
+"""Traffic is up to 4 dB louder by the A curve, against a warning, than in the band that is listened to; and
+surroundings change within a message, while its gain does not."""
 CALM_LEAST_DB = -9.0
 """Chimes, ticks and coaching in a quiet room may be so much softer than `voice.volume`; never silent."""
 

@@ -103,7 +103,7 @@ class Walker(Section, frozen=True, kw_only=True):
     usual_speed_m_s: Annotated[float, Meta(ge=0.1, le=2.0)] = 0.7
     """Speed assumed while neither closing speed nor walking speed is known (0.1 to 2 m/s)."""
     hearing: Literal["sound", "touch"] = "sound"
-    """How this walker is told: sound, or touch for who hears badly or not at all: then all that is heard is also felt."""
+    """How this walker is told: sound, or touch, for who hears badly or not at all: all that is heard is also felt."""
 
 
 class HcSr04(Section, frozen=True, kw_only=True, tag_field="chip", tag="hc-sr04"):
@@ -353,7 +353,7 @@ class Vibration(Section, frozen=True, kw_only=True):
     """The vibration motor."""
 
     strength: Annotated[float, Meta(ge=0.3, le=1.0)] = 1.0
-    """Share of the motors' full power (0.3 to 1).  A burst always begins with all of it; it cannot be set to nothing."""
+    """Share of the motors' full power (0.3 to 1), with all of which each burst begins.  It cannot be set to nothing."""
 
     pin: Pin = 27
     """GPIO number (BCM) of its transistor (0 to 27).  With two motors: of the one on the walker's own left."""

@@ -275,8 +275,12 @@ def test_pulses_that_lgpio_does_not_have_are_refused(frequency_hz, state, words)
     pin = Rig().pins.pin(27)
     pin.output_with_state(0)
     with pytest.raises(StrictTwinError, match=words):
-        pin.frequency = frequency_hz
-        pin.state = state
+        _pulse(pin, frequency_hz, state)
+
+
+def _pulse(pin, frequency_hz, state):
+    pin.frequency = frequency_hz
+    pin.state = state
 
 
 def test_strengths_are_those_of_gpiozeros_own_mock():

@@ -52,7 +52,7 @@ def test_a_first_use_without_a_button_is_judged_so():
     """Where the button's line is dead nothing is accepted, and the scenario says so"""
     scenario, evidence = walked("first use", 1, "button:off")
     missed = {met.text for met in scenarios.judge(scenario, evidence) if not met.met}
-    assert missed == {"the answer to the press", "limits.accepted"}
+    assert missed >= {'"Guarding" after the check', "the answer to the press", "limits.accepted"}
 
 
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)

@@ -9,6 +9,7 @@ has for that, `retrowalk.voice.hearing`, hears it as a microphone of 16 kHz give
 else.  `+10 dB` is the level of the message over the surroundings in the band of `proof.band`, over the message's
 whole length; `loudspeaker dead` is the same surroundings without the message.
 
+Sounds of less than an eighth of a second (ticks, chimes, the rattle of balance) prove nothing and are left out.
 Nobody else's program is compared: none was found that verifies speech output through a microphone on such a computer.
 """
 
@@ -18,14 +19,12 @@ import argparse
 import tempfile
 import time
 from array import array
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from benchmarks.common import Row
+from common import Row, arguments, run
 from numpy.typing import NDArray
 
-from benchmarks import common
 from retrowalk.config import Config, Voice
 from retrowalk.voice import bank, builder, earcons, hearing, loudness, proof
 from retrowalk.voice.hearing import Hearing
@@ -50,7 +49,7 @@ MESSAGES = (
     ("caution", "Object, two metres"),
     ("fault", "Sensor fault"),
     ("", "Slow down, the path is not clear"),
-    ("balance", ""),
+    ("countdown", ""),
     ("probe", ""),
 )
 SENTENCES = (
@@ -111,13 +110,13 @@ class Surroundings:
             case "one speaks":
                 return self._spoken(count)
             case "four speak":
-                return np.sum([self._spoken(count) for _ in range(4)], axis=0)
+                return np.asarray(np.sum([self._spoken(count) for _ in range(4)], axis=0))
             case _:
                 return self._melody(count)
 
     def _spoken(self, count: int) -> Samples:
         begin = int(self._random.integers(0, len(self._speech) - count))
-        return self._speech[begin : begin + count]
+        return np.asarray(self._speech[begin : begin + count])
 
     def _melody(self, count: int) -> Samples:
         sound = 0.001 * self._random.standard_normal(count)
@@ -167,8 +166,11 @@ def messages(folder: Path) -> dict[str, Samples]:
     return made
 
 
-def listen(message: Samples, heard: Samples, warning: bytes) -> Hearing:
-    """Plays a message while this is heard (48 kHz), and returns what the microphone made of it."""
+def listen(message: Samples, heard: Samples, warning: bytes, spent_ms: list[float] | None = None) -> Hearing:
+    """Plays a message while this is heard (48 kHz), and returns what the microphone made of it.
+
+    `spent_ms` takes the processor time of every poll.
+    """
     spectrum = np.fft.rfft(heard)
     kept = len(heard) * MICROPHONE_HZ // RATE_HZ
     at_16_khz = np.fft.irfft(spectrum[: kept // 2 + 1], kept) * kept / len(heard)
@@ -183,7 +185,10 @@ def listen(message: Samples, heard: Samples, warning: bytes) -> Hearing:
         at += block if playing else 0
         listener.rendered(piece, now, silent=not playing)
         now += POLL_S
+        begun_s = time.thread_time()
         listener.poll(now)
+        if spent_ms is not None:
+            spent_ms.append(1000.0 * (time.thread_time() - begun_s))
         if at and listener.proof:
             break
     return listener
@@ -210,7 +215,7 @@ def trial(
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    each = 20 if options.quick else 2000 if options.full else 200
+    each = 12 if options.quick else 2000 if options.full else 200
     random = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         own = messages(Path(folder))
@@ -319,24 +324,14 @@ def _margins(random: np.random.Generator) -> list[Row]:
 def _poll_cost(random: np.random.Generator, around: Surroundings, message: Samples, warning: bytes) -> Row:
     """The longest polls while a message is looked for that is not there, which is the most work."""
     spent: list[float] = []
-    poll: Callable[[Hearing, float], None] = Hearing.poll
-
-    def timed(self: Hearing, now: float) -> None:
-        begun = time.thread_time()
-        poll(self, now)
-        spent.append(1000.0 * (time.thread_time() - begun))
-
-    Hearing.poll = timed  # type: ignore[method-assign]  # taken back below
-    try:
-        for _ in range(10):
-            noise = around.make("traffic", round(SECONDS * RATE_HZ))
-            listen(message, trial(random, message, noise * 3000.0 / np.std(noise), None)[0], warning)
-    finally:
-        Hearing.poll = poll  # type: ignore[method-assign]  # as it was
+    for _ in range(10):
+        noise = around.make("traffic", round(SECONDS * RATE_HZ))
+        heard, _ = trial(random, message, noise * 3000.0 / np.std(noise), None)
+        listen(message, heard, warning, spent)
     return Row(
         "poll_ms", "retrowalk", "p99 while listening", float(np.percentile(spent, 99)), "ms", len(spent), goal="<= 5"
     )
 
 
 if __name__ == "__main__":
-    common.run("hearing", common.arguments("What a microphone proves of the sound.").parse_args(), measure)
+    run("hearing", arguments("What a microphone proves of the sound.").parse_args(), measure)

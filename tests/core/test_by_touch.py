@@ -97,7 +97,7 @@ def guarding(config: Config, until_s: float, *more: Item, voice: str = "") -> St
     rear = ranges(steady(6.0, until_s, None), latency_s=0.0)
     alive = heartbeats(6.0, until_s, voice=False)
     life = merged(rear, upright(until_s - 6.0, 6.0), alive, beats, more)
-    return Street(config).run(settled(config)).run(life, until_s)
+    return Street(config, voice=not voice).run(settled(config)).run(life, until_s)
 
 
 def test_a_device_without_sound_does_not_shake_its_wearer_for_it() -> None:
@@ -130,4 +130,14 @@ def test_the_motor_limits_nobody_who_hears() -> None:
     """A walker who is told by sound is told that vibration does not work, and protected on."""
     config = Config(range_sensor=(HcSr04(),))
     street = guarding(config, 9.0, HealthReport(7.0, "vibration", "absent", active=True))
+    assert street.companion.snapshot().guard_state == "guarding"
+
+
+@pytest.mark.parametrize(("part", "times"), [("led", 1), ("vibration", 2)])
+def test_a_light_that_does_not_work_is_said_once(part: str, times: int) -> None:
+    """It protects nobody; what does is named again each minute."""
+    config = Config(range_sensor=(HcSr04(),))
+    street = guarding(config, 68.0, HealthReport(7.0, part, "absent", active=True))
+    said = [speak for speak in street.spoken("fault") if speak.value == part]
+    assert len(said) == times
     assert street.companion.snapshot().guard_state == "guarding"

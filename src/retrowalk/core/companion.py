@@ -420,7 +420,8 @@ class Companion:
             self._paused(now, item)
             return
         if item.active:
-            self._faults.begin(now, item.part, item.fault, item.detail)
+            # Nobody walks worse for want of a light: that is said once.
+            self._faults.begin(now, item.part, item.fault, item.detail, repeat=item.part != "led")
         else:
             self._faults.end(now, item.part, item.fault)
 

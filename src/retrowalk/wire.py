@@ -187,6 +187,7 @@ class VoiceBeat(Struct, frozen=True, tag_field="kind", tag="voice_beat"):
     output: str = "alsa"
     buffer_ms: int = 20
     proof: str = ""
+    delay_ms: int = 0
 
 
 class EventMessage(Struct, frozen=True, tag_field="kind", tag="event"):

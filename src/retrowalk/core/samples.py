@@ -134,6 +134,8 @@ class VoiceHeartbeat:
     """Sound kept in the device now; it grows by itself when the device runs dry."""
     proof: str = ""
     """`heard`: the microphone has heard the latest sound; `unheard`: it has not; empty: nobody listened."""
+    delay_ms: int = 0
+    """From handing a frame over to hearing it, as the microphone measured it, else as the device tells; 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True)

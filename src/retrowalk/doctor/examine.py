@@ -61,6 +61,12 @@ VOICE_MEND = {
     "frozen": "Unplug the sound device and plug it in again; see the kernel's log: dmesg",
     "bank_missing": "retrowalk voices build",
     "bank_damaged": "retrowalk voices build",
+    "muted": "alsamixer: raise the volume and switch M off; with a sound server: pactl set-sink-mute @DEFAULT_SINK@ 0",
+    "null_sink": "Plug the sound device in; the sound server plays to nobody",
+    "unheard": "The microphone hears nothing of it: see the loudspeaker's plug and volume, and the microphone",
+    "slow": "Use a wired device for warnings; Bluetooth is fit for calm words only",
+    "clipped": "Use a wired device for warnings; this one swallows the beginning of words",
+    "microphone": "See voice.microphone; arecord -L lists them, alsamixer -V capture has its volume",
 }
 
 
@@ -457,9 +463,13 @@ def _voice(seen: Observation) -> Iterator[Check]:
         mend = VOICE_MEND.get(beats[-1].fault, "")
         state = BAD if beats[-1].fault in ("no_device", "frozen") else LOOK
         fault = beats[-1].fault.replace("_", " ")
-        yield Check("sound.voice", state, "voice", f"The voice reports: {fault} ({beats[-1].device}).", mend)
+        delay = f", heard after {beats[-1].delay_ms} ms" if beats[-1].delay_ms else ""
+        yield Check("sound.voice", state, "voice", f"The voice reports: {fault} ({beats[-1].device}{delay}).", mend)
     else:
-        detail = f"The voice plays on {beats[-1].device}, {beats[-1].underruns} times out of frames."
+        beat = beats[-1]
+        heard = "; the microphone hears it" if beat.proof == "heard" else ""
+        delay = f", {beat.delay_ms} ms after it was asked for" if beat.delay_ms else ""
+        detail = f"The voice plays on {beat.device}, {beat.underruns} times out of frames{heard}{delay}."
         yield Check("sound.voice", OK, "voice", detail)
 
 

@@ -543,6 +543,7 @@ class Guard:
                         message.output,
                         message.buffer_ms,
                         message.proof,
+                        message.delay_ms,
                     )
                 )
             case wire.CourierBeat():

@@ -408,6 +408,13 @@ class VoiceLoop:
         proof = self._hearing.proof if self._hearing is not None else ""
         return outputs.device, self.fault, outputs.output, outputs.buffer_ms, proof
 
+    def _delay_ms(self) -> int:
+        delay_s = self._hearing.delay_s if self._hearing is not None else None
+        if delay_s is None:
+            sound = self._outputs.sound
+            delay_s = self._outputs.buffer_ms / 1000.0 + sound.beyond_s if sound is not None and sound.beyond_s else 0.0
+        return round(1000.0 * delay_s)
+
     def _beat(self, now: float) -> None:
         self._beat_s = now + BEAT_S
         outputs = self._outputs
@@ -416,7 +423,7 @@ class VoiceLoop:
         if not output and fault:
             self._reported_s = now  # the service manager need not act: the guard does
         played = outputs.played if outputs.sound is not None else 0
-        beat = wire.VoiceBeat(device, played, outputs.underruns, fault, output, buffer_ms, proof)
+        beat = wire.VoiceBeat(device, played, outputs.underruns, fault, output, buffer_ms, proof, self._delay_ms())
         self._mailbox.send("guard", wire.encode(beat))
 
 

@@ -6,7 +6,17 @@ import pytest
 from tests.core.synth import Street, heartbeats, merged, ranges, settled, steady, upright
 
 from retrowalk.config import Config, HcSr04, Vibration, Walker
-from retrowalk.core.alerts import ALERT_BY_KEY, ALERTS, COUNTDOWNS, COUNTS, HAPTICS, RANK_COACHING, Alert, told_by_touch
+from retrowalk.core.alerts import (
+    ALERT_BY_KEY,
+    ALERTS,
+    COUNTDOWNS,
+    COUNTS,
+    HAPTICS,
+    RANK_COACHING,
+    Alert,
+    lasts_s,
+    told_by_touch,
+)
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.events import Output, Speak, Touch
 from retrowalk.core.samples import HealthReport, Item, VoiceHeartbeat
@@ -75,7 +85,24 @@ def test_news_that_had_to_give_way_is_felt_afterwards() -> None:
     assert [output.pattern for output in out if isinstance(output, Touch)] == ["warning"]
     for tenth in range(11, 130):
         arbiter.advance(tenth / 10)
-    assert [output.pattern for output in out if isinstance(output, Touch)] == ["warning", "good"]
+    touches = [output for output in out if isinstance(output, Touch)]
+    assert [touch.pattern for touch in touches] == ["warning", "good"]
+    assert touches[1].t_s - touches[0].t_s == pytest.approx(lasts_s("warning"), abs=0.1)
+
+
+def test_what_was_cut_off_is_felt_again() -> None:
+    """A question in the midst of which a fault is told is asked again when that is over."""
+    out: list[Output] = []
+    arbiter = Arbiter(out, by_touch=True)
+    arbiter.voice_lost = True
+    arbiter.announce(1.0, "self_test")
+    arbiter.announce(1.2, "fault", "led")
+    arbiter.announce(1.2, "checking")
+    for tenth in range(13, 130):
+        arbiter.advance(tenth / 10)
+    touches = [output for output in out if isinstance(output, Touch)]
+    assert [touch.pattern for touch in touches] == ["countdown", "fault", "countdown", "caution"]
+    assert touches[-1].t_s < 4.0
 
 
 def test_words_on_how_to_walk_are_felt_without_a_voice() -> None:

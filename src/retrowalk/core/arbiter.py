@@ -123,6 +123,8 @@ class Arbiter:
         self._recheck_s = math.inf
         self._felt: tuple[str, int, float] = ("", 0, -math.inf)
         """Pattern that is felt, its rank, and when it ends."""
+        self._felt_of: _Saying | None = None
+        """What it tells, where touch alone tells it."""
 
     # -- asking -------------------------------------------------------------------------------------------
 
@@ -305,9 +307,26 @@ class Arbiter:
             buzzer = True
         if not pattern:
             return
-        felt = self._feel(now, alert.rank, stage(alert, pattern, value), buzzer, side(saying.bearing_left_deg))
-        if felt and self.by_touch and not audible and saying.once:
-            saying.heard = True  # nobody will report on it, and the walker has been told
+        pattern = stage(alert, pattern, value)
+        running, _, free_s = self._felt
+        felt = self._feel(now, alert.rank, pattern, buzzer, side(saying.bearing_left_deg))
+        if self.by_touch:
+            cut = felt and now < free_s and pattern != running
+            self._told_by_touch(saying, felt=felt, audible=audible, cut=cut, free_s=free_s)
+
+    def _told_by_touch(self, saying: _Saying, *, felt: bool, audible: bool, cut: bool, free_s: float) -> None:
+        """Without a voice nobody reports what became of a request: what was felt to its end has been told.
+
+        `cut`: it takes the place of what would have been felt until `free_s`.
+        """
+        if cut and self._felt_of is not None and self._felt_of is not saying:
+            self._felt_of.heard = False
+            self._felt_of.due_s = min(self._felt_of.due_s, self._felt[2])
+        if felt:
+            self._felt_of = None if audible else saying
+            saying.heard = saying.heard or not audible
+        elif not audible and saying.once:
+            saying.due_s = free_s
 
     def _words(self, saying: _Saying) -> tuple[str, str]:
         """Phrase and value that tell of it now."""

@@ -73,8 +73,8 @@ HAPTICS: dict[str, tuple[tuple[float, float, float], ...]] = {
     "countdown_5": _countdown(0.7, 1.0),
     # Five: two taps, it is well.
     "good": ((0.08, 0.10, 0.7), (0.08, 0.10, 0.7)),
-    # Six: one tap, it watches (short), or tells how you walk (longer).  A motor that is shaken awake with full power
-    # for 20 ms and then let go is felt so little that nobody tires of it.
+    # Six: one tap, it watches (short), or something is far behind, or how you walk (longer).  A motor that is shaken
+    # awake with full power for 20 ms and then let go is felt so little that nobody tires of it.
     "nudge": ((0.10, 0.10, 0.5),),
     "tick": ((0.05, 0.10, 0.3),),
 }

@@ -142,7 +142,7 @@ def demo(seed: int) -> Scenario:
         (again_s - 1.0, Remove("wall")),
         (again_s - 1.0, Stand()),
         (again_s, Walk(speed)),
-        (person_s, Place("person_jacket", 1.6, name="person")),
+        (person_s, Place("person_jacket", 1.5, name="person")),
         (leaves_s, Remove("person")),
         (walks_s, Walk(speed)),
         (lean_s, Lean(-draw.uniform(9.5, 10.5), over_s=0.8, hold_s=3.0)),

@@ -90,6 +90,40 @@ def test_a_muted_device_plays_zeros():
     assert sound.played(3.5) == 30 * 960
 
 
+def test_a_device_that_plays_to_nowhere_takes_everything_at_once():
+    """Its pointer runs away, and no ear hears any of it; before and after it plays."""
+    _, taken, _, sound = device("voice:null@1-2")
+    for step in range(300):
+        sound.write(frames(sound.writable(step / 100)), step / 100)
+    assert sound.played(3.0) > 3.5 * RATE
+    assert not [t for t, _ in taken.pieces if 1.0 <= t < 1.98]
+    assert max(t for t, _ in taken.pieces) > 2.9
+
+
+def test_only_a_muted_device_is_known_to_be_mute():
+    """As on the street: the mixer tells of that, and the pointer of the rest."""
+    _, _, system, _ = device("voice:muted@1-2", "voice:stuck@2-3", "voice:null@3-4")
+    assert [system.condition("default", t) for t in (0.5, 1.5, 2.5, 3.5)] == ["", "muted", "", ""]
+
+
+def test_there_is_no_child_that_plays():
+    """The emergency road does not lead round a simulated device."""
+    _, _, system, _ = device()
+    with pytest.raises(SoundError):
+        system.open("aplay:default", 20)
+
+
+def test_more_can_be_kept_without_a_gap():
+    """The room grows at once; nothing that is in the device is lost."""
+    _, taken, system, sound = device()
+    sound.write(frames(960), 0.0)
+    sound.keep(40)
+    assert sound.writable(0.0) == 960
+    sound.write(frames(960, 2), 0.0)
+    system.advance(0.04)
+    assert taken.pcm == frames(960) + frames(960, 2)
+
+
 def test_a_frozen_device_stands_still_and_goes_on():
     """Its pointer does not move while it is frozen, and nothing is lost."""
     _, taken, _, sound = device("voice:stuck@0.005-1")

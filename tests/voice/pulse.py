@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +91,16 @@ class Pulse:
             number, name, *_ = line.split("\t")
             if name == "module-alsa-sink" and f"sink_name={SINK}" in line:
                 self.ctl("unload-module", number)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The server hangs for a while."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import select
 import subprocess
 import time
@@ -24,6 +25,7 @@ class Guard:
     def __init__(self, run_dir: Path) -> None:
         self.mailbox = SocketMailbox(run_dir, "guard")
         self.heard: list[wire.LocalMessage] = []
+        self._beats_s: list[float] = []
 
     def send(self, message: wire.LocalMessage) -> None:
         assert self.mailbox.send("voice", wire.encode(message))
@@ -38,6 +40,8 @@ class Guard:
             select.select([self.mailbox], [], [], min(left, 0.1))
             while (data := self.mailbox.receive()) is not None:
                 self.heard.append(wire.decode_local(data))
+                if isinstance(self.heard[-1], wire.VoiceBeat):
+                    self._beats_s.append(time.monotonic())
             self.mailbox.send("voice", wire.encode(wire.KeepAlive(time.monotonic(), "guarding")))
 
     def until(self, true: Callable[[], object]) -> None:
@@ -51,6 +55,11 @@ class Guard:
         """The latest beat, None before the first."""
         beats = [message for message in self.heard if isinstance(message, wire.VoiceBeat)]
         return beats[-1] if beats else None
+
+    def longest_silence_s(self) -> float:
+        """The longest time between two beats, after the first second."""
+        beats = [t for t in self._beats_s if t > self._beats_s[0] + 1.0]
+        return max(later - earlier for earlier, later in itertools.pairwise(beats))
 
     def fault(self) -> str | None:
         """The fault of the latest beat, None before the first."""

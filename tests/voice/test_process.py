@@ -360,6 +360,37 @@ def test_a_damaged_stop_is_said_by_the_one_that_ships_with_the_program(tmp_path:
     assert bench.phases(1) == ["started", "finished"]
 
 
+@pytest.mark.parametrize(
+    ("note", "fault"),
+    [
+        pytest.param("espeak_missing\nespeak-ng is not installed\n", "espeak_missing", id="espeak missing"),
+        pytest.param("bank_refused\nfour phrases are empty\n", "bank_refused", id="refused"),
+        pytest.param("", "bank_refused", id="without a reason"),
+    ],
+)
+def test_why_there_are_no_phrases_is_named(tmp_path: Path, note: str, fault: str):
+    """Whoever failed to make them left a note; it is read within some seconds, and over when they are made."""
+    bench = Bench(CONFIG, None, bank_dir=tmp_path)
+    bench.run(1.0)
+    assert bench.beats()[-1].fault == "bank_missing"
+    (tmp_path / "refused").write_text(note)
+    bench.run(2.5)
+    assert bench.beats()[-1].fault == fault
+    (tmp_path / "refused").unlink()
+    write_bank(CONFIG, tmp_path)
+    bench.run(2.5)
+    assert bench.beats()[-1].fault == ""
+
+
+def test_a_note_beside_whole_phrases_is_no_fault(tmp_path: Path):
+    """What is there can be said."""
+    bank = write_bank(CONFIG, tmp_path)
+    (tmp_path / "refused").write_text("bank_refused\n")
+    bench = Bench(CONFIG, bank)
+    bench.run(3.0)
+    assert bench.beats()[-1].fault == ""
+
+
 def test_a_text_that_has_been_rendered_is_said(tmp_path: Path):
     """`retrowalk say`: below everything else, and the guard hears nothing of it."""
     bank = write_bank(CONFIG, tmp_path)

@@ -243,6 +243,27 @@ def test_a_server_that_dies_is_named(served: Pulse, guard: Guard):
 
 
 @pytest.mark.slow
+def test_a_server_that_hangs_is_named_and_left(
+    start: Start, guard: Guard, noise_bank: Bank, pulse: Pulse, card: PretendCard, tmp_path: Path
+):
+    """Stopped, it neither answers nor refuses: no call waits for it, and the next device plays."""
+    folder = tmp_path / "hat"
+    folder.mkdir()
+    hat = PretendCard(folder, card.library)
+    config = Path(pulse.environment["ALSA_CONFIG_PATH"])
+    config.write_text(config.read_text() + hat.config.read_text().replace("pcm.card0", "pcm.hat").partition("pcm.!")[0])
+    start(noise_bank.directory, "default", "hat", **pulse.environment)
+    guard.until(lambda: heard_on(guard, "default", ""))
+    began_s = time.monotonic()
+    with pulse.stopped():
+        guard.until(lambda: heard_on(guard, "hat", "frozen"))
+        assert time.monotonic() - began_s < 1.0
+        warns(guard, hat)
+        guard.listen(6.0)
+        assert guard.longest_silence_s() < 0.6
+
+
+@pytest.mark.slow
 def test_a_watch_that_cannot_ask_costs_nothing(
     start: Start, guard: Guard, noise_bank: Bank, pulse: Pulse, card: PretendCard, tmp_path: Path
 ):

@@ -108,6 +108,13 @@ KINDS: dict[str, dict[str, str]] = {
         "muted": "the device takes frames and plays silence, as its mixer says",
         "stuck": "the play pointer stands still",
         "null": "the device swallows frames as fast as they come",
+        "unplugged": "the loudspeaker's plug is out: frames leave as ever, and nothing sounds",
+        "headset": "a Bluetooth headset: 0.2 s late, asleep after silence, swallows half a second when it wakes",
+    },
+    "microphone": {
+        "off": "it is unplugged",
+        "deaf": "gives zeros",
+        "stuck": "gives nothing any more",
     },
     "button": {
         "stuck": "held down",

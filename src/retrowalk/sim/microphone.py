@@ -1,4 +1,4 @@
-"""A simulated microphone and a simulated Bluetooth headset.
+"""A simulated microphone, a simulated Bluetooth headset, and what lies between a device and those who hear.
 
 The microphone is a `Listener` of the simulated sound device: it hears what leaves, later and softer, and the noise of
 the surroundings.  The headset is one, too: it stands between the device and those who hear.
@@ -183,3 +183,25 @@ class SimHeadset:
                 piece = bytes(len(piece))
             for listener in self._listeners:
                 listener.feed(piece, now + self._latency_s)
+
+
+class Air:
+    """Between a sound device and those who hear: what a fault of `voice` leaves of it.
+
+    `unplugged` lets nothing through, `headset` what a Bluetooth headset does; with any other, all is heard.
+    """
+
+    def __init__(self, listeners: tuple[Listener, ...], fault: Callable[[float], str]) -> None:
+        self._listeners = listeners
+        self._headset = SimHeadset(listeners)
+        self._fault = fault
+
+    def feed(self, pcm: bytes, t_s: float) -> None:
+        fault = self._fault(t_s)
+        if fault == "unplugged":
+            pcm = bytes(len(pcm))
+        if fault == "headset":
+            self._headset.feed(pcm, t_s)
+            return
+        for listener in self._listeners:
+            listener.feed(pcm, t_s)

@@ -30,6 +30,7 @@ from retrowalk.sim.ear import Ear
 from retrowalk.sim.evidence import published
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.hardware import Hardware
+from retrowalk.sim.microphone import Air, SimMicrophone, SimMicrophones
 from retrowalk.sim.noise import EchoParameters
 from retrowalk.sim.scenarios import Evidence, Heard, Scenario
 from retrowalk.sim.scheduler import MemoryMail, MemoryMailbox, Scheduler, VirtualClock
@@ -101,7 +102,10 @@ class Worn:
         self.scheduler = Scheduler(self.clock, on_error=self._failed)
         self.ear = Ear(clips(bank, config), on_heard=lambda heard: self.world.hear(heard.key, heard.understood_s))
         self.hardware = Hardware(config, self.scheduler, self.world, self._faults, echo=echo)
-        self.sound = SimSoundSystem(self.clock, (self.ear, *listeners), faults=self._faults)
+        self.microphone = SimMicrophone(fault=lambda now: self._faults.active("microphone", now))
+        hearers = (self.ear, *((self.microphone,) if config.voice.microphone else ()), *listeners)
+        air = Air(hearers, lambda now: self._faults.active("voice", now))
+        self.sound = SimSoundSystem(self.clock, (air,), faults=self._faults)
         self.mail = MemoryMail()
         self.shelf = Shelf()
         self._sessions = 0
@@ -152,7 +156,8 @@ class Worn:
 
     def start_voice(self) -> None:
         """Starts the voice."""
-        platform = Platform(self.clock, self.mail.open("voice"), sound=self.sound)
+        microphone = SimMicrophones(self.microphone)
+        platform = Platform(self.clock, self.mail.open("voice"), sound=self.sound, microphone=microphone)
         self.voice = VoiceLoop(self.config, self._bank, platform)
         self.scheduler.add(self.voice)
 

@@ -210,7 +210,7 @@ class Hearing:
     def fault(self) -> str:
         """`unheard`, `clipped`, `slow`; `microphone` if that is silent, stuck or gone; empty: none."""
         if not self._alive:
-            return "microphone" if self._complaint or self._came_s else ""
+            return "microphone" if self._complaint else ""
         if self._unheard >= IN_A_ROW:
             return "unheard"
         if self._is_clipped:

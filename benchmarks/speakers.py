@@ -167,8 +167,12 @@ class Guard(Player):
         stop = next(row for row in alerts.ALERTS.values() if row.phrase == "stop")
         self._stop_rank, self._stop_earcon = stop.rank, stop.earcon
         until = time.monotonic() + HANG_S
-        while (self._beat is None or not self._beat.output) and time.monotonic() < until:
+        while not self._audible() and time.monotonic() < until:
             self.pause(0.05)
+
+    def _audible(self) -> bool:
+        """Whether the voice says that it can be heard."""
+        return self._beat is not None and bool(self._beat.output)
 
     def pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -207,7 +211,7 @@ class Guard(Player):
         while time.monotonic() < end:
             if VoicePhase.STARTED in self._phases.get(self._alert, ()):
                 return True
-            if self._beat is None or not self._beat.output:
+            if not self._audible():
                 return False
             self.pause(0.1)
         return None

@@ -20,17 +20,22 @@ more process beside it.  The pauses between calls are random, so that every phas
 0.15 s after it was asked for; nobody waits for the end of a word, except for pyttsx3, which cannot be ended.
 
 `cut_ms`: from the call to the last frame of a long phrase that is sounding when "Stop" is asked for.  `lost`: calls
-that were followed by no sound.  `underruns`: how often the card ran dry.  `idle_core_percent` and `pss_mb`: processor of the
-one that keeps the card fed while nothing is said, and memory: of the voice process whole, of the others what their
-library adds to the process that decides.  Then what each says about a card that is unplugged or stands still:
+that were followed by no sound.  `underruns`: how often the card ran dry.  `idle_core_percent` and `pss_mb`: processor
+of the one that keeps the card fed while nothing is said, and memory: of the voice process whole, of the others what
+their library adds to the process that decides.  Then what each says about a card that is unplugged or stands still:
 `false_success` counts calls that ended without an error while nothing left the card, `hangs` those that had not ended
 after 10 s and were killed.
+
+sounddevice comes from requirements/voice-peers.txt, and PortAudio from the Debian package libportaudio2; without them
+its rows are missing, and a line says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes.util
+import importlib.util
 import json
 import os
 import select
@@ -320,7 +325,7 @@ class Bench:
                     case "rested":
                         spent = (cpu_s(voice) - voice_cpu_s) / idle_s * 100.0 if voice else line["percent"]
                         found.idle_percent = spent
-                        found.pss_mb = pss_mb(voice) if voice else line["added_mb"]
+                        found.pss_mb = pss_mb(voice) if voice else max(0.0, line["added_mb"])
                     case "break":
                         card.set(state)
                         decider.stdin.write(b"\n")
@@ -461,6 +466,17 @@ class Size:
 QUICK = Size(stops=20, cuts=10, others=6, others_cuts=4, unending=1, faults=1, idle_s=5.0)
 DEFAULT = Size(stops=200, cuts=200, others=200, others_cuts=60, unending=3, faults=3, idle_s=20.0)
 FULL = Size(stops=400, cuts=400, others=400, others_cuts=200, unending=10, faults=10, idle_s=30.0)
+"""The default takes a quarter of an hour: 200 calls each are what a p99 needs."""
+
+
+def installed(subject: str) -> bool:
+    """Whether the subject can be measured here; says so on stderr if not."""
+    if not subject.startswith("sounddevice"):
+        return True
+    if importlib.util.find_spec("sounddevice") and ctypes.util.find_library("portaudio"):
+        return True
+    print(f"{subject}: not measured: requirements/voice-peers.txt and libportaudio2 are missing", file=sys.stderr)
+    return False
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
@@ -473,7 +489,9 @@ def measure(options: argparse.Namespace) -> list[Row]:
         library = build(folder)
         clips(folder / "clips")
         benches = [
-            Bench(subject, folder / str(number), library, options.seed) for number, subject in enumerate(SUBJECTS)
+            Bench(subject, folder / str(number), library, options.seed)
+            for number, subject in enumerate(SUBJECTS)
+            if installed(subject)
         ]
         for case in ("quiet", "busy"):
             for bench in benches:

@@ -407,7 +407,7 @@ class Voice(Section, frozen=True, kw_only=True):
     rate_wpm: Annotated[int, Meta(ge=100, le=260)] = 160
     """Speaking rate of phrases (100 to 260 words a minute).  "Stop" is always said at 200."""
     volume: Annotated[float, Meta(ge=0.2, le=1.0)] = 0.9
-    """Level of warnings (0.2 to 1); everything else is a little lower.  Cannot be set to silence."""
+    """Level of warnings (0.2 to 1); the rest is a little lower.  With a microphone, noise raises it, up to 1."""
     buffer_ms: Annotated[int, Meta(ge=10, le=200)] = 20
     """Sound kept in the device (10 to 200 ms).  20 ms keeps a warning within 25 ms of its decision."""
     tick_s: Annotated[float, Meta(ge=2.0, le=30.0)] = 8.0
@@ -461,7 +461,7 @@ PARTS = (
     *("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state"),
     *("battery", "power", "heat", "clip", "thermometer", "vibration-right", "led"),
     *("voice-frozen", "voice-gone", "voice-muted", "voice-nowhere", "voice-unheard", "voice-slow", "voice-clipped"),
-    *("voice-restarted", "voice-bank", "voice-espeak"),
+    *("voice-restarted", "voice-bank", "voice-espeak", "microphone"),
 )
 """Parts of the device that are followed and named like a sensor.  No range sensor may be called so: its samples would
 pass for the other part's signs of life."""

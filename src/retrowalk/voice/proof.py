@@ -27,6 +27,8 @@ LOUD_SHARE = 0.2
 """Blocks below this share of the loudest one do not count: noise would decide their signs."""
 COUNT_MIN = 1000
 """Samples (125 ms) that must count, else nothing is concluded: noise may look like a shorter sound by chance."""
+COUNT_SHARP_MIN = 600
+"""The same for words and sweeps, which little else looks like."""
 
 FOUND = 0.33
 """Score from which a sound is found.  Noise, music and the speech of others reach 0.3 at the best of all delays; a
@@ -104,7 +106,7 @@ class Template:
     @property
     def tells(self) -> bool:
         """Whether it is long enough that finding it, or not, proves something."""
-        return self.counted >= COUNT_MIN
+        return self.counted >= COUNT_MIN or (self.counted >= COUNT_SHARP_MIN and self.sharp())
 
     def power(self) -> float:
         """Mean square of the samples that count."""

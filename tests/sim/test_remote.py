@@ -338,6 +338,21 @@ def test_a_person_and_the_world_hear_the_same(tmp_path, fault, person, ear):
     running.end()
 
 
+def test_a_device_that_plays_to_nowhere_is_heard_by_nobody(tmp_path):
+    """Its pointer runs with what is written; neither the person nor the world gets a frame."""
+    running = Running(tmp_path / "world", "voice:null")
+    card = Card()
+    system = RemoteSoundSystem(running.path, running.clock, card)
+    sound = system.open("default", 20)
+    assert until(lambda: sound.writable(running.clock.now()) == 960)
+    assert sound.write(b"\1\0\1\0" * 960, running.clock.now()) == 960
+    assert sound.played(running.clock.now()) == 960
+    assert card.pcm == b""
+    assert not running.taken.pieces
+    system.close()
+    running.end()
+
+
 def test_a_fault_of_the_voice_reaches_its_device(tmp_path):
     """Unplugged by the scenario: the device raises, cannot be opened, and comes back."""
     running = Running(tmp_path / "world", "voice:off@0.3-0.8")

@@ -132,6 +132,19 @@ def test_a_moment_of_standing_still_is_no_fault(bench: Bench):
     assert {beat.fault for beat in bench.beats()} == {""}
 
 
+def test_a_device_that_starts_slowly_is_waited_for(noise_bank: Bank):
+    """A radio link needs most of a second; nothing is said to be heard before it is, and no words are lost."""
+    bench = Bench(with_devices(EAR, HAT), noise_bank)
+    bench.system.frozen = {EAR}
+    bench.speak(1, within_s=2.0)
+    bench.run(0.9)
+    assert {beat.output for beat in bench.beats()} == {""}
+    bench.system.frozen = set()
+    bench.run(2.0)
+    assert road(bench) == [EAR]
+    assert bench.phases(1) == ["started", "finished"]
+
+
 def test_a_stream_that_stands_still_is_opened_anew_at_once(bench: Bench, noise_bank: Bank):
     """Often the stream is stuck and not the device."""
     bench.sound.frozen = True
@@ -323,6 +336,7 @@ def run_dry(bench: Bench) -> None:
 
 def test_a_device_that_runs_dry_twice_in_a_minute_keeps_more(bench: Bench):
     """20, 40, 60 ms and no more, told at once, without a gap."""
+    bench.run(5.0)
     run_dry(bench)
     assert beat(bench).buffer_ms == 20
     bench.run(50.0)
@@ -338,6 +352,14 @@ def test_a_device_that_runs_dry_twice_in_a_minute_keeps_more(bench: Bench):
     assert bench.sound.buffer_frames == 60 * RATE_HZ // 1000
 
 
+def test_running_dry_while_the_device_starts_changes_nothing(bench: Bench):
+    """A program that begins is busier than it ever will be."""
+    for _ in range(4):
+        run_dry(bench)
+    bench.run(10.0)
+    assert beat(bench).buffer_ms == 20
+
+
 def test_running_dry_once_a_minute_changes_nothing(bench: Bench):
     for _ in range(4):
         run_dry(bench)
@@ -346,6 +368,7 @@ def test_running_dry_once_a_minute_changes_nothing(bench: Bench):
 
 
 def test_it_never_keeps_less_again_until_it_is_opened_anew(bench: Bench):
+    bench.run(5.0)
     for _ in range(2):
         run_dry(bench)
     bench.run(200.0)

@@ -29,8 +29,9 @@ STAND_IN_DEVICE = "default"
 
 FROZEN_AFTER_S = 0.3
 """A play pointer that stands still for longer: nothing is heard, whatever the device says."""
-APLAY_START_S = 0.8
-"""A child process may need so long until its first frame leaves (50 to 150 ms on a Pi, more on a busy one)."""
+START_S = 1.0
+"""A device may need so long until its first frame leaves: a child process, a sink that slept, a radio link.  Meanwhile
+nothing is said to be heard."""
 RUNAWAY_S = 0.25
 RUNAWAY = 1.5
 """A pointer that runs so many times as fast as time, over `RUNAWAY_S`, plays to nobody.  ALSA's `null` takes all there
@@ -57,6 +58,8 @@ BUFFER_STEP_MS = 20
 BUFFER_MAX_MS = 60
 DRY_WITHIN_S = 60.0
 """A device that runs dry twice within this time keeps `BUFFER_STEP_MS` more from then on."""
+SETTLED_S = 5.0
+"""When a device was opened less long ago, it is the program that begins, or the server, and not the usual load."""
 
 LATE_S = 0.060
 """Sound that takes so much longer than this buffer is late: fit for calm words, not for "Stop"."""
@@ -238,7 +241,7 @@ class Outputs:
     # ------------------------------------------------------------------------------------------- the watches
 
     def _patience_s(self) -> float:
-        return APLAY_START_S if self._now.child and not self._moving else FROZEN_AFTER_S
+        return FROZEN_AFTER_S if self._moving else START_S
 
     def _watch_pace(self, now: float) -> None:
         began_s, began = self._pace
@@ -252,7 +255,8 @@ class Outputs:
     def _watch_buffer(self, sound: Sound, now: float) -> None:
         if sound.underruns == self._underruns:
             return
-        self._dry.extend([now] * (sound.underruns - self._underruns))
+        if now - self._opened_s >= SETTLED_S:
+            self._dry.extend([now] * (sound.underruns - self._underruns))
         self._underruns = sound.underruns
         while self._dry and self._dry[0] < now - DRY_WITHIN_S:
             self._dry.popleft()
@@ -427,7 +431,7 @@ class Outputs:
         if self._probe_began is None:
             if played > 0:
                 self._probe_began = now, played
-            elif now - self._probe_s >= FROZEN_AFTER_S:
+            elif now - self._probe_s >= START_S:
                 self._drop_probe()
             return
         began_s, began = self._probe_began

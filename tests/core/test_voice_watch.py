@@ -20,12 +20,21 @@ BEGUN_S = 6.0
 
 
 def beats(
-    start_s: float, end_s: float, fault: str = "", *, output: str = "alsa", device: str = CONFIGURED, hz: float = 10.0
+    start_s: float,
+    end_s: float,
+    fault: str = "",
+    *,
+    output: str = "alsa",
+    device: str = CONFIGURED,
+    delay_ms: int = 0,
 ) -> list[Item]:
     """Signs of life of a voice; frames leave as long as something carries them."""
-    count = round((end_s - start_s) * hz)
-    at = [start_s + i / hz for i in range(count)]
-    return [VoiceHeartbeat(t, device, int(t * 48000) if output else 0, 0, fault, output) for t in at]
+    at = [start_s + i / 10.0 for i in range(round((end_s - start_s) * 10.0))]
+    frames = [int(t * 48000) if output else 0 for t in at]
+    return [
+        VoiceHeartbeat(t, device, played, fault=fault, output=output, delay_ms=delay_ms)
+        for t, played in zip(at, frames, strict=True)
+    ]
 
 
 def life(*voice: Sequence[Item], until_s: float, near: bool = False, config: Config | None = None) -> Street:
@@ -125,11 +134,11 @@ def test_a_fault_that_comes_back_to_stay_is_told_again():
 
 def test_a_device_that_is_being_opened_frightens_nobody():
     """For a moment nothing carries the frames and nothing is wrong; if that goes on, the device is gone."""
-    short = life(beats(6.0, 8.0), beats(8.0, 8.3, output=""), beats(8.3, 10.0), until_s=10.0)
+    short = life(beats(6.0, 8.0), beats(8.0, 9.0, output=""), beats(9.0, 10.0), until_s=10.0)
     assert not short.events("fault.raised")
     assert not [touch for touch in short.touches() if touch.t_s >= 8.0]
     long = life(beats(6.0, 8.0), beats(8.0, 10.0, output=""), until_s=10.0)
-    assert long.first("fault.raised", part="voice", fault="no_device").t_s <= 8.5
+    assert long.first("fault.raised", part="voice", fault="no_device").t_s <= 9.4
 
 
 def test_a_voice_that_a_microphone_does_not_hear_goes_on_and_is_felt_too():
@@ -159,6 +168,16 @@ def test_a_slow_voice_warns_by_buzzer_and_vibration(fault):
     assert len(warned) >= 2
     assert street.spoken("object")
     assert not street.spoken("stop")
+
+
+def test_a_stand_in_that_is_late_is_refused_though_another_fault_is_named():
+    """The configured device is gone, and the one that plays is heard after 0.25 s: "Stop" is felt and buzzes."""
+    late = beats(7.0, 14.0, "no_device", device="headset", delay_ms=250)
+    street = life(beats(6.0, 7.0), late, until_s=14.0, near=True)
+    assert street.spoken("object")
+    assert not street.spoken("stop")
+    assert [touch for touch in street.touches() if touch.pattern == "warning" and touch.buzzer]
+    assert street.companion.snapshot().reasons == ("voice",)
 
 
 def test_a_voice_in_time_again_says_stop():

@@ -34,8 +34,11 @@ ITSELF = {"microphone": "microphone"}
 """Faults of which it is not the voice that works again."""
 STILL_S = 0.25
 """A play pointer that stands still for so long on a device that stands in: nothing is heard there either."""
-OPENING_S = 0.3
-"""A voice that has no device and names no fault is opening one; for longer than this it is not."""
+OPENING_S = 1.2
+"""A voice whose sound has not begun and that names no fault is opening a device; for longer than this it is not."""
+LATE_MS = 160
+LATE_FOR_S = 0.5
+"""Sound that is heard so late for so long is refused whatever else is named: the device that stands in may be slow."""
 SAME_FAULT_S = 5.0
 """A fault that comes again within this time of its end is told and said only ..."""
 LASTS_S = 2.0
@@ -73,6 +76,8 @@ class VoiceWatch:
         self._cause = ""
         """What was said last to have kept it from being heard, and when; empty: it has been heard."""
         self._cause_s = -math.inf
+        self._in_time_s = math.inf
+        """When its sound was last known to be heard in time, or not known to be late."""
         self._impaired_s = -math.inf
         """When it was last anything but well."""
         self._touched_s = -math.inf
@@ -91,9 +96,12 @@ class VoiceWatch:
         doubted = item.fault == DOUBTED and not deaf
         if doubted and not arbiter.voice_doubted:
             self._touch(now)
-        if (arbiter.voice_refused and item.fault not in REFUSED) or (arbiter.voice_doubted and not doubted):
+        if item.delay_ms <= LATE_MS or self._in_time_s == math.inf:
+            self._in_time_s = now
+        refused = item.fault in REFUSED or now >= self._in_time_s + LATE_FOR_S
+        if (arbiter.voice_refused and not refused) or (arbiter.voice_doubted and not doubted):
             self._impaired_s = now
-        arbiter.voice_refused = item.fault in REFUSED
+        arbiter.voice_refused = refused
         arbiter.voice_doubted = doubted
         fault = item.fault or ("no_device" if deaf and not self._raised else "")
         if not deaf:

@@ -129,7 +129,7 @@ class SoundDevice(Player):
         self._clips = {name: (clips / f"{name}.pcm").read_bytes() for name in ("stop", "long")}
         self._now: tuple[bytes, int] = (b"", 0)
         self._stream = sounddevice.RawOutputStream(
-            samplerate=RATE_HZ, channels=2, dtype="int16", blocksize=480, latency=0.02, callback=self._fill
+            samplerate=RATE_HZ, channels=2, dtype="int16", blocksize=480, latency="low", callback=self._fill
         )
         self._stream.start()
 

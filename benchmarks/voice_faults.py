@@ -282,6 +282,7 @@ def break_it(device: Device, fault: str, draw: random.Random) -> float:
                 damaged = bytearray(file.read_bytes())
                 damaged[draw.randrange(len(damaged))] ^= 0x40
                 file.write_bytes(damaged)
+            stopped_s = device.now()  # that took a while; the voice has served up to here
             device.kill()
         case _:
             raise ValueError(fault)

@@ -17,7 +17,8 @@ from retrowalk.config import Config, Voice
 from retrowalk.core import alerts
 from retrowalk.errors import SoundError
 from retrowalk.platform import APLAY, Platform, no_wake
-from retrowalk.voice.bank import BANK_FORMAT, Bank, Entry, Manifest
+from retrowalk.voice import packing
+from retrowalk.voice.bank import BANK_FORMAT, PACKED, Bank, Entry, Manifest
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ
 from retrowalk.voice.process import VoiceLoop
 from retrowalk.voice.texts import Texts
@@ -43,11 +44,11 @@ def write_bank(config: Config, directory: Path, seconds: float = 0.05) -> Bank:
     texts = Texts.load(config.device.language)
     entries = []
     for number, (phrase, value) in enumerate(alerts.clips(config)):
-        pcm = noise((phrase, value), seconds)
-        file = f"{number}.pcm"
-        (directory / file).write_bytes(pcm)
-        digest = hashlib.sha256(pcm).hexdigest()
-        entries.append(Entry(phrase, value, texts.words(phrase, value), file, digest, len(pcm) // 2))
+        codes = packing.pack(array("h", noise((phrase, value), seconds / 2)))
+        file = f"{number}{PACKED}"
+        (directory / file).write_bytes(codes)
+        digest = hashlib.sha256(codes).hexdigest()
+        entries.append(Entry(phrase, value, texts.words(phrase, value), file, digest, 2 * len(codes)))
     manifest = Manifest(BANK_FORMAT, config.device.language, "en", 160, "0", "0", entries)
     (directory / "manifest.json").write_bytes(msgspec.json.encode(manifest))
     return Bank.open(config, directory)

@@ -18,6 +18,7 @@ from retrowalk.voice import bank as voice_bank
 from retrowalk.voice import builder, render, say
 from retrowalk.voice.bank import Bank, Builtin, build
 from retrowalk.voice.mixer import RATE_HZ
+from retrowalk.voice.packing import Packed
 from retrowalk.voice.render import RenderJob
 from retrowalk.voice.texts import Texts, espeak_voice
 
@@ -33,11 +34,11 @@ def with_voice(**changes: object) -> Config:
 
 
 def test_a_bank_gives_every_clip_of_its_configuration(noise_bank: Bank):
-    """Nothing is missing, and each clip is the bytes of its file."""
+    """Nothing is missing, and each clip is what its file holds."""
     assert noise_bank.missing() == ()
     for phrase, value in CLIPS:
         pcm = noise_bank.clip(phrase, value)
-        assert pcm == (noise_bank.directory / noise_bank.entry(phrase, value).file).read_bytes()
+        assert pcm == Packed((noise_bank.directory / noise_bank.entry(phrase, value).file).read_bytes())[:]
         assert noise_bank.words(phrase, value)
 
 
@@ -257,12 +258,42 @@ def test_another_espeak_is_rendered_anew(tmp_path: Path, renders: FakeRender, mo
     assert len(renders.texts) == len(WORDS)
 
 
+@pytest.mark.parametrize(
+    ("espeak", "name"),
+    [
+        pytest.param("1.51", "bank_refused", id="what came was no good"),
+        pytest.param("", "espeak_missing", id="no espeak"),
+    ],
+)
+def test_a_refused_bank_says_why_until_there_is_one(tmp_path: Path, renders: FakeRender, monkeypatch, espeak, name):
+    """The voice, which never renders, finds beside the clips what to tell the walker and the caregiver."""
+    renders.fail = Texts.load("en").words("stop", "")
+    monkeypatch.setattr(builder, "espeak_version", lambda: espeak)
+    with pytest.raises(BankError):
+        build(CONFIG, tmp_path)
+    first, *rest = (tmp_path / "refused").read_text().splitlines()
+    assert first == name
+    assert any(rest)
+    renders.fail = ""
+    monkeypatch.setattr(builder, "espeak_version", lambda: "1.51")
+    build(CONFIG, tmp_path)
+    assert not (tmp_path / "refused").exists()
+
+
+def test_an_older_bank_is_rendered_anew_and_leaves_nothing(tmp_path: Path, renders: FakeRender):
+    """What another format left behind is neither taken for sound nor kept."""
+    (tmp_path / "0123456789abcdef.pcm").write_bytes(bytes(1000))
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1}))
+    assert build(CONFIG, tmp_path).missing() == ()
+    assert not list(tmp_path.glob("*.pcm"))
+
+
 def test_what_is_no_longer_needed_is_removed(tmp_path: Path, renders: FakeRender):
     """A bank does not grow with every change of the configuration; half-written files go, too."""
     build(CONFIG, tmp_path)
-    (tmp_path / "abc.pcm.77.tmp").write_bytes(b"left by a power cut")
+    (tmp_path / "abc.packed.77.tmp").write_bytes(b"left by a power cut")
     bank = build(with_voice(volume=0.5), tmp_path)
-    assert {file.name for file in tmp_path.glob("*.pcm*")} == {bank.entry(*clip).file for clip in CLIPS}
+    assert {file.name for file in tmp_path.glob("*.packed*")} == {bank.entry(*clip).file for clip in CLIPS}
 
 
 def test_configurations_with_other_sensors_share_a_bank(tmp_path: Path, renders: FakeRender):

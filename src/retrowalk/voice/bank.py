@@ -1,7 +1,7 @@
 """The phrase bank: every phrase as sound, rendered once, verified, kept on disk, held in memory while it serves.
 
 `build` makes or mends a bank; `Bank.open` reads one without espeak.  A bank is a directory with one file a clip
-(48 kHz, one channel, signed 16 bit, no header, at its final level) and `manifest.json` with the SHA-256 of each.
+(packed, see `packing`, at its final level) and `manifest.json` with the SHA-256 of each.
 
 A clip is read into memory whole and checked before it is first played.  Not mapped: a mapped page may have to come
 back from a slow card in the middle of a warning, and a damaged one ends the process.
@@ -21,10 +21,17 @@ from retrowalk.config import Config
 from retrowalk.core import alerts
 from retrowalk.errors import BankError
 from retrowalk.voice.mixer import Clip
+from retrowalk.voice.packing import Packed
 from retrowalk.voice.texts import Texts, espeak_voice
 
-BANK_FORMAT = 1
+BANK_FORMAT = 2
 """Changes whenever the same words would give other sound or other files: old clips are then rendered again."""
+
+REFUSED = "refused"
+"""File beside the clips while they could not be rendered: `espeak_missing` or `bank_refused`, then what happened."""
+
+PACKED = ".packed"
+"""How the name of a packed clip's file ends."""
 
 CALM_LEVEL = 0.8
 """Level of all but the most urgent phrases, as a part of the configured volume."""
@@ -96,13 +103,13 @@ def phrase_volume(config: Config, phrase: str) -> float:
 def file_name(*parts: str | int | float) -> str:
     """Name of a clip's file: a hash of everything its sound depends on."""
     key = "\0".join(str(part) for part in (BANK_FORMAT, *parts))
-    return hashlib.sha256(key.encode()).hexdigest()[:24] + ".pcm"
+    return hashlib.sha256(key.encode()).hexdigest()[:24] + PACKED
 
 
 def text_file_name(config: Config, text: str) -> str:
     """Name of the file of a free text.  Can be told without espeak, because the voice process looks for it."""
     name = file_name(text, espeak_voice(config), config.voice.rate_wpm, config.voice.volume)
-    return name.removesuffix(".pcm") + ".say"
+    return name.removesuffix(PACKED) + ".say"
 
 
 def read_manifest(file: Path) -> Manifest:
@@ -138,7 +145,7 @@ class Bank:
         self._entries = entries
         self._texts = texts
         self._clips: dict[tuple[str, str], Clip] = {}
-        self._files: dict[str, bytes] = {}
+        self._files: dict[str, Packed] = {}
         self._unread = list(entries)
         self.damaged: set[tuple[str, str]] = set()
         """Clips whose file turned out unreadable or changed."""
@@ -209,17 +216,17 @@ class Bank:
 
     def _load(self, key: tuple[str, str]) -> Clip | None:
         entry = self._entries[key]
-        pcm = self._files.get(entry.file)
-        if pcm is None:
+        sound = self._files.get(entry.file)
+        if sound is None:
             try:
-                pcm = (self.directory / entry.file).read_bytes()
+                content = (self.directory / entry.file).read_bytes()
             except OSError:
-                pcm = b""
-            if not pcm or hashlib.sha256(pcm).hexdigest() != entry.sha256:
+                content = b""
+            if not content or hashlib.sha256(content).hexdigest() != entry.sha256:
                 self.damaged.add(key)
                 return None
-            self._files[entry.file] = pcm
-        clip = self._clips[key] = Clip(entry.words, pcm)
+            sound = self._files[entry.file] = Packed(content)
+        clip = self._clips[key] = Clip(entry.words, sound)
         return clip
 
 

@@ -20,7 +20,7 @@ import msgspec
 from retrowalk.config import Config, Language
 from retrowalk.core import alerts
 from retrowalk.errors import BankError
-from retrowalk.voice import bank
+from retrowalk.voice import bank, packing
 from retrowalk.voice.mixer import SAMPLE_BYTES
 from retrowalk.voice.render import RenderJob, render
 from retrowalk.voice.texts import Texts, espeak_voice
@@ -47,8 +47,16 @@ class _Wanted:
 def build(config: Config, directory: Path, progress: bank.Progress) -> None:
     """As `bank.build`, without opening the result."""
     directory.mkdir(parents=True, exist_ok=True)
+    refused = directory / bank.REFUSED
     with _locked(directory):
-        _build(config, directory, progress)
+        try:
+            _build(config, directory, progress)
+        except BankError as error:
+            # For the voice, which can then tell the walker and the caregiver why there are no words.
+            name = "bank_refused" if espeak_version() else "espeak_missing"
+            write_atomically(refused, f"{name}\n{error}\n".encode())
+            raise
+        refused.unlink(missing_ok=True)
 
 
 def _build(config: Config, directory: Path, progress: bank.Progress) -> None:
@@ -101,7 +109,7 @@ def _build(config: Config, directory: Path, progress: bank.Progress) -> None:
         )
         write_atomically(directory / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)))
         kept = {entry.file for entry in manifest.clips}
-        for file in directory.glob("*.pcm*"):
+        for file in (*directory.glob(f"*{bank.PACKED}*"), *directory.glob("*.pcm")):  # .pcm: of an older program
             if file.name not in kept:
                 file.unlink(missing_ok=True)
 
@@ -136,7 +144,7 @@ def _entries(wanted: list[_Wanted], good: dict[str, str], directory: Path) -> li
             clip.words,
             clip.file,
             good[clip.file],
-            (directory / clip.file).stat().st_size // SAMPLE_BYTES,
+            (directory / clip.file).stat().st_size * packing.PLAYED_BYTES // SAMPLE_BYTES,
         )
         for clip in wanted
         if clip.file in good
@@ -146,7 +154,7 @@ def _entries(wanted: list[_Wanted], good: dict[str, str], directory: Path) -> li
 def _render_clip(clip: _Wanted, config: Config, directory: Path) -> str:
     temporary = directory / f"{clip.file}.{os.getpid()}.tmp"
     try:
-        render(RenderJob(clip.words, espeak_voice(config), clip.rate_wpm, clip.volume, str(temporary)))
+        render(RenderJob(clip.words, espeak_voice(config), clip.rate_wpm, clip.volume, str(temporary), packed=True))
         _sync(temporary)
         temporary.replace(directory / clip.file)
     finally:

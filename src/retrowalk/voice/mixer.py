@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from retrowalk.core.events import Speak
 from retrowalk.core.samples import VoicePhase
+from retrowalk.voice.packing import Packed
 
 RATE_HZ = 48_000
 FRAME_BYTES = 4
@@ -48,10 +49,15 @@ UNITY = 1 << 15
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Words and their sound (one channel)."""
+    """Words and their sound (one channel), as it is or packed."""
 
     words: str
-    pcm: bytes
+    sound: bytes | Packed
+
+    @property
+    def pcm(self) -> bytes:
+        """The whole sound as it is played: 48 kHz, one channel, signed 16 bit."""
+        return bytes(self.sound[:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ class _Message:
         self,
         alert: int,
         rank: int,
-        parts: list[memoryview],
+        parts: Sequence[memoryview | Packed],
         words: str,
         known: bool,
         gains: tuple[int, int] | None = None,
@@ -368,13 +374,13 @@ class Mixer:
     def _begin(self, request: Speak, filled: int, progress: list[Progress]) -> _Message | None:
         clip = self._lookup(request.phrase, request.value) if request.phrase else None
         earcon = self._earcons.get(request.earcon)
-        parts = []
+        parts: list[memoryview | Packed] = []
         if earcon:
             parts.append(earcon)
-        if clip is not None and clip.pcm:
+        if clip is not None and clip.sound:
             if earcon:
                 parts.append(_GAP)
-            parts.append(memoryview(clip.pcm))
+            parts.append(clip.sound if isinstance(clip.sound, Packed) else memoryview(clip.sound))
         known = clip is not None or (not request.phrase and earcon is not None)
         sustained = request.earcon if earcon and not request.phrase and request.earcon in SUSTAINED else ""
         if earcon and sustained:
@@ -406,9 +412,14 @@ def _faded(tail: array[int]) -> array[int]:
     return array("h", [sample * (length - i) // length for i, sample in enumerate(tail)])
 
 
-def _leading_zeros(parts: list[memoryview]) -> int:
+def _leading_zeros(parts: Sequence[memoryview | Packed]) -> int:
     count = 0
     for part in parts:
+        if isinstance(part, Packed):
+            count += part.lead
+            if part.lead * SAMPLE_BYTES < len(part):
+                return count
+            continue
         for sample in part.cast("h"):
             if sample:
                 return count

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from retrowalk.errors import BankError
-from retrowalk.voice import resample
+from retrowalk.voice import packing, resample
 
 FRAMES_MIN = 4000
 """A shorter file (0.18 s at espeak's 22050 Hz) holds no word."""
@@ -38,13 +38,14 @@ FILE_LIMIT_S = 5.0
 
 
 class RenderJob(msgspec.Struct, frozen=True):
-    """What to say, how, and where the finished sound goes (48 kHz, one channel, signed 16 bit, no header)."""
+    """What to say, how, and where the finished sound goes: packed, or 48 kHz, one channel, signed 16 bit, no header."""
 
     text: str
     voice: str
     rate_wpm: int
     volume: float
     target: str
+    packed: bool = False
 
 
 class VoiceInfo(msgspec.Struct, frozen=True):
@@ -112,7 +113,10 @@ def _render_both(job: RenderJob) -> None:
         if abs(len(first) - len(second)) > LENGTH_TOLERANCE * len(first):
             raise BankError(f"two renders differ in length: {len(first)} and {len(second)} frames")
     clip = resample.level(resample.trim(first, rate_hz), rate_hz, job.volume)
-    Path(job.target).write_bytes(resample.resample(clip, rate_hz).tobytes())
+    if job.packed:
+        Path(job.target).write_bytes(packing.pack(resample.resample(clip, rate_hz, packing.RATE_HZ)))
+    else:
+        Path(job.target).write_bytes(resample.resample(clip, rate_hz).tobytes())
 
 
 def _fork_render(job: RenderJob, file: Path) -> int:

@@ -78,14 +78,14 @@ def level(samples: array[int], rate_hz: int, volume: float) -> array[int]:
     return array("h", out)
 
 
-def resample(samples: array[int], rate_hz: int) -> array[int]:
-    """To 48 kHz, from a lower rate, by a windowed sinc: one short filter for each phase between two samples."""
-    if rate_hz == RATE_HZ:
+def resample(samples: array[int], rate_hz: int, to_hz: int = RATE_HZ) -> array[int]:
+    """To a higher rate, by a windowed sinc: one short filter for each phase between two samples."""
+    if rate_hz == to_hz:
         return samples
-    if not 0 < rate_hz < RATE_HZ:
-        raise ValueError(f"rate_hz = {rate_hz}: must be above 0 and at most {RATE_HZ}")
-    common = math.gcd(RATE_HZ, rate_hz)
-    up, down = RATE_HZ // common, rate_hz // common
+    if not 0 < rate_hz < to_hz:
+        raise ValueError(f"rate_hz = {rate_hz}: must be above 0 and at most {to_hz}")
+    common = math.gcd(to_hz, rate_hz)
+    up, down = to_hz // common, rate_hz // common
     filters = [_filter(phase / up) for phase in range(up)]
     padded = array("h", bytes(2 * ZERO_CROSSINGS)) + samples + array("h", bytes(2 * ZERO_CROSSINGS + 2))
     out = array("h")

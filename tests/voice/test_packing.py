@@ -43,7 +43,7 @@ def test_softer_is_never_packed_louder():
     assert [-sample for sample in below] == packing.unpack(codes).tolist()
 
 
-@pytest.mark.parametrize("frequency_hz", [200, 1000, 3000, 6000, 8000])
+@pytest.mark.parametrize("frequency_hz", [200, 1000, 3000, 6000, 7000])
 def test_what_is_played_has_the_frequencies_of_speech_and_no_others(frequency_hz):
     """Doubling the rate keeps a tone within 1 dB and leaves its image above 12 kHz 20 dB below it at the least."""
     heard = played(tone(frequency_hz, 0.5, 4800))

@@ -28,7 +28,8 @@ _SAMPLES = array("h", [*_LEVELS, *(-level for level in _LEVELS)])
 _LOW = bytes(sample & 0xFF for sample in _SAMPLES)
 _HIGH = bytes(sample >> 8 & 0xFF for sample in _SAMPLES)
 
-# The half-band filter that finds the samples in between, over 256: within 1 dB to 8 kHz, above which there is little speech.
+# The half-band filter that finds the samples in between, over 256: within 1 dB to 8 kHz, where little speech
+# is left; what it leaves of the image lies above 16 kHz there.
 _NEAR, _FAR, _OUTER = 150, -25, 3
 _REACH = 3
 """Packed samples on each side of a sample in between."""

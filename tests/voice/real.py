@@ -53,8 +53,12 @@ class Guard:
 
     def beat(self) -> wire.VoiceBeat | None:
         """The latest beat, None before the first."""
-        beats = [message for message in self.heard if isinstance(message, wire.VoiceBeat)]
+        beats = self.beats()
         return beats[-1] if beats else None
+
+    def beats(self) -> list[wire.VoiceBeat]:
+        """Every beat that was heard."""
+        return [message for message in self.heard if isinstance(message, wire.VoiceBeat)]
 
     def longest_silence_s(self) -> float:
         """The longest time between two beats, after the first second."""

@@ -80,6 +80,8 @@ def test_the_next_card_plays_at_once_and_the_first_is_returned_to(
     card.set(how)
     guard.until(lambda: heard_on(guard, "hat", fault))
     assert time.monotonic() - began_s < NEXT_S
+    silent = [beat for beat in guard.beats()[1:] if not beat.output and beat.fault]
+    assert {beat.fault for beat in silent} == {fault}, "before it plays the guard hears that nothing does"
     warns(guard, hat)
     if how == "freeze":
         card.set("ok")

@@ -202,6 +202,8 @@ class Outputs:
         if sound is None:
             return
         played = sound.played(now)
+        if now <= self._opened_s:
+            return  # a change of device is told before the new one is: something was missed
         if played > self.played:
             self.played = played
             self.advanced_s = now

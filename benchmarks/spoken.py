@@ -110,6 +110,8 @@ def _phrases(language: Language, options: argparse.Namespace, folder: Path, libr
         row("correlation_with_another", "max", max(verdict.other_correlation for verdict in verdicts), "1"),
         row("not_best_of_bank", "count", sum(v.correlation <= v.other_correlation for v in verdicts), "1", "<= 0"),
         row("frames_not_identical", "count", sum(not verdict.identical for verdict in verdicts), "1"),
+        # The card ran dry: the frames are the same, and the end comes later.  A matter of the machine's load.
+        row("underruns", "count", len(paced.PretendCard(folder, library).entries("XRUN")), "1"),
     ]
     errors = {
         "onset_error_ms": [verdict.onset_error_s for verdict in verdicts],

@@ -54,7 +54,7 @@ PATIENCE_S = 15.0
 _LOW_PASS = np.sinc(np.arange(-48, 49) / 3.0) * np.hamming(97)
 _LOW_PASS /= _LOW_PASS.sum()
 _FFT = 1 << 17
-"""8 s at 16 kHz: the longest message and the longest phrase together."""
+"""8 s at 16 kHz: what was heard and the longest phrase together, so that neither comes round to the other end."""
 
 
 def to_16k(wave: Wave) -> Wave:
@@ -244,12 +244,13 @@ class Phrasebook:
             listened = to_16k(wave)
             spectra.append(np.conj(np.fft.rfft(listened / np.linalg.norm(listened), _FFT)).astype(np.complex64))
         self._spectra = spectra
+        self._longest = max(len(wave) for wave in self._clips.values()) * LISTEN_HZ // RATE_HZ + 1
 
     def correlations(self, sound: Wave) -> tuple[Wave, NDArray[np.int64]]:
         """How well each phrase fits a sound of 48 kHz (0 to 1), and where in it (48 kHz frames) it does best."""
         listened = to_16k(sound)
         energy = float(np.linalg.norm(listened))
-        if energy == 0.0 or len(listened) > _FFT // 2:
+        if energy == 0.0 or len(listened) + self._longest > _FFT:
             return np.zeros(len(self.words)), np.zeros(len(self.words), np.int64)
         spectrum = np.fft.rfft(listened / energy, _FFT).astype(np.complex64)
         best, where = [], []

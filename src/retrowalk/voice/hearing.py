@@ -474,7 +474,7 @@ class Hearing:
         assert search is not None  # made before this state
         assert template is not None  # as well
         tried = search.go_on(self._heard, LAGS_PER_POLL)
-        least = proof.FOUND if watch.control is not None else SURE
+        least = template.found if watch.control is not None else SURE
         found = search.best >= max(least, (watch.control or 0.0) * proof.ABOVE_CONTROL)
         if found and (search.over or search.passed >= SETTLED_LAGS):
             self._conclude(watch, template, search)
@@ -485,7 +485,8 @@ class Hearing:
                 if not watch.ended and now - watch.first_s < GIVE_UP_S:
                     return
                 tail = Template.of(proof.band(watch.sums[round(TAIL_S[0] * RATE_HZ) : round(TAIL_S[1] * RATE_HZ)]))
-                if tail.tells:
+                # Only a long one: the ends of short words were taken for heard when somebody spoke with their voice.
+                if tail.counted >= proof.COUNT_MIN:
                     watch.head = template
                     self._begin_search(watch, tail, _State.TAIL, TAIL_S[0])
                     return

@@ -28,11 +28,12 @@ LOUD_SHARE = 0.2
 COUNT_MIN = 1000
 """Samples (125 ms) that must count, else nothing is concluded: noise may look like a shorter sound by chance."""
 COUNT_SHARP_MIN = 600
-"""The same for words and sweeps, which little else looks like."""
+"""The same for words and sweeps, which little else looks like; they must score `FOUND_SHORT`."""
 
 FOUND = 0.33
 """Score from which a sound is found.  Noise, music and the speech of others reach 0.3 at the best of all delays; a
 small loudspeaker in a room, 10 dB over them, gives 0.36 and more, 0.5 to 0.7 usually."""
+FOUND_SHORT = 0.38
 ABOVE_CONTROL = 1.5
 """A sound must score so many times what the same template scores before it could have been heard: a hum at the very
 pitch of an earcon, or somebody's singing, is there before it, too."""
@@ -107,6 +108,11 @@ class Template:
     def tells(self) -> bool:
         """Whether it is long enough that finding it, or not, proves something."""
         return self.counted >= COUNT_MIN or (self.counted >= COUNT_SHARP_MIN and self.sharp())
+
+    @property
+    def found(self) -> float:
+        """Score from which it is found."""
+        return FOUND if self.counted >= COUNT_MIN else FOUND_SHORT
 
     def power(self) -> float:
         """Mean square of the samples that count."""

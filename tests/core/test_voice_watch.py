@@ -65,6 +65,13 @@ def test_a_voice_that_is_not_heard_is_felt_with_the_item_that_says_so(fault):
 
 
 @pytest.mark.parametrize("fault", NOT_HEARD)
+def test_a_device_that_failed_is_felt_though_another_one_plays_at_once(fault):
+    """The first thing that is heard of it is that another device plays: what was being said was lost all the same."""
+    street = life(beats(6.0, 8.0), beats(8.0, 9.0, fault, device="default-2"), until_s=9.0)
+    assert [t.t_s for t in street.touches() if t.t_s >= 8.0][:1] == [8.0]
+
+
+@pytest.mark.parametrize("fault", NOT_HEARD)
 def test_why_nothing_was_heard_is_said_once_it_is_heard_again(fault):
     """Within 2 s of the first sign that it works, by the cause's own words; then that it works, and "Guarding"."""
     street = life(beats(6.0, 8.0), beats(8.0, 10.0, fault, output=""), beats(10.0, 18.0), until_s=18.0)

@@ -94,6 +94,8 @@ class VoiceWatch:
             arbiter.voice_back(now)
             self._impaired_s = now
         doubted = item.fault == DOUBTED and not deaf
+        if item.fault != self._fault and not deaf and item.fault in (*STANDS_STILL, *TO_NOBODY):
+            self._touch(now)  # another device took over at once; what was being said was lost all the same
         if doubted and not arbiter.voice_doubted:
             self._touch(now)
         if item.delay_ms <= LATE_MS or self._in_time_s == math.inf:

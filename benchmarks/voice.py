@@ -127,7 +127,7 @@ def nice(value: int) -> Any:
 
 
 @contextlib.contextmanager
-def voice_process(folder: Path, card: PretendCard) -> Iterator[int]:
+def voice_process(folder: Path, card: PretendCard, cache: Path) -> Iterator[int]:
     """The voice process as its service starts it; its process number."""
     settings = folder / "retrowalk.toml"
     # `to_toml` writes a broker that is checked when it is read.
@@ -136,6 +136,7 @@ def voice_process(folder: Path, card: PretendCard) -> Iterator[int]:
     environment = {
         **os.environ,
         "ALSA_CONFIG_PATH": str(card.config),
+        "XDG_CACHE_HOME": str(cache),
         "RUNTIME_DIRECTORY": str(folder / "run"),
         "STATE_DIRECTORY": str(folder / "state"),
     }
@@ -153,6 +154,8 @@ def clips(folder: Path) -> Path:
     config = Config()
     bank = banks.build(config, banks.default_directory())
     folder.mkdir(exist_ok=True)
+    # A copy for the voice process: whoever renders phrases meanwhile does not change what is measured.
+    shutil.copytree(bank.directory, folder.parent / "cache" / "retrowalk" / "bank")
     for name, (phrase, value) in {"stop": ("stop", ""), "long": LONG}.items():
         mono = np.frombuffer(bank.clip(phrase, value) or b"", "<i2")
         # The long phrase on the left and "Stop" on the right: so the card's log tells the two apart.
@@ -272,7 +275,7 @@ class Bench:
             busy = subprocess.Popen([sys.executable, str(SPEAKERS), "spin"])
         try:
             if self.subject == RETROWALK:
-                with voice_process(folder, card) as pid:
+                with voice_process(folder, card, self._folder.parent / "cache") as pid:
                     yield card, pid
             else:
                 yield card, 0
@@ -373,7 +376,9 @@ class Bench:
                 continue  # only there to see that it works
             elif each["step"] == "cut":
                 found.asked += 1
-                if self.subject == RETROWALK:
+                if onset(log, each["long_s"], asked_s, "L") is None:
+                    cut_ms = None  # what was to be cut did not come
+                elif self.subject == RETROWALK:
                     cut_ms = self._cut_ms(log, frames, left, asked_s)
                 else:
                     cut_ms = self._cut_by_channel_ms(log, asked_s, until_s)

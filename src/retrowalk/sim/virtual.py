@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from retrowalk import wire
 from retrowalk.config import Config
@@ -57,12 +58,18 @@ class Shelf:
         self.kept = kept
 
 
+_UNPACKED: WeakKeyDictionary[Bank, dict[tuple[str, str], bytes]] = WeakKeyDictionary()
+"""The sound of every phrase of a bank: unpacking them all takes longer than a short walk."""
+
+
 def clips(bank: Bank, config: Config) -> Iterator[tuple[str, bytes]]:
     """Every clip the ear may hear: earcons by their name, phrases as `phrase` or `phrase:value`."""
     yield from earcons.synthesise(config.voice.volume).items()
+    unpacked = _UNPACKED.setdefault(bank, {})
     for phrase, value in alerts.clips(config):
-        pcm = bank.clip(phrase, value)
+        pcm = unpacked.get((phrase, value)) or bank.clip(phrase, value)
         if pcm is not None:
+            unpacked[phrase, value] = pcm
             yield (f"{phrase}:{value}" if value else phrase), pcm
 
 

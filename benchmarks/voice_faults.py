@@ -280,7 +280,11 @@ def break_it(device: Device, fault: str, draw: random.Random) -> float:
             (device.bank_dir / "manifest.json").rename(device.bank_dir / "manifest.away")
             device.kill()
         case "bank damaged":
-            clips_there = [each for each in device.bank_dir.iterdir() if each.is_file() and each.suffix != ".json"]
+            clips_there = [
+                each
+                for each in device.bank_dir.iterdir()
+                if each.is_file() and each.suffix != ".json" and each.stat().st_size
+            ]
             assert clips_there, f"{device.bank_dir}: there is nothing to damage"
             for file in sorted(clips_there):
                 damaged = bytearray(file.read_bytes())

@@ -24,6 +24,7 @@ SILENCE = bytes(RATE_HZ * FRAME_BYTES)
 def sound(card: PretendCard) -> Iterator[AlsaSound]:
     """The default device, open with 20 ms of buffer."""
     opened = AlsaSystem().open("default", 20)
+    assert isinstance(opened, AlsaSound)
     yield opened
     card.set("ok")
     opened.close()

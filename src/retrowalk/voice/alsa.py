@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import math
 import select
 import threading
 from functools import cache
@@ -63,9 +64,12 @@ def _library() -> Any:
     except OSError as error:
         raise SoundError(f"libasound.so.2 cannot be loaded ({error}): sudo apt install alsa-utils") from error
     alsa.snd_strerror.restype = ctypes.c_char_p
-    for name in ("snd_pcm_avail", "snd_pcm_writei"):
-        getattr(alsa, name).restype = ctypes.c_long
-    alsa.snd_pcm_avail.argtypes = [ctypes.c_void_p]
+    alsa.snd_pcm_writei.restype = ctypes.c_long
+    alsa.snd_pcm_avail_delay.argtypes = [
+        ctypes.c_void_p,
+        ctypes.POINTER(ctypes.c_long),
+        ctypes.POINTER(ctypes.c_long),
+    ]
     alsa.snd_pcm_delay.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_long)]
     alsa.snd_pcm_writei.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_ulong]
     for name in ("prepare", "drop", "close"):
@@ -261,6 +265,11 @@ class AlsaSound:
         self._size_frames = size_frames
         self._least_frames = least_frames
         self._delay = ctypes.c_long()
+        self._available = ctypes.c_long()
+        self._look_arguments = ctypes.byref(self._available), ctypes.byref(self._delay)
+        self._looked_s = -math.inf
+        self._queue = 0
+        """Frames written and not played when it was last looked at, at `_looked_s`, and those written since."""
         self._poll: select.poll | None = None
         self._written = 0
         self._played = 0
@@ -272,17 +281,21 @@ class AlsaSound:
         self.buffer_frames = min(self._size_frames, max(buffer_ms * RATE_HZ // 1000, self._least_frames))
 
     def writable(self, now: float) -> int:
-        available: int = self._alsa.snd_pcm_avail(self._open_handle())
-        if available in _DRY:
-            self._restart(available)
-            available = self._alsa.snd_pcm_avail(self._open_handle())
-        if available == -errno.EAGAIN:
+        # Room and delay in one call: it runs a hundred times a second, and each costs a look at the hardware's pointer.
+        error = self._look()
+        if error in _DRY:
+            self._restart(error)
+            error = self._look()
+        if error == -errno.EAGAIN:
             return 0
-        if available < 0:
-            raise self._gone(available)
+        if error < 0:
+            raise self._gone(error)
+        self._looked_s = now
+        available = self._available.value
         self._held = max(0, self._size_frames - available) if self._written else 0
+        self._queue = max(0, self._delay.value) if self._written else 0
         # Many devices tell the delay finer than the room; what is under way beyond this buffer takes no room in it.
-        return max(0, min(available, self.buffer_frames - min(self._held, self._queued())))
+        return max(0, min(available, self.buffer_frames - min(self._held, self._queue)))
 
     def write(self, pcm: bytes, now: float) -> int:
         frames = min(len(pcm) // FRAME_BYTES, self.buffer_frames)
@@ -296,10 +309,12 @@ class AlsaSound:
             raise self._gone(taken)
         self._written += taken
         self._held += taken
+        self._queue += taken
         return taken
 
     def played(self, now: float) -> int:
-        queued = self._queued()
+        queued = self._queue if now == self._looked_s else self._queued()
+        self._looked_s = -math.inf  # once: who asks again wants to know anew
         self.beyond_s = max(0, queued - self._held) / RATE_HZ
         # Never backward: some drivers correct their pointer by a few frames.
         self._played = max(self._played, self._written - queued)
@@ -335,6 +350,10 @@ class AlsaSound:
                 self._poll.register(descriptor.fd, descriptor.events & 0xFFFF)
         return self._poll
 
+    def _look(self) -> int:
+        error: int = self._alsa.snd_pcm_avail_delay(self._open_handle(), *self._look_arguments)
+        return error
+
     def _queued(self) -> int:
         """Frames in the device that have not been played."""
         if self._written == 0:
@@ -348,6 +367,7 @@ class AlsaSound:
 
     def _restart(self, reason: int) -> None:
         self.underruns += 1
+        self._queue = self._held = 0
         error: int = self._alsa.snd_pcm_prepare(self._open_handle())
         if error < 0:
             raise self._gone(error)

@@ -32,7 +32,13 @@ never entered are in no quantile (`stopped_before`), and one that was entered wi
   there to the decision), `voice_ms` (decision to first frame).  `voice_ms` is of all warnings that were heard.
 - `by_sensor`: of a hundred first samples, how many came from which sensor.
 
-Virtual time: computing costs nothing in it, and the voice is asked again when its buffer has room, as on the street.
+Most approaches happen in virtual time: computing costs nothing in it.  Some happen along real time (`real quiet`,
+`real busy`): guard, voice and courier are processes under their supervisor, the voice plays on the pretend card of
+tests/paced_card, and the world is in this process, with thin sides in between that a device does not have.  Samples and
+decisions are those of the recording that the courier wrote; the first frame is at the card's play pointer: by the
+card's own log when the warning comes out of silence, and otherwise, when it cuts off words, by the pointer that the
+voice read as it wrote (`onset_off_ms`: how far that was from the log where both are known).  `real quiet`: nothing else
+is started; `real busy`: one more process computes without pause.
 """
 
 from __future__ import annotations
@@ -42,23 +48,34 @@ import math
 import multiprocessing
 import os
 import random
+import subprocess
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 import encounters
 from common import Row, arguments, run
 from encounters import OURS, SETS_OFF_S, THING, Assumed, Encounter
 from intervals import quantile, quantile_interval
+from tests.paced_card.card import build
+from voice_faults import START_S, Device
 
+from retrowalk.core import events as ev
 from retrowalk.core.events import Level
 from retrowalk.core.hazards import STRIDE_S, collision_level, needed_m
 from retrowalk.core.samples import Item, RangeSample, RangeStatus
-from retrowalk.sim.world import World
+from retrowalk.courier import recording
+from retrowalk.sim.walker import Moment
+from retrowalk.sim.world import Obstacle, Place, Remove, Stand, Walk, World
+from retrowalk.voice import bank as banks
 
+SPEAKERS = Path(__file__).with_name("speakers.py")
 ZONES = ("step", "moment")
 REAR = frozenset(sensor.name for sensor in encounters.DEVICES[OURS].range_sensor if sensor.role == "rear")
 SPEEDS_M_S = (0.2, 1.2)
@@ -68,6 +85,16 @@ SLICE_S = 0.1
 STOOD_S = 0.5
 LIMIT_S = 15.0
 NEVER_MS = 60_000.0
+REAL_AGE = "older"
+APPROACHES_A_WALK = 30
+FEW = 10
+"""Fewer are not worth two walks: all of them are quiet."""
+SETTLES_S = 5.0
+REST_S = 3.0
+"""Until the words are over and the path is clear again."""
+WRITTEN_S = 4.0
+"""Until the courier has written down what there was."""
+SAME_SOUND_S = 0.03
 QUANTILES = {"p50": 0.5, "p99": 0.99}
 GOALS = {"p50": "<= 150", "p99": "<= 300"}
 
@@ -110,10 +137,37 @@ class Approach:
     entries: dict[str, Entry] = field(default_factory=lambda: {zone: Entry() for zone in ZONES})
 
 
+class Remembered:
+    """What was true of a walk in real time, for longer than the world itself remembers: `note` it as it happens."""
+
+    def __init__(self) -> None:
+        self._moments: list[Moment] = []
+        self.thing: Obstacle | None = None
+        """The one that is asked for."""
+
+    def note(self, world: World, until_s: float) -> None:
+        """Adds what has happened up to then."""
+        while len(self._moments) * TRUTH_STEP_S < until_s:
+            self._moments.append(world.moment(len(self._moments) * TRUTH_STEP_S))
+
+    def moment(self, t_s: float) -> Moment:
+        """The walker at `t_s`, to the nearest moment noted."""
+        return self._moments[min(len(self._moments) - 1, max(0, round(t_s / TRUTH_STEP_S)))]
+
+
+def gap_m(world: World | Remembered, t_s: float) -> float:
+    """Distance from the sensor to the thing; infinite while it is not there."""
+    if isinstance(world, Remembered):
+        thing = world.thing
+        there = thing is not None and thing.present(t_s)
+        return thing.gap_m(t_s, world.moment(t_s).position_m) if thing is not None and there else math.inf
+    return encounters.gap_m(world, t_s)
+
+
 class Zone:
     """The warning zone by the truth."""
 
-    def __init__(self, kind: str, world: World, age: str) -> None:
+    def __init__(self, kind: str, world: World | Remembered, age: str) -> None:
         self._world = world
         self._kind = kind
         config = encounters.configured(OURS, age)
@@ -137,7 +191,7 @@ class Zone:
 class Watch:
     """Sees truth and samples pass, and notes when each zone is entered first, after the walker has set off."""
 
-    def __init__(self, world: World, approach: Approach, from_s: float = SETS_OFF_S) -> None:
+    def __init__(self, world: World | Remembered, approach: Approach, from_s: float = SETS_OFF_S) -> None:
         self._world = world
         self._zones = [(Zone(kind, world, approach.encounter.age), entry) for kind, entry in approach.entries.items()]
         self._from_s = self._seen_s = from_s
@@ -150,7 +204,7 @@ class Watch:
             t_s, range_m = item.t_measured_s, item.range_m
             if item.sensor not in REAR or t_s < self._from_s:
                 continue
-            if abs(range_m - encounters.gap_m(self._world, t_s)) > OF_THE_THING_M:
+            if abs(range_m - gap_m(self._world, t_s)) > OF_THE_THING_M:
                 continue
             for zone, entry in self._zones:
                 if (entry.sample_s is None or t_s < entry.sample_s) and zone.holds(t_s, range_m):
@@ -159,9 +213,9 @@ class Watch:
     def advance(self, t_s: float) -> None:
         """The truth up to `t_s`."""
         while self._seen_s < t_s:
-            gap_m = encounters.gap_m(self._world, self._seen_s)
+            range_m = gap_m(self._world, self._seen_s)
             for zone, entry in self._zones:
-                if entry.truth_s is None and gap_m < math.inf and zone.holds(self._seen_s, gap_m):
+                if entry.truth_s is None and range_m < math.inf and zone.holds(self._seen_s, range_m):
                     entry.truth_s = self._seen_s
             self._seen_s += TRUTH_STEP_S
 
@@ -255,6 +309,130 @@ def _walk(world: World, approach: Approach, run_until: Callable[[float], None], 
         stood_s = stood_s + SLICE_S if t_s > begins_s + 1.0 and world.walker.standing else 0.0
 
 
+# -------------------------------------------------------------------------------------------------- along real time
+
+
+@dataclass
+class Real:
+    """Approaches in real processes, and how the two ways to know the first frame agree."""
+
+    approaches: list[Approach] = field(default_factory=list)
+    off_ms: list[float] = field(default_factory=list)
+
+
+@contextmanager
+def neighbour(busy: bool) -> Iterator[None]:
+    """A process that computes without pause, or none."""
+    process = subprocess.Popen([sys.executable, str(SPEAKERS), "spin"]) if busy else None
+    try:
+        yield
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def walked_really(encounters_: Sequence[Encounter], folder: Path, library: Path, *, busy: bool) -> Real:
+    """Approaches one after the other, in one walk of real processes."""
+    phrases = banks.build(encounters.configured(OURS, REAL_AGE), banks.default_directory()).directory
+    found, truth = Real(), Remembered()
+    spans: list[tuple[float, float, Obstacle]] = []
+    with Device(folder, library, encounters_[0].seed, phrases) as device:
+        assert device.config.walker == encounters.configured(OURS, REAL_AGE).walker
+
+        def until(holds: Callable[[], object], within_s: float) -> bool:
+            """As the device's, but the truth is noted."""
+
+            def look() -> object:
+                truth.note(device.world, device.now() - 0.1)
+                return holds()
+
+            return device.until(look, within_s)
+
+        if not until(lambda: device.first.entries("START"), START_S):
+            raise RuntimeError(f"the voice did not begin: {device.log()[-2000:]}")
+        until(lambda: False, SETTLES_S)
+        with neighbour(busy):
+            for encounter in encounters_:
+                assert encounter.speed_m_s is not None
+                begin_s = device.now()
+                device.does(Place(encounter.sim_kind, encounter.behind_m, name=THING))
+                device.does(Walk(encounter.speed_m_s))
+                until(lambda: not device.world.walker.standing, 3.0)
+                until(
+                    lambda: device.world.walker.standing or device.world.contacts,
+                    (encounter.behind_m + 1.0) / encounter.speed_m_s + LIMIT_S,
+                )
+                until(lambda: False, 0.5)
+                spans.append((begin_s, device.now(), device.world.obstacles[-1]))
+                device.does(Remove(THING))
+                device.does(Stand())
+                until(lambda: False, REST_S)
+        heard_s = [heard.start_s for heard in device.ear.heard if heard.key == "warning"]
+        onsets_s = [t_s - device.origin_mono_s for t_s in device.first.entries("ONSETL")]
+        until(lambda: False, WRITTEN_S)
+    sounds = []
+    for t_s in heard_s:
+        logged_s = min(onsets_s, key=lambda onset_s: abs(onset_s - t_s), default=math.inf)
+        same = abs(logged_s - t_s) <= SAME_SOUND_S
+        sounds.append(logged_s if same else t_s)
+        found.off_ms += [(t_s - logged_s) * 1000.0] if same else []
+    entries = recording.read(sorted((folder / "state" / "recordings").glob("*.mcap"))).entries
+    samples = [entry.value for entry in entries if isinstance(entry.value, RangeSample)]
+    raised = [
+        (entry.value.t_s, entry.value.hazard, entry.value.level == "warning")
+        for entry in entries
+        if isinstance(entry.value, ev.HazardRaised | ev.HazardCleared)
+    ]
+    for encounter, (begin_s, end_s, thing) in zip(encounters_, spans, strict=True):
+        approach = Approach(encounter)
+        truth.thing = thing
+        watch = Watch(truth, approach, begin_s)
+        watch.take([sample for sample in samples if begin_s <= sample.t_measured_s < end_s])
+        watch.advance(end_s)
+        judge(
+            approach,
+            [each for each in raised if begin_s <= each[0] < end_s],
+            [t_s for t_s in sounds if begin_s <= t_s < end_s],
+        )
+        found.approaches.append(approach)
+    return found
+
+
+def drawn_really(seed: int, index: int) -> Encounter:
+    """One approach of those; everybody is older, and stands where the last one ended."""
+    of = random.Random(f"chain:{seed}:real:{index}")
+    encounter = encounters.draw(seed, "pooled", index)
+    config = encounters.configured(OURS, REAL_AGE)
+    speed_m_s = of.uniform(*SPEEDS_M_S)
+    zone_m = needed_m(Level.WARNING, speed_m_s, config.walker, config.collision)
+    behind_m = zone_m + of.uniform(0.3, 0.6) + of.uniform(1.0, 2.0) * speed_m_s
+    return replace(encounter, age=REAL_AGE, speed_m_s=speed_m_s, behind_m=behind_m, backdrop_m=None)
+
+
+def real_rows(count: int, seed: int) -> list[Row]:
+    """So many approaches along real time, half of them, unless they are few, beside a busy process."""
+    rows: list[Row] = []
+    off_ms: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="rw-") as temporary:
+        library = build(Path(temporary))
+        quiet = count if count < FEW else (count + 1) // 2
+        for case, first, last in (("quiet", 0, quiet), ("busy", quiet, count)):
+            approaches: list[Approach] = []
+            for begin in range(first, last, APPROACHES_A_WALK):
+                jobs = [drawn_really(seed, index) for index in range(begin, min(last, begin + APPROACHES_A_WALK))]
+                real = walked_really(jobs, Path(temporary) / f"{case}{begin}", library, busy=case == "busy")
+                approaches += real.approaches
+                off_ms += real.off_ms
+                print(f"chain: {len(approaches)} approaches, {case}, in real time", file=sys.stderr, flush=True)
+            if approaches:
+                rows += sound_rows(approaches, f" real {case}") + part_rows(approaches, f" real {case}")
+    if off_ms:
+        largest = max(off_ms, key=abs)
+        rows.append(Row("onset_off_ms", OURS, "max real", round(largest, 1), "ms", len(off_ms)))
+    return rows
+
+
 # --------------------------------------------------------------------------------------------------------- the rows
 
 
@@ -342,15 +520,21 @@ def _told(results: list[Approach], answer: Approach, whole: int) -> Approach:
 
 def measure(options: argparse.Namespace) -> list[Row]:
     """All of it."""
-    count = options.approaches or (40 if options.quick else 1000)
+    size = (20, 3) if options.quick else (5000, 240) if options.full else (1000, 60)
+    count = size[0] if options.approaches is None else options.approaches
+    real = size[1] if options.real is None else options.real
     jobs = [drawn(options.seed, "pooled", index) for index in range(count)]
     jobs += [drawn(options.seed, "appearing", index) for index in range(count // 5)]
-    approaches = walked_all(jobs, options.processes)
-    return rows_of(approaches[:count], approaches[count:])
+    rows: list[Row] = []
+    if jobs:
+        approaches = walked_all(jobs, options.processes)
+        rows += rows_of(approaches[:count], approaches[count:])
+    return rows + (real_rows(real, options.seed) if real else [])
 
 
 if __name__ == "__main__":
     parser = arguments((__doc__ or "").partition("\n")[0])
-    parser.add_argument("--approaches", type=int, help="in virtual time (default 1000; --quick 40)")
+    parser.add_argument("--approaches", type=int, help="in virtual time (default 1000; --quick 20; --full 5000)")
+    parser.add_argument("--real", type=int, help="approaches along real time (default 60; --quick 3; --full 240)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="for virtual time (default: all)")
     run("chain", parser.parse_args(), measure)

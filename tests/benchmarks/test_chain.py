@@ -132,7 +132,7 @@ def test_a_zone_entered_without_a_warning_is_never_forgotten(chain):
 
 def test_it_says_what_it_measured():
     """One JSON object; every approach is in the quantiles or counted beside them"""
-    command = [sys.executable, str(PROGRAM), "--json", "--approaches", "5", "--processes", "1"]
+    command = [sys.executable, str(PROGRAM), "--json", "--approaches", "5", "--real", "0", "--processes", "1"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     told = json.loads(result.stdout)
     assert told["benchmark"] == "chain"
@@ -141,6 +141,27 @@ def test_it_says_what_it_measured():
         assert rows["never", zone]["n"] + rows["stopped_before", zone]["value"] == 5
     assert rows["sound_ms", "p99 sample step"]["goal"] == "<= 300"
     assert 0 <= rows["voice_ms", "p99 all"]["value"] <= 45  # the device's buffer and a poll
+
+
+@pytest.mark.process
+def test_real_processes_are_timed_by_the_same_measure():
+    """Every approach to something in real processes is in the quantiles or counted beside them, and sounds are found"""
+    command = [sys.executable, str(PROGRAM), "--json", "--approaches", "0", "--real", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
+    rows = {(row["metric"], row["case"]): row for row in json.loads(result.stdout)["rows"]}
+    for zone in ("step real quiet", "moment real quiet"):
+        assert rows["never", zone]["n"] + rows["stopped_before", zone]["value"] == 2
+        assert rows["never", zone]["value"] == 0
+    assert abs(rows["onset_off_ms", "max real"]["value"]) <= 30
+
+
+def test_what_was_true_is_remembered(chain):
+    """The truth of a walk in real time, and of the thing that stood there, can be asked for long afterwards"""
+    remembered, world = chain.Remembered(), Steady(chain, 0.5)
+    remembered.note(world, 60.0)
+    assert chain.gap_m(remembered, 1.0) == float("inf")
+    remembered.thing = world.obstacles[0]
+    assert chain.gap_m(remembered, 1.0) == pytest.approx(4.5, abs=0.005)
 
 
 def test_the_sensors_that_count_look_behind(chain):

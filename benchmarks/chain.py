@@ -25,8 +25,10 @@ has the same quantiles of those that came after.  Approaches in which the walker
 never entered are in no quantile (`stopped_before`), and one that was entered without a warning counts as a minute
 (`never`).
 
-- `sound_ms`: `p50 sample step`, `p99 truth moment` and so on; each also `late only`; and `appearing`: people, cars and
-  walls that are suddenly there, within the zone, which must first be seen often enough to be believed.
+- `sound_ms`: `p50 sample step`, `p99 truth moment` and so on; each also `late only`; from the sample in the zone of the
+  step also by kind, and at the speeds up to which this device protects such a walker (`protected speed`) or beyond it;
+  and `appearing`: people, cars and walls that are suddenly there, within the zone, which must first be seen often
+  enough to be believed.
 - Its parts, of the zone of the step and of the approaches whose warning came after the first sample: `sample_ms` (truth
   to the echo of the first sample), `delivery_ms` (from that echo until the guard has the sample), `decision_ms` (from
   there to the decision), `voice_ms` (decision to first frame).  `voice_ms` is of all warnings that were heard.
@@ -436,7 +438,7 @@ def real_rows(count: int, seed: int) -> list[Row]:
 # --------------------------------------------------------------------------------------------------------- the rows
 
 
-def quantile_rows(case: str, values: Sequence[float], goals: bool, metric: str = "sound_ms") -> list[Row]:
+def quantile_rows(case: str, values: Sequence[float], goals: bool = False, metric: str = "sound_ms") -> list[Row]:
     """p50 and p99 of some; no row of nothing."""
     rows = []
     for name, share in QUANTILES.items() if values else ():
@@ -486,9 +488,19 @@ def _between(from_s: float | None, to_s: float | None) -> float | None:
     return None if from_s is None or to_s is None else (to_s - from_s) * 1000.0
 
 
+def _from_sample_ms(approaches: Sequence[Approach]) -> list[float]:
+    return [v for a in approaches if (v := a.entries["step"].sound_ms("sample")) is not None]
+
+
 def rows_of(pooled: Sequence[Approach], appearing: Sequence[Approach]) -> list[Row]:
     """The table."""
     rows = sound_rows(pooled) + part_rows(pooled)
+    for kind in encounters.POOLED:
+        rows += quantile_rows(f"sample step, {kind}", _from_sample_ms([a for a in pooled if a.encounter.kind == kind]))
+    slow = [a for a in pooled if (a.encounter.speed_m_s or 0.0) <= encounters.protected_m_s(a.encounter.age)]
+    rows += quantile_rows("sample step, protected speed", _from_sample_ms(slow))
+    fast = [a for a in pooled if a not in slow]
+    rows += quantile_rows("sample step, beyond it", _from_sample_ms(fast))
     sensors = Counter(entry.sensor for a in pooled if (entry := a.entries["step"]).sensor)
     count = sum(sensors.values())
     rows += [

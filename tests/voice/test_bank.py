@@ -133,9 +133,9 @@ LANGUAGES = get_args(Language)
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_ships_with_the_program_is_small_and_can_be_heard(language):
-    """In each language: stop, "guard silent" and a general fault, loud, in less than 320 kB."""
+    """In each language: stop, "guard silent", a general fault and why there are no words, loud, in < 400 kB."""
     folder = Path(voice_bank.__file__).parent / "builtin" / language
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 320_000
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 400_000
     builtin = Builtin(0.9, language)
     for phrase in ("stop", "drop", "guard_silent", "fault", "sensor_lost", "not_protecting"):
         clip = builtin.lookup(phrase)
@@ -143,6 +143,16 @@ def test_what_ships_with_the_program_is_small_and_can_be_heard(language):
         assert clip.words
         assert max(array("h", clip.pcm)) > 10_000
     assert builtin.lookup("clear") is None
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("value", voice_bank.OWN_CAUSES)
+def test_why_there_are_no_phrases_can_be_said_without_them(language, value):
+    """The cause is named in words even when it is that there are no words."""
+    clip = Builtin(0.9, language).lookup("fault", value)
+    assert clip is not None
+    assert clip.words == Texts.load(language).words("fault", value)
+    assert max(array("h", clip.pcm)) > 10_000
 
 
 def test_the_volume_holds_for_what_ships_with_the_program():

@@ -39,6 +39,9 @@ CALM_LEVEL = 0.8
 OWN_PHRASES = ("stop", "guard_silent")
 """Loaded when a bank is opened: these cannot wait even for a read from the disk."""
 
+OWN_CAUSES = ("voice-bank", "voice-espeak")
+"""Values of `fault` that must be said when the bank cannot say them: that it is missing or damaged itself."""
+
 Progress = Callable[[int, int, str], None]
 """Called with clips done, clips in all, and the words of the latest."""
 
@@ -239,7 +242,7 @@ class BuiltinWords(msgspec.Struct, frozen=True):
     file: str
     words: str
     phrases: list[str]
-    """Phrases it stands in for."""
+    """Phrases it stands in for, or `phrase:value` for one value alone."""
 
 
 class Builtin:
@@ -255,14 +258,15 @@ class Builtin:
         self._words = {phrase: entry for entry in index for phrase in entry.phrases}
         self._clips: dict[str, Clip] = {}
 
-    def lookup(self, phrase: str) -> Clip | None:
+    def lookup(self, phrase: str, value: str = "") -> Clip | None:
         """The clip that stands in for a phrase, if there is one.  Read when first asked for."""
-        entry = self._words.get(phrase)
+        entry = self._words.get(f"{phrase}:{value}") or self._words.get(phrase)
         if entry is None:
             return None
         clip = self._clips.get(entry.file)
         if clip is None:
-            samples = array("h", (self._folder / entry.file).read_bytes())
+            content = (self._folder / entry.file).read_bytes()
+            samples = array("h", Packed(content)[:] if entry.file.endswith(PACKED) else content)
             pcm = array("h", (round(sample * self._volume) for sample in samples)).tobytes()
             clip = self._clips[entry.file] = Clip(entry.words, pcm)
         return clip

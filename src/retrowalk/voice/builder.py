@@ -208,12 +208,18 @@ def write_builtin(directory: Path) -> None:
             bank.BuiltinWords("stop.pcm", texts.words("stop", ""), ["stop", "drop"]),
             bank.BuiltinWords("guard_silent.pcm", texts.words("guard_silent", ""), ["guard_silent"]),
             bank.BuiltinWords("fault.pcm", texts.device_fault, stands_in),
+            # Why there are no other words.
+            *(
+                bank.BuiltinWords(f"{value}{bank.PACKED}", texts.words("fault", value), [f"fault:{value}"])
+                for value in bank.OWN_CAUSES
+            ),
         ]
         folder = directory / language
         folder.mkdir(parents=True, exist_ok=True)
         for entry in entries:
             rate_wpm = STOP_RATE_WPM if entry.file == "stop.pcm" else Config().voice.rate_wpm
-            render(RenderJob(entry.words, texts.espeak_voice, rate_wpm, 1.0, str(folder / entry.file)))
+            packed = entry.file.endswith(bank.PACKED)
+            render(RenderJob(entry.words, texts.espeak_voice, rate_wpm, 1.0, str(folder / entry.file), packed=packed))
         write_atomically(folder / "words.json", msgspec.json.format(msgspec.json.encode(entries)) + b"\n")
 
 

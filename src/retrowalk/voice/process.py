@@ -25,7 +25,7 @@ from retrowalk.core.samples import Item, VoicePhase
 from retrowalk.errors import BankError, SoundError, WireError
 from retrowalk.platform import Platform, Sound, no_wake, notify
 from retrowalk.voice import earcons
-from retrowalk.voice.bank import OWN_PHRASES, Bank, Builtin
+from retrowalk.voice.bank import OWN_CAUSES, OWN_PHRASES, Bank, Builtin
 from retrowalk.voice.bluetooth import Awake, may_sleep
 from retrowalk.voice.hearing import Hearing, probe
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ, Clip, Mixer, Progress
@@ -109,6 +109,9 @@ class VoiceLoop:
         for phrase in OWN_PHRASES:
             if bank is None or bank.lookup(phrase, "") is None:
                 self._builtin.lookup(phrase)  # read now, not in the middle of a warning
+        if bank is None or bank.missing():
+            for value in OWN_CAUSES:
+                self._builtin.lookup("fault", value)
         self._said: Clip | None = None
         self._said_for = ""
 
@@ -288,7 +291,7 @@ class VoiceLoop:
         if phrase == _SAY:
             return self._said
         clip = self._bank.lookup(phrase, value) if self._bank is not None else None
-        return clip or self._builtin.lookup(phrase)
+        return clip or self._builtin.lookup(phrase, value)
 
     def _tend_bank(self, now: float) -> None:
         if now >= self._bank_look_s:

@@ -17,8 +17,8 @@ from retrowalk.errors import BankError
 from retrowalk.voice import bank as voice_bank
 from retrowalk.voice import builder, render, say
 from retrowalk.voice.bank import Bank, Builtin, build
-from retrowalk.voice.mixer import RATE_HZ
-from retrowalk.voice.packing import Packed
+from retrowalk.voice.mixer import RATE_HZ, SAMPLE_BYTES
+from retrowalk.voice.packing import PLAYED_BYTES, Packed
 from retrowalk.voice.render import RenderJob
 from retrowalk.voice.texts import Texts, espeak_voice
 
@@ -385,14 +385,16 @@ def test_nothing_is_not_said(tmp_path: Path):
 
 @pytest.mark.process
 def test_the_real_bank_is_complete(rendered_bank: Bank):
-    """Every phrase, rendered by espeak through pyttsx3 and verified; together less than 25 MB, all of it in memory."""
+    """Every phrase, rendered by espeak through pyttsx3 and verified; together less than 8 MB, all of it in memory."""
     assert rendered_bank.missing() == ()
     while rendered_bank.load_next():
         pass
     assert not rendered_bank.damaged
     clips = [rendered_bank.clip(*clip) or b"" for clip in CLIPS]
     assert min(map(len, clips)) > 0.2 * RATE_HZ * 2
-    assert sum(map(len, set(clips))) < 25_000_000
+    kept = {rendered_bank.entry(*clip).file: rendered_bank.entry(*clip).frames for clip in CLIPS}
+    assert sum(kept.values()) * SAMPLE_BYTES // PLAYED_BYTES < 8_000_000
+    assert sum((rendered_bank.directory / file).stat().st_size for file in kept) < 8_000_000
 
 
 @pytest.mark.process

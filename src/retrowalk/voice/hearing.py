@@ -252,7 +252,9 @@ class Hearing:
         if self._unheard:
             self._probe_s = now + (PROBE_UNHEARD_S if self._unheard >= IN_A_ROW else PROBE_AGAIN_S)
             return True
-        if self._probes >= PROBES:
+        # One late or clipped message is a doubt, and not every message can tell: the sweep can.
+        doubted = (self._slow and not self._is_slow) or (self._clipped and not self._is_clipped)
+        if self._probes >= PROBES and not doubted:
             return False
         self._probes += 1
         self._probe_s = now + PROBE_AGAIN_S

@@ -10,18 +10,22 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from retrowalk import cli, wire
 from retrowalk.config import A02yyuw, Config
+from retrowalk.core import samples as sm
 from retrowalk.platform import SocketMailbox
 from retrowalk.sim import demo as demonstration
 from retrowalk.sim.outcome import Expectation, Message, Outcome, Spoken
+from retrowalk.voice.bank import read_text_clip
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "systemd" / "retrowalk.toml"
 PATIENCE_S = 20.0
@@ -283,20 +287,113 @@ def test_demo_broken_off_leaves_no_directory_of_its_own(monkeypatch, tmp_path, a
 # ------------------------------------------------------------------------------------------------------------- say
 
 
-@pytest.mark.slow
-def test_say_goes_through_the_running_guard(retrowalk, tmp_path):
-    """While retrowalk runs, the text is handed to it, and its sound lies where the voice looks for it"""
+class Answering:
+    """A guard and its voice that answer; `became` is what becomes of a text, `None`: no answer."""
+
+    def __init__(self, run_dir, became):
+        self.said = []
+        self.sounds = []
+        self._became = became
+        self._mailbox = SocketMailbox(run_dir, "guard")
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="guard")
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        self._thread.join()
+        self._mailbox.close()
+
+    def _serve(self):
+        while not self._ends.is_set():
+            select.select([self._mailbox.fileno()], [], [], 0.02)
+            while (data := self._mailbox.receive()) is not None:
+                self._answer(wire.decode_local(data))
+
+    def _answer(self, message):
+        match message:
+            case wire.Examine():
+                beat = sm.VoiceHeartbeat(
+                    1.0, "plughw:CARD=Ear", 100, fault="" if self._became == "finished" else "muted"
+                )
+                channel = wire.ITEM_CHANNELS[sm.VoiceHeartbeat]
+                record = wire.Record(1, channel, 0, 0, msgspec.Raw(wire.encode(beat)))
+                answer = wire.Examined("s", "1", 1.0, "guarding", [], False, "")
+                self._mailbox.send(message.reply_to, wire.encode(answer))
+                self._mailbox.send(message.reply_to, wire.encode(wire.RecordsMessage("s", [record])))
+            case wire.SayMessage():
+                self.said.append(message.text)
+                self.sounds.append(read_text_clip(Path(message.sound)))
+                if self._became is not None:
+                    told = wire.ProgressMessage(-2, sm.VoicePhase(self._became), 1.0, message.text)
+                    self._mailbox.send(message.reply_to, wire.encode(told))
+
+
+@pytest.fixture
+def rendered(monkeypatch):
+    """Renders without espeak."""
+    monkeypatch.setattr("retrowalk.voice.say.render_text", lambda config, directory, text: bytes(range(256)) * 10)
+    monkeypatch.setattr(cli, "SAY_BEGINS_S", 0.1)
+    monkeypatch.setattr(cli, "SAY_ANSWERS_S", 0.1)
+    return bytes(range(256)) * 10
+
+
+def test_say_goes_through_the_running_guard(retrowalk, tmp_path, rendered):
+    """While retrowalk runs it is handed the sound itself, wherever its phrases are, and tells where it was said"""
+    with Answering(tmp_path, "finished") as guard:
+        shown = retrowalk("say", "Hello", "--run-dir", tmp_path, "--config", DEFAULT_FILE)
+    assert shown.exit_code == 0, shown.output
+    assert shown.output == "said on plughw:CARD=Ear\n"
+    assert (guard.said, guard.sounds) == (["Hello"], [rendered])
+    assert list(tmp_path.iterdir()) == [], "its own mailbox and the sound are taken away"
+
+
+@pytest.mark.parametrize(
+    ("became", "asked", "told"),
+    [
+        pytest.param("cut", 1, "more urgent", id="cut off"),
+        pytest.param("expired", 4, "not said: there was no pause", id="no pause"),
+        pytest.param("unknown_phrase", 1, "could not read its sound", id="not found"),
+        pytest.param(None, 1, "the voice did not answer", id="no voice"),
+    ],
+)
+def test_say_tells_why_it_was_not_said(retrowalk, tmp_path, rendered, became, asked, told):
+    """What was not said to its end is an error of one line, with what the voice complains of"""
+    with Answering(tmp_path, became) as guard:
+        shown = retrowalk("say", "Hello", "--run-dir", tmp_path, "--config", DEFAULT_FILE)
+    assert shown.exit_code == 1
+    assert told in shown.stderr
+    assert "The voice reports: muted." in shown.stderr
+    assert len(guard.said) == asked
+
+
+@pytest.mark.parametrize("text", ["", "  "], ids=["empty", "blank"])
+def test_say_asks_for_words(retrowalk, text):
+    """Nothing to say is a mistake on the command line"""
+    shown = retrowalk("say", text)
+    assert shown.exit_code == 2
+    assert "There is nothing to say" in shown.stderr
+
+
+def test_say_in_a_strange_run_directory_says_what_to_do(retrowalk, tmp_path, rendered, monkeypatch):
+    """A retrowalk of somebody else is not spoken over on its own device: the person is told how to ask it"""
     guard = SocketMailbox(tmp_path, "guard")
     try:
-        shown = retrowalk("say", "Hello", "--run-dir", tmp_path, "--dir", tmp_path / "bank", "--config", DEFAULT_FILE)
-        assert shown.exit_code == 0, shown.output
-        message = guard.receive()
-        assert message is not None
-        assert wire.decode_local(message) == wire.SayMessage("Hello")
+
+        def forbidden(*_):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr("retrowalk.control.SocketMailbox", forbidden)
+        monkeypatch.setattr(cli.os, "access", lambda path, mode: Path(path) != tmp_path)
+        monkeypatch.setattr("retrowalk.cli._run_dirs", lambda run_dir: [tmp_path])
+        shown = retrowalk("say", "Hello", "--config", DEFAULT_FILE)
     finally:
         guard.close()
-    assert list((tmp_path / "bank" / "texts").glob("*.say"))
-    assert not list(tmp_path.glob("say-*")), "its own mailbox is taken down"
+    assert shown.exit_code == 1
+    assert f"retrowalk runs in {tmp_path}, which is not yours: sudo retrowalk say" in shown.stderr
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import termios
 import pytest
 
 from retrowalk.errors import DeviceError
-from retrowalk.platform import LazyBus, LazyPins, PySerialPorts, SmBus, notify
+from retrowalk.platform import LazyBus, LazyPins, PySerialPorts, SmBus, SocketMailbox, notify
 
 
 class Bus:
@@ -149,3 +149,15 @@ def test_sign_of_life_waits_for_nobody(monkeypatch, tmp_path):
                 while True:
                     flood.sendto(b"x" * 1000, str(tmp_path / "notify"))
         notify("WATCHDOG=1")  # a blocking send would hang here for ever
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_a_service_of_another_user_can_answer_root(tmp_path):
+    """With sudo one asks a service that runs as a user of its own: the mailbox belongs to whom the folder belongs to"""
+    os.chown(tmp_path, 12345, 12346)
+    mailbox = SocketMailbox(tmp_path, "doctor-1")
+    try:
+        status = (tmp_path / "doctor-1.sock").stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (12345, 12346, 0o660)
+    finally:
+        mailbox.close()

@@ -34,6 +34,11 @@ LAST_GOOD = "last-good.toml"
 OK, DIFFERENT, UNUSABLE = 0, 1, 2
 """Exit statuses; click uses 2 for a wrong command line, too."""
 
+SAY_BEGINS_S, SAY_ANSWERS_S = 5.0, 3.0
+"""A free text waits so long for a pause; so long after its end nobody answers any more."""
+SAY_ATTEMPTS = 4
+"""What retrowalk says at its start, with much to complain about, is over after so many waits."""
+
 TRIALS_NAMED = 8
 """So many of a recording's trials are named to somebody who named none."""
 
@@ -265,29 +270,29 @@ def say(text: str, config_file: Path | None, run_dir: Path | None, bank_dir: Pat
 
     A running retrowalk says it in a pause between its own messages; otherwise the sound device is used directly.
     """
-    from retrowalk.platform import SocketMailbox
+    from retrowalk import control as controls
+    from retrowalk.platform import MonotonicClock
     from retrowalk.voice.bank import default_directory
     from retrowalk.voice.say import play_clip, render_text
-    from retrowalk.wire import SayMessage, encode
 
+    if not text.strip():
+        raise click.UsageError("There is nothing to say: give the words in quotation marks.")
     config = _configuration(config_file)
     pcm = render_text(config, bank_dir or default_directory(), text)
-    for directory in [run_dir] if run_dir is not None else [_person_run_dir(), RUN_DIR]:
-        if not (directory / "guard.sock").exists():
-            continue
-        try:
-            mailbox = SocketMailbox(directory, f"say-{os.getpid()}")
-        except OSError:
-            continue  # not ours to talk to
-        try:
-            if mailbox.send("guard", encode(SayMessage(text))):
-                click.echo("retrowalk is running, and is asked to say it.")
-                return
-        finally:
-            mailbox.close()
+    for directory in _run_dirs(run_dir):
+        line = controls.connect([directory], "say", MonotonicClock())
+        if line is not None:
+            try:
+                _say_through(line, directory, text, pcm)
+            finally:
+                line.close()
+            return
+        if _runs_for_others(directory):
+            raise click.ClickException(f"retrowalk runs in {directory}, which is not yours: sudo retrowalk say ...")
     from retrowalk.voice.alsa import AlsaSystem
 
     play_clip(AlsaSystem(), config.voice.device, pcm)
+    click.echo(f"said on {config.voice.device}")
 
 
 @cli.command(
@@ -735,6 +740,8 @@ def voices_build(config_file: Path | None, bank_dir: Path | None) -> None:
 
     Each phrase is rendered once and kept, so that a warning never waits.  What is there already is left alone.
     """
+    if bank_dir is None and os.access(STATE_DIR / "bank", os.W_OK):
+        bank_dir = STATE_DIR / "bank"  # with sudo: the phrases of the service, not some of root's own
     _build_bank(_configuration(config_file), bank_dir, _console())
 
 
@@ -828,6 +835,53 @@ def courier(config_file: Path, run_dir: Path, state_dir: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
+
+
+_NOT_SAID = {
+    "cut": "it was cut off: retrowalk had something more urgent to say.  Say it again.",
+    "expired": "not said: there was no pause between more urgent messages, or no sound device.",
+    "unknown_phrase": "not said: the voice could not read its sound.",
+    "": "nobody knows whether it was said: the voice did not answer.",
+}
+"""What is told of a text that was not said to its end, by what became of it."""
+
+
+def _say_through(line: Control, run_dir: Path, text: str, pcm: bytes) -> None:
+    """Has the running retrowalk say a text; raises `click.ClickException` unless it was said to its end."""
+    from retrowalk import wholefile
+    from retrowalk.core.samples import VoiceHeartbeat
+    from retrowalk.voice.bank import text_clip_content
+    from retrowalk.voice.say import duration_s
+
+    # Where the voice can read it: it need not have the same bank or the same settings, nor may it look into a home.
+    sound = (run_dir / f"{line.mailbox.name}.sound").absolute()
+    wholefile.write(sound, text_clip_content(pcm), for_all=True)
+    try:
+        for attempt in range(SAY_ATTEMPTS):
+            if attempt == 1:
+                click.echo("retrowalk is speaking; waiting for a pause.")
+            became = line.say(text, SAY_BEGINS_S + duration_s(pcm) + SAY_ANSWERS_S, str(sound))
+            if became != "expired":
+                break
+    finally:
+        sound.unlink(missing_ok=True)
+    beats = [item for item in line.items() if isinstance(item, VoiceHeartbeat)]
+    if became != "finished":
+        fault = f"  The voice reports: {beats[-1].fault}." if beats and beats[-1].fault else ""
+        raise click.ClickException(_NOT_SAID.get(became, became) + fault)
+    device = beats[-1].device if beats else ""
+    click.echo(f"said on {device}" if device else "said")
+
+
+def _runs_for_others(run_dir: Path) -> bool:
+    """Whether a guard's socket lies in a run directory that this person may not look into or write to."""
+    try:
+        (run_dir / "guard.sock").lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return not os.access(run_dir, os.W_OK)
 
 
 def _recorded_trial(fast: bool, recorded: Path | None, trial: str | None) -> tuple[Path, str]:
@@ -1007,7 +1061,8 @@ def _bank_dir(state_dir: Path) -> Path:
     from retrowalk.voice.bank import default_directory
 
     service = state_dir / "bank"
-    return service if service.exists() else default_directory()
+    # Another person's may not even be looked for.
+    return service if os.access(service, os.F_OK) else default_directory()
 
 
 def _own_directory(directory: Path, mode: int) -> Path:

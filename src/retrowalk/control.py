@@ -73,15 +73,17 @@ class Control:
         found, self._events = self._events, []
         return found
 
-    def say(self, text: str, limit_s: float) -> str:
+    def say(self, text: str, limit_s: float, sound: str = "") -> str:
         """Has rendered text said at the lowest rank; returns what became of it.
+
+        `sound`: the file that holds it, where it is not in the voice's own bank.
 
         `finished`, `cut` (by something more urgent), `expired` (something more urgent lasted too long),
         `unknown_phrase` (the voice has no such sound), or empty: nobody answered within `limit_s`.
         """
         self._said.clear()
         until = self.now() + limit_s
-        message = wire.encode(wire.SayMessage(text, self.mailbox.name))
+        message = wire.encode(wire.SayMessage(text, self.mailbox.name, sound))
         while not self.mailbox.send("guard", message):
             if self.now() >= until:
                 return ""

@@ -6,6 +6,7 @@ comes from `voice.alsa`, the real broker link from `courier.mqtt`; the simulated
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -523,6 +524,12 @@ class SocketMailbox:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._socket.bind(str(self._path))
         self._path.chmod(0o660)
+        if os.geteuid() == 0:
+            # With sudo one asks a service of another user, which could not answer a socket of root's.
+            owner = self._run_dir.stat()
+            if owner.st_uid != 0:
+                with contextlib.suppress(PermissionError):  # root in a sandbox
+                    os.chown(self._path, owner.st_uid, owner.st_gid)
 
     def send(self, to: str, message: bytes) -> bool:
         try:

@@ -162,10 +162,12 @@ class SayMessage(Struct, frozen=True, tag_field="kind", tag="say"):
     """person -> guard -> voice: free text for a test (`retrowalk say`), at the lowest rank.
 
     `reply_to`: a mailbox that the voice tells what became of it (`ProgressMessage`); empty: nobody asks.
+    `sound`: the file that holds it (see `voice.bank.text_clip_content`); empty: it lies in the voice's own bank.
     """
 
     text: str
     reply_to: str = ""
+    sound: str = ""
 
 
 class ProgressMessage(Struct, frozen=True, tag_field="kind", tag="progress"):

@@ -139,6 +139,10 @@ class FakeSystem:
         return "muted" if device in self.muted else ""
 
 
+ASKER = "say-1"
+"""Mailbox of a person who asks the voice for something."""
+
+
 class FakeMailbox:
     """A mailbox whose letters a test puts in and takes out."""
 
@@ -147,13 +151,15 @@ class FakeMailbox:
         self.wake: Callable[[], None] = no_wake
         self.inbox: deque[bytes] = deque()
         self.sent: list[wire.LocalMessage] = []
+        self.answered: list[wire.LocalMessage] = []
+        """What went to `ASKER` instead of the guard."""
         self.listening = True
 
     def send(self, to: str, message: bytes) -> bool:
         if not self.listening:
             return False
-        assert to == "guard"
-        self.sent.append(wire.decode_local(message))
+        assert to in ("guard", ASKER)
+        (self.sent if to == "guard" else self.answered).append(wire.decode_local(message))
         return True
 
     def receive(self) -> bytes | None:

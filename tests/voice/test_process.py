@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from array import array
 from pathlib import Path
 
 import pytest
-from tests.voice.helpers import Bench, FakeMailbox, noise, write_bank
+from tests.voice.helpers import ASKER, Bench, FakeMailbox, noise, write_bank
 
 from retrowalk import wire
 from retrowalk.config import Config
@@ -13,7 +14,7 @@ from retrowalk.core import alerts
 from retrowalk.core.samples import VoicePhase
 from retrowalk.platform import Platform
 from retrowalk.voice import earcons
-from retrowalk.voice.bank import Bank, Builtin, text_file_name
+from retrowalk.voice.bank import Bank, Builtin, text_clip_content, text_file_name
 from retrowalk.voice.mixer import GAP_FRAMES, RATE_HZ
 from retrowalk.voice.process import VoiceLoop
 
@@ -408,6 +409,35 @@ def test_a_text_that_has_been_rendered_is_said(tmp_path: Path):
     bench.run(1.0)
     assert bench.heard.count(pcm) == 1
     assert {progress.alert for progress in bench.progress()} == {1}
+
+
+def test_a_text_is_said_from_the_file_that_is_named(tmp_path: Path):
+    """Who asks need not share the voice's bank or settings; and is told what became of it."""
+    pcm = noise("hello", 0.5)
+    file = tmp_path / "hello.sound"
+    file.write_bytes(text_clip_content(pcm))
+    bench = Bench(CONFIG, None)
+    bench.send(wire.SayMessage("Hello", ASKER, str(file)))
+    bench.run(2.0)
+    assert pcm in bench.heard
+    assert [told.phase for told in bench.mailbox.answered] == ["started", "finished"]
+
+
+@pytest.mark.parametrize("kind", ["none", "damaged", "pipe", "directory"])
+def test_what_is_no_sound_is_not_waited_for(tmp_path: Path, kind):
+    """A file that cannot be read at once, or is not what it says, is told of and stops nothing."""
+    file = tmp_path / "hello.sound"
+    if kind == "damaged":
+        file.write_bytes(text_clip_content(bytes(1000))[:-2])
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "directory":
+        file.mkdir()
+    bench = Bench(CONFIG, None)
+    bench.send(wire.SayMessage("Hello", ASKER, str(file)))
+    bench.run(0.5)
+    assert not any(array("h", bench.heard))
+    assert [told.phase for told in bench.mailbox.answered] == ["unknown_phrase"]
 
 
 def test_a_text_that_has_not_been_rendered_is_not_said(bench: Bench):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,9 @@ BANK_FORMAT = 2
 
 REFUSED = "refused"
 """File beside the clips while they could not be rendered: `espeak_missing` or `bank_refused`, then what happened."""
+
+TEXT_CLIP_MAX_BYTES = 8_000_000
+"""A longer free text (more than 80 s) is not read: the voice holds it in memory."""
 
 PACKED = ".packed"
 """How the name of a packed clip's file ends."""
@@ -126,9 +130,18 @@ def read_manifest(file: Path) -> Manifest:
     return manifest
 
 
+def text_clip_content(pcm: bytes) -> bytes:
+    """What a file of a free text holds: the SHA-256 of its sound, and the sound."""
+    return hashlib.sha256(pcm).digest() + pcm
+
+
 def read_text_clip(file: Path) -> bytes | None:
-    """The sound of a free text, or None if the file is missing or damaged."""
+    """The sound of a free text, or None if the file is missing, damaged or too long."""
     try:
+        # Opened only if it can be read at once: the voice does not wait at a pipe.
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > TEXT_CLIP_MAX_BYTES:
+            return None
         content = file.read_bytes()
     except OSError:
         return None

@@ -51,10 +51,11 @@ def build(config: Config, directory: Path, progress: bank.Progress) -> None:
     with _locked(directory):
         try:
             _build(config, directory, progress)
-        except BankError as error:
+        except (BankError, OSError) as error:
             # For the voice, which can then tell the walker and the caregiver why there are no words.
             name = "bank_refused" if espeak_version() else "espeak_missing"
-            write_atomically(refused, f"{name}\n{error}\n".encode())
+            with contextlib.suppress(OSError):  # a full disk may have no room even for this
+                write_atomically(refused, f"{name}\n{error}\n".encode())
             raise
         refused.unlink(missing_ok=True)
 
@@ -190,7 +191,7 @@ def render_text(config: Config, directory: str | Path, text: str) -> Path:
             pcm = temporary.read_bytes()
         finally:
             temporary.unlink(missing_ok=True)
-        write_atomically(file, hashlib.sha256(pcm).digest() + pcm)
+        write_atomically(file, bank.text_clip_content(pcm))
         for old in sorted(folder.glob("*.say"), key=lambda kept: kept.stat().st_mtime)[:-KEPT_TEXTS]:
             old.unlink(missing_ok=True)
     return file

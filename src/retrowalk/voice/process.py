@@ -25,7 +25,7 @@ from retrowalk.core.samples import Item, VoicePhase
 from retrowalk.errors import BankError, SoundError, WireError
 from retrowalk.platform import Platform, Sound, no_wake, notify
 from retrowalk.voice import earcons
-from retrowalk.voice.bank import OWN_CAUSES, OWN_PHRASES, Bank, Builtin
+from retrowalk.voice.bank import OWN_CAUSES, OWN_PHRASES, Bank, Builtin, read_text_clip
 from retrowalk.voice.bluetooth import Awake, may_sleep
 from retrowalk.voice.hearing import Hearing, probe
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ, Clip, Mixer, Progress
@@ -219,8 +219,8 @@ class VoiceLoop:
                 case wire.KeepAlive(_, guard_state):
                     self._guard_heard_s = now
                     self._guard_state = guard_state
-                case wire.SayMessage(text, reply_to):
-                    self._say(text, reply_to, now)
+                case wire.SayMessage():
+                    self._say(message, now)
                 case _:
                     log.warning("ignored: a %s is not for the voice", type(message).__name__)
 
@@ -240,14 +240,17 @@ class VoiceLoop:
             now,
         )
 
-    def _say(self, text: str, reply_to: str, now: float) -> None:
-        pcm = self._bank.text_clip(text) if self._bank is not None else None
-        self._said_for = reply_to
+    def _say(self, message: wire.SayMessage, now: float) -> None:
+        if message.sound:
+            pcm = read_text_clip(Path(message.sound))
+        else:
+            pcm = self._bank.text_clip(message.text) if self._bank is not None else None
+        self._said_for = message.reply_to
         if pcm is None:
-            log.info("not said, because it has not been rendered: %s", text)
-            self._tell(Progress(_OWN_SAY, VoicePhase.UNKNOWN_PHRASE, 0, text), now)
+            log.info("not said, because it has not been rendered: %s", message.text)
+            self._tell(Progress(_OWN_SAY, VoicePhase.UNKNOWN_PHRASE, 0, message.text), now)
             return
-        self._said = Clip(text, pcm)
+        self._said = Clip(message.text, pcm)
         self._speak_own(_OWN_SAY, _SAY, "", "advisory", alerts.RANK_TICK, 5.0, now)
 
     def _speak_own(

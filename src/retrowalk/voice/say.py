@@ -11,10 +11,16 @@ from retrowalk.errors import BankError, SoundError
 from retrowalk.platform import SoundSystem
 from retrowalk.voice import builder
 from retrowalk.voice.bank import read_text_clip
-from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ
+from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ, SAMPLE_BYTES
 from retrowalk.voice.render import VoiceInfo, list_voices
 
 __all__ = ["VoiceInfo", "list_voices", "play_clip", "render_text"]
+
+
+def duration_s(pcm: bytes) -> float:
+    """How long a clip lasts."""
+    return len(pcm) / (SAMPLE_BYTES * RATE_HZ)
+
 
 STALL_S = 1.0
 """A device that takes no frame for longer has stopped."""

@@ -191,7 +191,9 @@ TABLE: tuple[Row, ...] = (
     *lost("rear", "garbage", device="sealed", back_s=PROOF_S),
     *lost("rear", "slow", 2.0, device="sealed"),
     *lost("rear", "framing", 2.0, device="sealed", back_s=PROOF_S),
-    *lost("rear", "stuck wrong", 3.0, device="sealed"),
+    # When it lets go the walker stands before the wall: nothing moves that could prove it, so it is not called back.
+    *lost("rear", "stuck", 3.0, device="sealed", back_s=math.inf),
+    *lost("rear", "wrong", 3.0, device="sealed"),
     *ridden_out("rear", "checksum delayed", device="sealed"),
     # The clip.
     *absent("imu", "off wrong", also=NO_CLIP),

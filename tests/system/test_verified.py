@@ -81,18 +81,18 @@ def test_a_loudspeaker_that_is_unplugged_is_told_and_felt(phrases: banks.Bank):
 
 @pytest.mark.slow
 def test_a_slow_headset_is_refused_for_warnings(phrases: banks.Bank):
-    """It is kept to calm words, and the caregiver knows why."""
+    """It is kept to calm words, and the caregiver knows why, as soon as a pause after the answers lets the sweep tell."""
     with worn(phrases, Fault("voice", "headset", 0.0)) as device:
         for t in (4.0, 8.0, 12.0):
             device.run_until(t)
             device.world.at(t, Press())
-        device.run_until(18.0)
+        device.run_until(27.0)
         told = faults_of(device)
         assert {"slow", "clipped", "unheard"} & set(told), told
-        device.world.at(18.0, Place("wall", WALL_M))
-        device.world.at(18.0, Walk(0.5))
-        device.run_until(24.0)
-        assert buzzed(device, 18.0)
+        device.world.at(27.0, Place("wall", WALL_M))
+        device.world.at(27.0, Walk(0.5))
+        device.run_until(33.0)
+        assert buzzed(device, 27.0)
 
 
 @pytest.mark.slow

@@ -192,7 +192,7 @@ TABLE: tuple[Row, ...] = (
     *lost("rear", "slow", 2.0, device="sealed"),
     *lost("rear", "framing", 2.0, device="sealed", back_s=PROOF_S),
     # When it lets go the walker stands before the wall: nothing moves that could prove it, so it is not called back.
-    *lost("rear", "stuck", 3.0, device="sealed", back_s=math.inf),
+    *lost("rear", "stuck", 3.0, device="sealed", back="sensor_lost:rear"),
     *lost("rear", "wrong", 3.0, device="sealed"),
     *ridden_out("rear", "checksum delayed", device="sealed"),
     # The clip.

@@ -81,7 +81,7 @@ def test_a_loudspeaker_that_is_unplugged_is_told_and_felt(phrases: banks.Bank):
 
 @pytest.mark.slow
 def test_a_slow_headset_is_refused_for_warnings(phrases: banks.Bank):
-    """It is kept to calm words, and the caregiver knows why, as soon as a pause after the answers lets the sweep tell."""
+    """It is kept to calm words, and the caregiver knows why, once a pause lets the sweep tell."""
     with worn(phrases, Fault("voice", "headset", 0.0)) as device:
         for t in (4.0, 8.0, 12.0):
             device.run_until(t)

@@ -387,7 +387,7 @@ def test_say_in_a_strange_run_directory_says_what_to_do(retrowalk, tmp_path, ren
             raise PermissionError(errno.EACCES, "Permission denied")
 
         monkeypatch.setattr("retrowalk.control.SocketMailbox", forbidden)
-        monkeypatch.setattr(cli.os, "access", lambda path, mode: Path(path) != tmp_path)
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
         monkeypatch.setattr("retrowalk.cli._run_dirs", lambda run_dir: [tmp_path])
         shown = retrowalk("say", "Hello", "--config", DEFAULT_FILE)
     finally:

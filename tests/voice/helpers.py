@@ -151,7 +151,7 @@ class FakeMailbox:
         self.wake: Callable[[], None] = no_wake
         self.inbox: deque[bytes] = deque()
         self.sent: list[wire.LocalMessage] = []
-        self.answered: list[wire.LocalMessage] = []
+        self.answered: list[wire.ProgressMessage] = []
         """What went to `ASKER` instead of the guard."""
         self.listening = True
 
@@ -159,7 +159,12 @@ class FakeMailbox:
         if not self.listening:
             return False
         assert to in ("guard", ASKER)
-        (self.sent if to == "guard" else self.answered).append(wire.decode_local(message))
+        told = wire.decode_local(message)
+        if to == "guard":
+            self.sent.append(told)
+        else:
+            assert isinstance(told, wire.ProgressMessage)
+            self.answered.append(told)
         return True
 
     def receive(self) -> bytes | None:

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 from array import array
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -378,6 +383,211 @@ def test_a_damaged_free_text_is_rendered_again(tmp_path: Path, renders: FakeRend
 def test_nothing_is_not_said(tmp_path: Path):
     with pytest.raises(BankError, match="nothing"):
         say.render_text(CONFIG, tmp_path, "  ")
+
+
+# ------------------------------------------------------------------------------------ what breaks a build
+
+
+BROKEN_ENGINE = """
+import math, os, struct, sys, time, wave
+
+sys.modules["__main__"].FILE_LIMIT_S = 0.1
+MODE = os.environ["BREAK"]
+MARKS = os.environ["MARKS"]
+
+class Engine:
+    def __init__(self):
+        self.kept = {"voice": "gmw/en", "rate": 200, "voices": []}
+        self.job = None
+        # One file for each engine there was; the number of this one.
+        while True:
+            self.number = len(os.listdir(MARKS))
+            try:
+                os.close(os.open(f"{MARKS}/{self.number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                break
+            except FileExistsError:
+                pass
+        with open(f"{MARKS}/{self.number}", "w") as mark:
+            mark.write(str(os.getpid()))
+    def setProperty(self, name, value):
+        self.kept[name] = "gmw/" + value if name == "voice" else value
+    def getProperty(self, name):
+        return self.kept[name]
+    def save_to_file(self, text, file):
+        self.job = file
+    def runAndWait(self):
+        if self.job is None:
+            return
+        if MODE == "hang":
+            time.sleep(600)
+        if MODE == "crash":
+            os.abort()
+        if MODE == "nothing":
+            return
+        wrong = MODE == "wrong rate" or MODE == "wrong rate once" and self.number < 2
+        seconds = 0.4 if wrong and self.number % 2 else 0.5
+        frames = int(22050 * seconds)
+        if MODE == "empty":
+            frames = 0
+        if MODE == "short":
+            frames = 2000
+        peak = 20 if MODE == "silence" else 12000
+        with wave.open(self.job, "wb") as sound:
+            sound.setnchannels(1); sound.setsampwidth(2); sound.setframerate(22050)
+            sound.writeframes(b"".join(struct.pack("<h", int(peak * math.sin(i * 0.2))) for i in range(frames)))
+
+def init(name):
+    return Engine()
+"""
+"""A speech engine that fails as one likes; nobody waits long for its files."""
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Has the children that render take `BROKEN_ENGINE` for pyttsx3; returns the folder with a file for each start."""
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "pyttsx3.py").write_text(BROKEN_ENGINE)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "engine"))
+    monkeypatch.setenv("MARKS", str(marks))
+
+    def begin(mode: str) -> Path:
+        monkeypatch.setenv("BREAK", mode)
+        return marks
+
+    return begin
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs; one that has ended and that nobody has asked about does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "message", "time_limit_s"),
+    [
+        pytest.param("silence", "rendered silence", 30.0, id="silence"),
+        pytest.param("short", "rendered 2000 frames only", 30.0, id="next to nothing"),
+        pytest.param("empty", "was not finished, or is empty", 30.0, id="an empty file"),
+        pytest.param("nothing", "was not finished, or is empty", 30.0, id="no file"),
+        pytest.param("wrong rate", "two renders differ in length", 30.0, id="another rate"),
+        pytest.param("hang", "did not finish within 1 s", 1.0, id="it hangs"),
+        pytest.param("crash", "espeak crashed, signal 6", 30.0, id="it crashes"),
+    ],
+)
+def test_a_render_that_goes_wrong_is_tried_three_times_and_refused(
+    tmp_path: Path, broken: Callable[[str], Path], mode, message, time_limit_s
+):
+    """Whatever the engine does: no file, an error that says what came, and no process of it left behind."""
+    marks = broken(mode)
+    target = tmp_path / "clip"
+    with pytest.raises(BankError, match=message):
+        render.render(RenderJob("Hello", "en", 160, 0.9, str(target), packed=True), time_limit_s=time_limit_s)
+    assert not target.exists()
+    started = [int(file.read_text() or "0") for file in marks.iterdir()]
+    assert len(started) == 2 * render.ATTEMPTS
+    assert not [pid for pid in started if alive(pid)]
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_wrong_render_is_mended_by_the_next(tmp_path: Path, broken: Callable[[str], Path]):
+    """One render in a hundred has the wrong rate: the pair is thrown away, and the next one serves."""
+    marks = broken("wrong rate once")
+    target = tmp_path / "clip"
+    render.render(RenderJob("Hello", "en", 160, 0.9, str(target), packed=True))
+    assert len(list(marks.iterdir())) == 4
+    assert target.stat().st_size == pytest.approx(0.5 * 24_000, rel=0.02)
+
+
+def slow_build(directory: Path) -> None:
+    """For a process that is to be killed: a build that takes its time."""
+    fake = FakeRender()
+
+    def patient(job: RenderJob) -> None:
+        time.sleep(0.02)
+        fake(job)
+        Path(job.target).write_bytes(Path(job.target).read_bytes()[: os.getpid() % 7])  # caught in mid-write, perhaps
+        time.sleep(0.02)
+        fake(job)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(builder, "render", patient)
+    patch.setattr(builder, "espeak_version", lambda: "1.51")
+    build(CONFIG, directory)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("before", [False, True], ids=["from nothing", "over an older voice"])
+def test_a_build_that_was_killed_is_taken_for_nothing(tmp_path: Path, renders: FakeRender, before):
+    """kill -9 in mid-build: what was there is served; the next build renders anew whatever no manifest vouches for."""
+    if before:
+        build(with_voice(rate_wpm=120), tmp_path)
+        renders.texts.clear()
+    older = {file.name for file in tmp_path.glob("*.packed")}
+    child = os.fork()
+    if child == 0:
+        try:
+            slow_build(tmp_path)
+        finally:
+            os._exit(0)
+    limit = time.monotonic() + 10.0
+    while len({file.name for file in tmp_path.glob("*.packed")} - older) < 3:
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    if before:
+        assert Bank.open(CONFIG, tmp_path).missing() == (), "the old voice goes on"
+    else:
+        with pytest.raises(BankError, match="voices build"):
+            Bank.open(CONFIG, tmp_path)
+    bank = build(CONFIG, tmp_path)
+    assert bank.missing() == ()
+    while bank.load_next():
+        pass
+    assert not bank.damaged
+    new = WORDS - {"Stop"} if before else WORDS
+    assert sorted(renders.texts) == sorted(new)
+    assert {file.name for file in tmp_path.glob("*.packed*")} == {bank.entry(*clip).file for clip in CLIPS}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 80 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(folder)], check=False, capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.process
+def test_a_full_disk_is_told_and_takes_nothing_away(small_disk: Path, renders: FakeRender):
+    """No room for the phrases: an error, nothing half-written is served, and with room again all is made."""
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        build(CONFIG, small_disk)
+    with pytest.raises(BankError):
+        Bank.open(CONFIG, small_disk)
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    assert build(CONFIG, small_disk).missing() == ()
+    assert not (small_disk / "refused").exists()
+    free = os.statvfs(small_disk)
+    filler.write_bytes(bytes(free.f_bavail * free.f_bsize))
+    with pytest.raises(OSError, match="No space left"):
+        build(with_voice(rate_wpm=120), small_disk)
+    assert Bank.open(with_voice(rate_wpm=120), small_disk).missing() == (), "the old voice goes on"
 
 
 # ------------------------------------------------------------------------------------------ with real espeak

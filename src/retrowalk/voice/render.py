@@ -107,6 +107,9 @@ def _render_both(job: RenderJob) -> None:
         # Forked before espeak is initialised, so each begins afresh; both at once, as they mostly sleep.
         children = [_fork_render(job, file) for file in files]
         statuses = [os.waitpid(child, 0)[1] for child in children]
+        for status in statuses:
+            if os.WIFSIGNALED(status):
+                raise BankError(f"espeak crashed, signal {os.WTERMSIG(status)}")
         if any(statuses):
             sys.exit(1)  # they have said why
         (first, rate_hz), (second, _) = (_read_verified(file) for file in files)

@@ -13,6 +13,14 @@ import pytest
 from retrowalk.supervise import END_S, GOODBYE_S, RESTART_MAX_S, RESTART_S, YOUNG_S, Supervisor, in_words
 
 PATIENCE_S = 10.0
+LIMIT_S = 5.0
+"""Of the watchdog in these tests, on their own clock."""
+FEEDS = (
+    sys.executable,
+    "-c",
+    "import time\nfrom retrowalk.platform import notify\nwhile True:\n notify('WATCHDOG=1')\n time.sleep(0.02)",
+)
+"""A process that says all the time that all is well."""
 
 STAYS = ("sleep", "60")
 FAILS = ("sh", "-c", "exit 3")
@@ -39,10 +47,15 @@ def test_endings_are_told_in_plain_words(returncode, words):
 class Watched:
     """A supervisor under a clock of the test's own, and what it told."""
 
-    def __init__(self, **commands):
+    def __init__(self, commands, notify_at=None):
         self.told: list[tuple[str, str]] = []
         self.now = 100.0
-        self.supervisor = Supervisor(commands, on_event=lambda name, what: self.told.append((name, what)))
+        self.supervisor = Supervisor(
+            commands,
+            on_event=lambda name, what: self.told.append((name, what)),
+            notify_at=notify_at,
+            watchdog_s={"voice": LIMIT_S},
+        )
 
     def pass_time(self, seconds):
         self.now += seconds
@@ -64,8 +77,8 @@ class Watched:
 def watched():
     made = []
 
-    def make(**commands):
-        made.append(Watched(**commands))
+    def make(notify_at=None, **commands):
+        made.append(Watched(commands, notify_at))
         made[-1].supervisor.poll(made[-1].now)
         return made[-1]
 
@@ -219,3 +232,53 @@ def _runs(pid):
             return file.read().rpartition(")")[2].split()[0] != "Z"  # whoever adopted it has not looked yet
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.process
+def test_who_hangs_is_killed_and_started_again(watched, tmp_path):
+    """A process that was well and is stopped dead is ended by its number, without waiting for it"""
+    device = watched(tmp_path / "signs", guard=STAYS, voice=FEEDS)
+    child = device.supervisor._children[1]
+    device.until(lambda: child.fed_s is not None)
+    os.kill(device.supervisor.pid("voice"), signal.SIGSTOP)
+    time.sleep(0.1)
+    device.pass_time(0.1)  # what was said before it was stopped
+    device.pass_time(LIMIT_S + 0.1)
+    assert device.has_told("voice", "hangs")()
+    device.until(device.has_told("voice", "SIGKILL"))
+    device.pass_time(RESTART_S)
+    device.until(lambda: child.fed_s is not None)
+    assert [what for name, what in device.told if name == "guard"] == ["started"]
+
+
+@pytest.mark.process
+def test_who_feeds_the_watchdog_lives(watched, tmp_path):
+    """Signs of life that go on keep a process, for however long"""
+    device = watched(tmp_path / "signs", guard=STAYS, voice=FEEDS)
+    child = device.supervisor._children[1]
+    for _ in range(5):
+        child.fed_s = None
+        device.until(lambda: child.fed_s is not None)
+        device.pass_time(LIMIT_S - 0.1)
+    assert not device.has_told("voice", "hangs")()
+
+
+@pytest.mark.process
+def test_nobody_is_well_in_the_name_of_another(watched, tmp_path):
+    """The kernel tells who speaks: a stranger cannot keep a hung process alive"""
+    device = watched(tmp_path / "signs", guard=STAYS, voice=STAYS)
+    stranger = subprocess.Popen(FEEDS, env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "signs")})
+    try:
+        time.sleep(0.3)
+        device.pass_time(0.1)
+        assert device.supervisor._children[1].fed_s is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.process
+def test_signs_of_life_are_for_this_user_alone(watched, tmp_path):
+    """Nobody else may write to the socket"""
+    watched(tmp_path / "signs", guard=STAYS)
+    assert (tmp_path / "signs").stat().st_mode & 0o777 == 0o600

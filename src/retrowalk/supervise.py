@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -27,6 +29,12 @@ GOODBYE_S = 5.0
 END_S = 3.0
 """The others may take this long to end; then they are killed."""
 
+WATCHDOG_S = {"guard": 3.0, "voice": 5.0, "courier": 30.0}
+"""A process that has fed its watchdog and then falls silent for so long hangs: it is killed and started again.  As
+WatchdogSec in systemd's units."""
+
+_CREDENTIALS = struct.Struct("3i")
+"""pid, uid and gid of a sender (`struct ucred`)."""
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -77,6 +85,8 @@ class _Child:
     due_s: float = 0.0
     """When it is to be started (again)."""
     told_to_end: bool = False
+    fed_s: float | None = None
+    """When it last said that all is well with it; None: not yet."""
 
 
 class Supervisor:
@@ -85,6 +95,9 @@ class Supervisor:
     The first one, the guard, leads: when it ends with status 0, or `stop` is called, everything ends; it is asked
     first, so that it can say goodbye through the others.  `on_event(name, what)` is told in plain words what happens.
     All calls come from one thread, and the processes do not outlive it.
+
+    With `notify_at`, the path of a socket that only this user may write to, it listens to their signs of life as the
+    service manager does on a device, and kills by its number who hangs.  It never waits for one.
     """
 
     def __init__(
@@ -92,9 +105,16 @@ class Supervisor:
         commands: Mapping[str, Sequence[str]],
         env: Mapping[str, str] | None = None,
         on_event: Callable[[str, str], None] = lambda name, what: None,
+        *,
+        notify_at: Path | None = None,
+        watchdog_s: Mapping[str, float] = WATCHDOG_S,
     ) -> None:
+        self._watchdog_s = watchdog_s
+        self._signs = _listen(notify_at) if notify_at is not None else None
         self._children = [_Child(name, tuple(argv)) for name, argv in commands.items()]
         self._env = dict(os.environ if env is None else env)
+        if self._signs is not None:
+            self._env["NOTIFY_SOCKET"] = str(notify_at)
         self._on_event = on_event
         self._stopping = False
         self._others_s: float | None = None
@@ -108,6 +128,8 @@ class Supervisor:
 
     def poll(self, now: float) -> None:
         """Starts what is due, takes note of what has ended; `now` in seconds that never go back."""
+        if self._signs is not None:
+            self._take_signs(self._signs, now)
         for child in self._children:
             self._look(child, now)
         if self._stopping:
@@ -129,6 +151,7 @@ class Supervisor:
         for child in self._children:
             self._kill(child, 0.0)
         self._stopping = self.finished = True
+        self._close()
 
     def pid(self, name: str) -> int | None:
         """Process number, None while the process is not there."""
@@ -136,6 +159,32 @@ class Supervisor:
             if child.name == name and child.process is not None:
                 return child.process.pid
         return None
+
+    # -- signs of life --------------------------------------------------------------------------------------
+
+    def _take_signs(self, signs: socket.socket, now: float) -> None:
+        """Who said that all is well; the sender's number is the kernel's word, so nobody can speak for another."""
+        while True:
+            try:
+                message, ancillary, _, _ = signs.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
+            except BlockingIOError:
+                return
+            for level, kind, data in ancillary:
+                if (level, kind) != (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+                    continue
+                pid = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0]
+                for child in self._children:
+                    if child.process is not None and child.process.pid == pid and b"WATCHDOG=1" in message:
+                        child.fed_s = now
+
+    def _close(self) -> None:
+        if self._signs is not None:
+            self._signs.close()
+            self._signs = None
+
+    def _hangs(self, child: _Child, now: float) -> bool:
+        limit_s = self._watchdog_s.get(child.name)
+        return limit_s is not None and child.fed_s is not None and now - child.fed_s > limit_s
 
     # -- one process ----------------------------------------------------------------------------------------
 
@@ -146,6 +195,10 @@ class Supervisor:
             return
         returncode = child.process.poll()
         if returncode is None:
+            if self._hangs(child, now) and not self._stopping:
+                child.fed_s = None  # once; what is left of it is taken away when the kernel has ended it
+                self._on_event(child.name, "hangs, and is killed")
+                child.process.kill()
             return
         child.process = None
         how = in_words(returncode)
@@ -160,6 +213,7 @@ class Supervisor:
 
     def _start(self, child: _Child, now: float) -> None:
         child.started_s = now
+        child.fed_s = None
         try:
             child.process = subprocess.Popen(
                 child.argv,
@@ -201,6 +255,8 @@ class Supervisor:
             for child in others:
                 self._kill(child, END_S)
         self.finished = all(child.process is None for child in self._children)
+        if self.finished:
+            self._close()
 
     def _ask(self, child: _Child) -> None:
         if child.process is not None and not child.told_to_end:
@@ -216,6 +272,19 @@ class Supervisor:
         self._on_event(child.name, f"did not end within {after_s:g} s and was killed" if after_s else "was killed")
 
 
+def _listen(path: Path) -> socket.socket:
+    """A socket for signs of life, for this user alone."""
+    path.unlink(missing_ok=True)
+    signs = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    before = os.umask(0o177)
+    try:
+        signs.bind(str(path))
+    finally:
+        os.umask(before)
+    signs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return signs
+
+
 def device(
     config_file: Path, run_dir: Path, state_dir: Path, on_event: Callable[[str, str], None] = lambda name, what: None
 ) -> Supervisor:
@@ -225,4 +294,5 @@ def device(
         {name: [sys.executable, "-m", "retrowalk", name, *where] for name in ("guard", "voice", "courier")},
         env={**os.environ, "LG_WD": str(run_dir)},  # lgpio leaves a FIFO there
         on_event=on_event,
+        notify_at=run_dir / "supervisor.sock",
     )

@@ -437,6 +437,8 @@ class Engine:
             sound.writeframes(b"".join(struct.pack("<h", int(peak * math.sin(i * 0.2))) for i in range(frames)))
 
 def init(name):
+    if MODE == "missing":
+        raise RuntimeError("This means you probably do not have eSpeak")
     return Engine()
 """
 """A speech engine that fails as one likes; nobody waits long for its files."""
@@ -504,6 +506,17 @@ def test_a_wrong_render_is_mended_by_the_next(tmp_path: Path, broken: Callable[[
     render.render(RenderJob("Hello", "en", 160, 0.9, str(target), packed=True))
     assert len(list(marks.iterdir())) == 4
     assert target.stat().st_size == pytest.approx(0.5 * 24_000, rel=0.02)
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_without_espeak_whoever_asks_is_told_what_to_install(tmp_path: Path, broken: Callable[[str], Path]):
+    """The list of voices and a free text, too, which nobody looks for espeak before."""
+    broken("missing")
+    with pytest.raises(BankError, match="apt install libespeak-ng1"):
+        say.list_voices()
+    with pytest.raises(BankError, match="apt install libespeak-ng1"):
+        say.render_text(CONFIG, tmp_path, "Hello")
 
 
 def slow_build(directory: Path) -> None:

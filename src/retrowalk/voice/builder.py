@@ -22,7 +22,7 @@ from retrowalk.core import alerts
 from retrowalk.errors import BankError
 from retrowalk.voice import bank, packing
 from retrowalk.voice.mixer import SAMPLE_BYTES
-from retrowalk.voice.render import RenderJob, render
+from retrowalk.voice.render import ESPEAK_MISSING, RenderJob, render
 from retrowalk.voice.texts import Texts, espeak_voice
 
 STOP_RATE_WPM = 200
@@ -84,7 +84,7 @@ def _build(config: Config, directory: Path, progress: bank.Progress) -> None:
     try:
         if lacking:
             if not versions[1]:
-                raise BankError("espeak-ng is missing, so phrases cannot be rendered: sudo apt install libespeak-ng1")
+                raise BankError(ESPEAK_MISSING)
             # Two for each core, because a render mostly waits for espeak to come to rest.
             with ThreadPoolExecutor(2 * (os.cpu_count() or 1), "render") as pool:
                 futures = {pool.submit(_render_clip, clip, config, directory): clip for clip in lacking.values()}

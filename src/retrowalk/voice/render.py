@@ -33,6 +33,7 @@ LENGTH_TOLERANCE = 0.05
 TIME_LIMIT_S = 30.0
 """For both renders of a text.  0.4 s on a PC; a hung espeak is killed after it."""
 ATTEMPTS = 3
+ESPEAK_MISSING = "espeak-ng is missing, so phrases cannot be rendered: sudo apt install libespeak-ng1"
 FILE_LIMIT_S = 5.0
 """How long a file may take to be finished after pyttsx3 has said that it is."""
 
@@ -140,9 +141,7 @@ def _fork_render(job: RenderJob, file: Path) -> int:
 
 def _save(job: RenderJob, file: Path) -> None:
     """One render, in the order that failed least; the pauses let espeak's own thread come to rest."""
-    import pyttsx3
-
-    engine = pyttsx3.init("espeak")
+    engine = _engine()
     engine.runAndWait()
     time.sleep(0.05)
     engine.setProperty("voice", job.voice)
@@ -159,6 +158,15 @@ def _save(job: RenderJob, file: Path) -> None:
         if time.monotonic() > limit:
             raise BankError("the sound file was not finished, or is empty")
         time.sleep(0.01)
+
+
+def _engine() -> Any:
+    import pyttsx3
+
+    try:
+        return pyttsx3.init("espeak")
+    except (RuntimeError, OSError) as error:
+        raise BankError(ESPEAK_MISSING) from error
 
 
 def _is_voice(wanted: str, taken: str | None, engine: Any) -> bool:
@@ -200,9 +208,7 @@ def _read_verified(file: Path) -> tuple[array[int], int]:
 
 
 def _print_voices() -> None:
-    import pyttsx3
-
-    voices = pyttsx3.init("espeak").getProperty("voices")
+    voices = _engine().getProperty("voices")
     found = [VoiceInfo(voice.id, voice.name, _languages(voice)) for voice in voices]
     sys.stdout.buffer.write(msgspec.json.encode(found))
     sys.stdout.flush()

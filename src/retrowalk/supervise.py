@@ -1,22 +1,15 @@
 """Runs the guard, the voice and the courier for a person in the foreground, as systemd does on a device.
 
 A process that dies is started again, sooner or later according to how long it lived; none outlives the supervisor,
-not even when that is killed.  One that hangs is killed and started again: each tells that it is ready and that it lives
-through `platform.notify`, as it tells systemd, and here the supervisor listens.  A step: whoever owns a `Supervisor`
-calls `poll(now)` every tenth of a second.
-
-On a system without Linux's `SO_PASSCRED` (macOS) nobody knows who sent a sign of life, so a process that hangs is not
-noticed; and without `prctl`, the processes outlive a supervisor that is killed.
+not even when that is killed.  A step: whoever owns a `Supervisor` calls `poll(now)` every tenth of a second.
 """
 
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import signal
 import socket
-import stat
 import struct
 import subprocess
 import sys
@@ -24,8 +17,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from retrowalk.errors import DeviceError
 
 RESTART_S = 1.0
 """A process that died is started again after this long ..."""
@@ -37,32 +28,15 @@ GOODBYE_S = 5.0
 """The leader may take this long to say goodbye, while the others still serve it."""
 END_S = 3.0
 """The others may take this long to end; then they are killed."""
-GONE_S = 1.0
-"""A killed process is gone within this time, or it hangs in the kernel, and nobody waits for it any longer."""
-LOOKED_AWAY_S = 1.0
-"""A supervisor that was not polled for so long cannot tell who else stood still: all get their time anew."""
 
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a process may keep its supervisor waiting for a sign of life."""
-
-    start_s: float
-    """From its start until it says that it is ready."""
-    sign_s: float
-    """Between two signs from then on."""
-
-
-PATIENCE = {"guard": Patience(30.0, 3.0), "voice": Patience(30.0, 5.0), "courier": Patience(60.0, 30.0)}
-"""TimeoutStartSec and WatchdogSec of the service files."""
-
-_PR_SET_PDEATHSIG = 1
-_prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
-"""Linux only."""
+WATCHDOG_S = {"guard": 3.0, "voice": 5.0, "courier": 30.0}
+"""A process that has fed its watchdog and then falls silent for so long hangs: it is killed and started again.  As
+WatchdogSec in systemd's units."""
 
 _CREDENTIALS = struct.Struct("3i")
-"""`struct ucred`: process, user and group of the sender, as the kernel saw them."""
-_SIGN_MAX_BYTES = 4096
+"""pid, uid and gid of a sender (`struct ucred`)."""
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 _SIGNALS = {
     signal.SIGKILL: "was killed",
@@ -90,79 +64,29 @@ def in_words(returncode: int) -> str:
 def end_with_parent(parent: int) -> Callable[[], None]:
     """For `preexec_fn`: the child is asked to end (SIGTERM) when the thread that started it is gone, however it went.
 
-    `parent` is the process that starts it.  Only what was looked up before the fork is called after it.  Without
-    `prctl` (macOS) it ends with a parent that goes in this moment only.
+    `parent` is the process that starts it.  Only what was looked up before the fork is called after it.
     """
 
     def apply() -> None:
-        if _prctl is not None:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)  # it died before the line above: nobody would tell us any more
 
     return apply
 
 
-class _Signs:
-    """A socket as systemd has one for its services (sd_notify), in the run directory."""
-
-    def __init__(self, path: Path) -> None:
-        if len(os.fsencode(path)) > 100:
-            raise DeviceError(f"run directory {path.parent}: its path is too long for a socket (100 bytes at most)")
-        self.path = path
-        self._unlink()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        # Linux creates the file with the mode of the socket, so nobody else can write to it even at first.
-        os.fchmod(self._socket.fileno(), 0o600)
-        self._socket.bind(str(path))
-
-    def read(self) -> list[tuple[int, frozenset[str]]]:
-        """What has come since the last call: the process that sent it, and the lines."""
-        found: list[tuple[int, frozenset[str]]] = []
-        while True:
-            try:
-                data, ancillary, _, _ = self._socket.recvmsg(_SIGN_MAX_BYTES, socket.CMSG_SPACE(_CREDENTIALS.size))
-            except BlockingIOError:
-                return found
-            for level, kind, content in ancillary:
-                if (level, kind, len(content)) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS, _CREDENTIALS.size):
-                    pid, _, _ = _CREDENTIALS.unpack(content)
-                    found.append((pid, frozenset(data.decode(errors="replace").splitlines())))
-
-    def close(self) -> None:
-        """Takes it down."""
-        self._socket.close()
-        self._unlink()
-
-    def _unlink(self) -> None:
-        try:
-            if stat.S_ISSOCK(self.path.lstat().st_mode):
-                self.path.unlink()
-        except FileNotFoundError:
-            pass
-
-
 @dataclass(slots=True)
 class _Child:
     name: str
     argv: tuple[str, ...]
-    patience: Patience | None
-    """None: it is not asked for signs of life."""
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
     restart_s: float = RESTART_S
     due_s: float = 0.0
     """When it is to be started (again)."""
     told_to_end: bool = False
-    ending: bool = False
-    """Whether it has said that it ends."""
-    sign_due_s: float = math.inf
-    """When it is killed unless a sign of life has come."""
-    missed: str = ""
-    """What will have been wrong then."""
-    killed_s: float | None = None
-    """When it was killed for that."""
+    fed_s: float | None = None
+    """When it last said that all is well with it; None: not yet."""
 
 
 class Supervisor:
@@ -172,9 +96,8 @@ class Supervisor:
     first, so that it can say goodbye through the others.  `on_event(name, what)` is told in plain words what happens.
     All calls come from one thread, and the processes do not outlive it.
 
-    With a `run_dir`, those named in `patience` are killed and started again when they do not become ready, when their
-    signs of life cease, or when they say that they end and do not; `<run_dir>/notify.sock` is where they tell, and only
-    what comes from the process itself counts.  Raises `DeviceError` if that path is too long.
+    With `notify_at`, the path of a socket that only this user may write to, it listens to their signs of life as the
+    service manager does on a device, and kills by its number who hangs.  It never waits for one.
     """
 
     def __init__(
@@ -182,23 +105,16 @@ class Supervisor:
         commands: Mapping[str, Sequence[str]],
         env: Mapping[str, str] | None = None,
         on_event: Callable[[str, str], None] = lambda name, what: None,
-        run_dir: Path | None = None,
-        patience: Mapping[str, Patience] = PATIENCE,
+        *,
+        notify_at: Path | None = None,
+        watchdog_s: Mapping[str, float] = WATCHDOG_S,
     ) -> None:
+        self._watchdog_s = watchdog_s
+        self._signs = _listen(notify_at) if notify_at is not None else None
+        self._children = [_Child(name, tuple(argv)) for name, argv in commands.items()]
         self._env = dict(os.environ if env is None else env)
-        # Not ours to answer: whoever started this program waits for signs of this process.
-        self._env.pop("NOTIFY_SOCKET", None)
-        self._signs: _Signs | None = None
-        if run_dir is not None and hasattr(socket, "SO_PASSCRED"):
-            self._signs = _Signs(run_dir / "notify.sock")
-            self._env["NOTIFY_SOCKET"] = str(self._signs.path.absolute())
-        self._children = [
-            _Child(name, tuple(argv), patience.get(name) if self._signs is not None else None)
-            for name, argv in commands.items()
-        ]
-        self._left: list[subprocess.Popen[bytes]] = []
-        """Killed, and not seen to be gone."""
-        self._polled_s = -math.inf
+        if self._signs is not None:
+            self._env["NOTIFY_SOCKET"] = str(notify_at)
         self._on_event = on_event
         self._stopping = False
         self._others_s: float | None = None
@@ -211,15 +127,13 @@ class Supervisor:
     # -- what its owner calls -------------------------------------------------------------------------------
 
     def poll(self, now: float) -> None:
-        """Starts what is due, takes note of what has ended or hangs; `now` in seconds that never go back."""
-        self._left = [process for process in self._left if process.poll() is None]
-        self._listen(now)
+        """Starts what is due, takes note of what has ended; `now` in seconds that never go back."""
+        if self._signs is not None:
+            self._take_signs(self._signs, now)
         for child in self._children:
             self._look(child, now)
         if self._stopping:
             self._end(now)
-        if self.finished:
-            self._close()
 
     def stop(self) -> None:
         """Asks everything to end; `finished` tells when it has.  May be called from a signal handler."""
@@ -235,11 +149,7 @@ class Supervisor:
     def kill(self) -> None:
         """Ends everything at once."""
         for child in self._children:
-            if child.process is not None:
-                child.process.kill()
-        for child in self._children:
             self._kill(child, 0.0)
-        self._left = [process for process in self._left if process.poll() is None]
         self._stopping = self.finished = True
         self._close()
 
@@ -250,6 +160,32 @@ class Supervisor:
                 return child.process.pid
         return None
 
+    # -- signs of life --------------------------------------------------------------------------------------
+
+    def _take_signs(self, signs: socket.socket, now: float) -> None:
+        """Who said that all is well; the sender's number is the kernel's word, so nobody can speak for another."""
+        while True:
+            try:
+                message, ancillary, _, _ = signs.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
+            except BlockingIOError:
+                return
+            for level, kind, data in ancillary:
+                if (level, kind) != (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+                    continue
+                pid = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0]
+                for child in self._children:
+                    if child.process is not None and child.process.pid == pid and b"WATCHDOG=1" in message:
+                        child.fed_s = now
+
+    def _close(self) -> None:
+        if self._signs is not None:
+            self._signs.close()
+            self._signs = None
+
+    def _hangs(self, child: _Child, now: float) -> bool:
+        limit_s = self._watchdog_s.get(child.name)
+        return limit_s is not None and child.fed_s is not None and now - child.fed_s > limit_s
+
     # -- one process ----------------------------------------------------------------------------------------
 
     def _look(self, child: _Child, now: float) -> None:
@@ -259,10 +195,13 @@ class Supervisor:
             return
         returncode = child.process.poll()
         if returncode is None:
-            self._judge(child, child.process, now)
+            if self._hangs(child, now) and not self._stopping:
+                child.fed_s = None  # once; what is left of it is taken away when the kernel has ended it
+                self._on_event(child.name, "hangs, and is killed")
+                child.process.kill()
             return
         child.process = None
-        how = in_words(returncode) if child.killed_s is None else f"{child.missed} and was killed"
+        how = in_words(returncode)
         if self._stopping:
             self._on_event(child.name, "ended" if returncode == 0 else how)
             return
@@ -272,45 +211,9 @@ class Supervisor:
             return
         self._retry(child, now, how)
 
-    def _listen(self, now: float) -> None:
-        """Takes in the signs of life."""
-        if self._signs is None:
-            return
-        if now - self._polled_s > LOOKED_AWAY_S and self._polled_s > -math.inf:
-            for child in self._children:
-                child.sign_due_s += now - self._polled_s
-        self._polled_s = now
-        by_pid = {child.process.pid: child for child in self._children if child.process is not None}
-        for pid, lines in self._signs.read():
-            child_of = by_pid.get(pid)
-            if child_of is None or child_of.patience is None or child_of.ending:
-                continue
-            if "STOPPING=1" in lines:
-                child_of.ending = True
-                child_of.sign_due_s, child_of.missed = now + GOODBYE_S, f"said it ends, did not within {GOODBYE_S:g} s"
-            elif not lines.isdisjoint(("READY=1", "WATCHDOG=1")):
-                sign_s = child_of.patience.sign_s
-                child_of.sign_due_s, child_of.missed = now + sign_s, f"gave no sign of life for {sign_s:g} s"
-
-    def _judge(self, child: _Child, process: subprocess.Popen[bytes], now: float) -> None:
-        """Kills what hangs; it is not waited for."""
-        if child.killed_s is not None:
-            if now - child.killed_s >= GONE_S:
-                self._left.append(process)
-                child.process = None
-                if not self._stopping:
-                    self._retry(child, now, f"{child.missed}, was killed, and hangs in the kernel")
-        elif not self._stopping and now >= child.sign_due_s:
-            child.killed_s = now
-            process.kill()
-
     def _start(self, child: _Child, now: float) -> None:
         child.started_s = now
-        child.killed_s = None
-        child.ending = False
-        if child.patience is not None:
-            start_s = child.patience.start_s
-            child.sign_due_s, child.missed = now + start_s, f"was not ready within {start_s:g} s"
+        child.fed_s = None
         try:
             child.process = subprocess.Popen(
                 child.argv,
@@ -352,6 +255,8 @@ class Supervisor:
             for child in others:
                 self._kill(child, END_S)
         self.finished = all(child.process is None for child in self._children)
+        if self.finished:
+            self._close()
 
     def _ask(self, child: _Child) -> None:
         if child.process is not None and not child.told_to_end:
@@ -359,22 +264,25 @@ class Supervisor:
             child.process.terminate()
 
     def _kill(self, child: _Child, after_s: float) -> None:
-        process, child.process = child.process, None
-        if process is None:
+        if child.process is None:
             return
-        process.kill()
-        try:
-            process.wait(GONE_S)
-        except subprocess.TimeoutExpired:
-            self._left.append(process)
-            self._on_event(child.name, "was killed, and hangs in the kernel")
-            return
+        child.process.kill()
+        child.process.wait()
+        child.process = None
         self._on_event(child.name, f"did not end within {after_s:g} s and was killed" if after_s else "was killed")
 
-    def _close(self) -> None:
-        if self._signs is not None:
-            self._signs.close()
-            self._signs = None
+
+def _listen(path: Path) -> socket.socket:
+    """A socket for signs of life, for this user alone."""
+    path.unlink(missing_ok=True)
+    signs = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    before = os.umask(0o177)
+    try:
+        signs.bind(str(path))
+    finally:
+        os.umask(before)
+    signs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return signs
 
 
 def device(
@@ -386,5 +294,5 @@ def device(
         {name: [sys.executable, "-m", "retrowalk", name, *where] for name in ("guard", "voice", "courier")},
         env={**os.environ, "LG_WD": str(run_dir)},  # lgpio leaves a FIFO there
         on_event=on_event,
-        run_dir=run_dir,
+        notify_at=run_dir / "supervisor.sock",
     )

@@ -2,14 +2,19 @@
 
 A process that dies is started again, sooner or later according to how long it lived; none outlives the supervisor,
 not even when that is killed.  A step: whoever owns a `Supervisor` calls `poll(now)` every tenth of a second.
+
+Without Linux's `SO_PASSCRED` (macOS) nobody knows who sent a sign of life, so there a process that hangs is not
+noticed; and without `prctl` the processes outlive a supervisor that is killed.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -17,6 +22,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from retrowalk.errors import DeviceError
 
 RESTART_S = 1.0
 """A process that died is started again after this long ..."""
@@ -30,13 +37,18 @@ END_S = 3.0
 """The others may take this long to end; then they are killed."""
 
 WATCHDOG_S = {"guard": 3.0, "voice": 5.0, "courier": 30.0}
-"""A process that has fed its watchdog and then falls silent for so long hangs: it is killed and started again.  As
-WatchdogSec in systemd's units."""
+"""A process that has fed its watchdog, or was ready, and then falls silent for so long hangs: it is killed and started
+again.  As WatchdogSec in systemd's units."""
+START_S = {"guard": 30.0, "voice": 30.0, "courier": 60.0}
+"""So does one that is not ready this long after its start.  As TimeoutStartSec in systemd's units."""
+GONE_S = 1.0
+"""A killed process is gone within this time, or it hangs in the kernel and is not waited for any longer."""
 
 _CREDENTIALS = struct.Struct("3i")
 """pid, uid and gid of a sender (`struct ucred`)."""
 _PR_SET_PDEATHSIG = 1
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
+_prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
+"""Linux only."""
 
 _SIGNALS = {
     signal.SIGKILL: "was killed",
@@ -64,11 +76,13 @@ def in_words(returncode: int) -> str:
 def end_with_parent(parent: int) -> Callable[[], None]:
     """For `preexec_fn`: the child is asked to end (SIGTERM) when the thread that started it is gone, however it went.
 
-    `parent` is the process that starts it.  Only what was looked up before the fork is called after it.
+    `parent` is the process that starts it.  Only what was looked up before the fork is called after it.  Without
+    `prctl` it ends only if that process is gone already.
     """
 
     def apply() -> None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if _prctl is not None:
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)  # it died before the line above: nobody would tell us any more
 
@@ -87,6 +101,11 @@ class _Child:
     told_to_end: bool = False
     fed_s: float | None = None
     """When it last said that all is well with it; None: not yet."""
+    ending_s: float | None = None
+    """When it said that it ends."""
+    hung: str = ""
+    """What was wrong with it when it was killed for it."""
+    killed_s: float = math.inf
 
 
 class Supervisor:
@@ -97,7 +116,8 @@ class Supervisor:
     All calls come from one thread, and the processes do not outlive it.
 
     With `notify_at`, the path of a socket that only this user may write to, it listens to their signs of life as the
-    service manager does on a device, and kills by its number who hangs.  It never waits for one.
+    service manager does on a device, and kills by its number who hangs, who does not become ready, and who says that it
+    ends and does not.  It never waits for one.  Raises `DeviceError` if the path is too long for a socket.
     """
 
     def __init__(
@@ -108,11 +128,18 @@ class Supervisor:
         *,
         notify_at: Path | None = None,
         watchdog_s: Mapping[str, float] = WATCHDOG_S,
+        start_s: Mapping[str, float] = START_S,
     ) -> None:
         self._watchdog_s = watchdog_s
-        self._signs = _listen(notify_at) if notify_at is not None else None
+        self._start_s = start_s
+        self._notify_at = notify_at
+        self._signs = _listen(notify_at) if notify_at is not None and hasattr(socket, "SO_PASSCRED") else None
+        self._left: list[subprocess.Popen[bytes]] = []
+        """Killed, and not seen to be gone."""
         self._children = [_Child(name, tuple(argv)) for name, argv in commands.items()]
         self._env = dict(os.environ if env is None else env)
+        # Whoever started this program waits for signs of this process, not of its children.
+        self._env.pop("NOTIFY_SOCKET", None)
         if self._signs is not None:
             self._env["NOTIFY_SOCKET"] = str(notify_at)
         self._on_event = on_event
@@ -128,7 +155,9 @@ class Supervisor:
 
     def poll(self, now: float) -> None:
         """Starts what is due, takes note of what has ended; `now` in seconds that never go back."""
+        self._left = [process for process in self._left if process.poll() is None]
         if self._signs is not None:
+            # Before anybody is judged: after a stop of this process (Ctrl-Z) the signs of all are still in the socket.
             self._take_signs(self._signs, now)
         for child in self._children:
             self._look(child, now)
@@ -149,7 +178,11 @@ class Supervisor:
     def kill(self) -> None:
         """Ends everything at once."""
         for child in self._children:
+            if child.process is not None:
+                child.process.kill()
+        for child in self._children:
             self._kill(child, 0.0)
+        self._left = [process for process in self._left if process.poll() is None]
         self._stopping = self.finished = True
         self._close()
 
@@ -173,18 +206,46 @@ class Supervisor:
                 if (level, kind) != (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
                     continue
                 pid = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0]
+                lines = message.split(b"\n")
                 for child in self._children:
-                    if child.process is not None and child.process.pid == pid and b"WATCHDOG=1" in message:
+                    if child.process is None or child.process.pid != pid:
+                        continue
+                    if b"STOPPING=1" in lines and child.ending_s is None:
+                        child.ending_s = now
+                    elif b"WATCHDOG=1" in lines or b"READY=1" in lines:
                         child.fed_s = now
 
     def _close(self) -> None:
         if self._signs is not None:
             self._signs.close()
             self._signs = None
+            if self._notify_at is not None:
+                self._notify_at.unlink(missing_ok=True)
 
-    def _hangs(self, child: _Child, now: float) -> bool:
-        limit_s = self._watchdog_s.get(child.name)
-        return limit_s is not None and child.fed_s is not None and now - child.fed_s > limit_s
+    def _hangs(self, child: _Child, now: float) -> str:
+        """In plain words, or empty."""
+        if self._signs is None:
+            return ""
+        if child.ending_s is not None:
+            return f"said that it ends and has not for {GOODBYE_S:g} s" if now - child.ending_s > GOODBYE_S else ""
+        if child.fed_s is None:
+            limit_s = self._start_s.get(child.name, math.inf)
+            return f"was not ready within {limit_s:g} s" if now - child.started_s > limit_s else ""
+        limit_s = self._watchdog_s.get(child.name, math.inf)
+        return "hangs" if now - child.fed_s > limit_s else ""
+
+    def _end_hung(self, child: _Child, process: subprocess.Popen[bytes], now: float) -> None:
+        """Kills what hangs; what is left of it is taken away when the kernel has ended it."""
+        if not child.hung:
+            child.hung = self._hangs(child, now)
+            if child.hung:
+                child.killed_s = now
+                self._on_event(child.name, f"{child.hung}, and is killed")
+                process.kill()
+        elif now - child.killed_s > GONE_S:
+            self._left.append(process)
+            child.process = None
+            self._retry(child, now, "was killed, and hangs in the kernel")
 
     # -- one process ----------------------------------------------------------------------------------------
 
@@ -195,10 +256,8 @@ class Supervisor:
             return
         returncode = child.process.poll()
         if returncode is None:
-            if self._hangs(child, now) and not self._stopping:
-                child.fed_s = None  # once; what is left of it is taken away when the kernel has ended it
-                self._on_event(child.name, "hangs, and is killed")
-                child.process.kill()
+            if not self._stopping:
+                self._end_hung(child, child.process, now)
             return
         child.process = None
         how = in_words(returncode)
@@ -213,7 +272,8 @@ class Supervisor:
 
     def _start(self, child: _Child, now: float) -> None:
         child.started_s = now
-        child.fed_s = None
+        child.fed_s = child.ending_s = None
+        child.hung = ""
         try:
             child.process = subprocess.Popen(
                 child.argv,
@@ -264,17 +324,25 @@ class Supervisor:
             child.process.terminate()
 
     def _kill(self, child: _Child, after_s: float) -> None:
-        if child.process is None:
+        process, child.process = child.process, None
+        if process is None:
             return
-        child.process.kill()
-        child.process.wait()
-        child.process = None
+        process.kill()
+        try:
+            process.wait(GONE_S)
+        except subprocess.TimeoutExpired:
+            self._left.append(process)
+            self._on_event(child.name, "was killed, and hangs in the kernel")
+            return
         self._on_event(child.name, f"did not end within {after_s:g} s and was killed" if after_s else "was killed")
 
 
 def _listen(path: Path) -> socket.socket:
-    """A socket for signs of life, for this user alone."""
-    path.unlink(missing_ok=True)
+    """A socket for signs of life, for this user alone.  One that a killed supervisor left there is replaced."""
+    if len(os.fsencode(path)) > 100:
+        raise DeviceError(f"run directory {path.parent}: its path is too long for a socket (100 bytes at most)")
+    if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
+        path.unlink()
     signs = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     before = os.umask(0o177)
     try:

@@ -411,11 +411,11 @@ def render_some(clips: Sequence[Clip], directory: Path, voice: str, rate_wpm: in
         file = directory / voice_bank.file_name(words, voice, rate, config.voice.volume, builder.espeak_version())
         if not file.exists():
             new = file.with_suffix(".new")
-            render(RenderJob(words, voice, rate, config.voice.volume, str(new)))
+            render(RenderJob(words, voice, rate, config.voice.volume, str(new), packed=True))
             new.replace(file)
-        pcm = file.read_bytes()
+        codes = file.read_bytes()
         entries.append(
-            voice_bank.Entry(phrase, value, words, file.name, hashlib.sha256(pcm).hexdigest(), len(pcm) // 2)
+            voice_bank.Entry(phrase, value, words, file.name, hashlib.sha256(codes).hexdigest(), 2 * len(codes))
         )
     manifest = voice_bank.Manifest(voice_bank.BANK_FORMAT, "en", voice, rate_wpm, "", "", entries)
     (directory / "manifest.json").write_bytes(msgspec.json.encode(manifest))

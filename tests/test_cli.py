@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import os
+import re
 import select
 import signal
 import subprocess
@@ -18,13 +20,16 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from retrowalk import cli, wire
 from retrowalk.config import A02yyuw, Config
 from retrowalk.core import samples as sm
+from retrowalk.errors import BankError
 from retrowalk.platform import SocketMailbox
 from retrowalk.sim import demo as demonstration
 from retrowalk.sim.outcome import Expectation, Message, Outcome, Spoken
+from retrowalk.voice import builder
 from retrowalk.voice.bank import read_text_clip
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "systemd" / "retrowalk.toml"
@@ -115,6 +120,53 @@ def test_missing_settings_file_is_one_plain_line(retrowalk, tmp_path):
     shown = retrowalk("voices", "build", "--config", tmp_path / "none.toml")
     assert shown.exit_code == 1
     assert shown.stderr == f"Error: {tmp_path}/none.toml: No such file or directory\n"
+
+
+# ---------------------------------------------------------------------------------------------------------- voices
+
+
+@pytest.mark.parametrize(
+    ("espeak", "told"),
+    [
+        pytest.param("", "sudo apt install libespeak-ng1", id="no espeak"),
+        pytest.param("1.51", "'Stop' could not be rendered: rendered silence", id="what came was no good"),
+    ],
+)
+def test_phrases_that_are_refused_end_in_one_plain_line(retrowalk, monkeypatch, tmp_path, espeak, told):
+    """Exit status 1 and the cause on the error output; the voice finds the same beside the clips"""
+
+    def refuse(job):
+        raise BankError(f"phrase {job.text!r} could not be rendered: rendered silence")
+
+    monkeypatch.setattr(builder, "render", lambda job: refuse(job) if job.text == "Stop" else write_clip(job))
+    monkeypatch.setattr(builder, "espeak_version", lambda: espeak)
+    shown = retrowalk("voices", "build", "--config", DEFAULT_FILE, "--dir", tmp_path)
+    assert shown.exit_code == 1
+    (line,) = shown.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert told in line
+    assert told in (tmp_path / "refused").read_text()
+
+
+def write_clip(job):
+    Path(job.target).write_bytes(job.text.encode() * 100)
+
+
+def test_progress_keeps_its_bar_and_its_time_on_a_narrow_terminal():
+    """At 80 columns the longest phrase takes no room from either, and the line does not wrap"""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, legacy_windows=False, color_system="standard")
+    long = "Walk slowly. Walking fast, you hear of steps down too late, and then it goes on."
+    with cli._bar(console, "spoken phrases") as advance:
+        advance(12, 163, long)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    lines = [line for line in re.split(r"[\r\n]+", shown) if "Walk slowly" in line]
+    assert lines
+    for line in lines:
+        assert len(line) <= 80
+        assert line.count("\u2501") + line.count("\u2578") + line.count("\u257a") == 20
+        assert " -:--:-- " in line
+        assert "\u2026" in line
 
 
 # ------------------------------------------------------------------------------------------------------------ demo

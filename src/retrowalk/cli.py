@@ -934,9 +934,13 @@ def _bar(console: Console, title: str) -> Iterator[Callable[[float, float, str],
         yield line
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
-    columns = (TextColumn(title), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[words]}"), console=console, transient=True) as bar:
+    columns = (TextColumn(title), BarColumn(20), TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn())
+    # Long words are cut off, so that on a narrow terminal they take no room from the bar and the time.
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    words_column = TextColumn("{task.fields[words]}", table_column=rest)
+    with Progress(*columns, words_column, console=console, transient=True, expand=True) as bar:
         task = bar.add_task(title, total=None, words="", visible=False)
         yield lambda done, total, words: bar.update(task, completed=done, total=total, words=words, visible=True)
 

@@ -501,6 +501,16 @@ def test_a_render_that_goes_wrong_is_tried_three_times_and_refused(
 
 @pytest.mark.process
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_sound_without_room_on_the_disk_says_what_to_do(broken: Callable[[str], Path]):
+    """The renderer's own words reach the person: the disk is full, the voice is not at fault."""
+    broken("good")
+    with pytest.raises(BankError, match="No space left on device: make room"):
+        render.render(RenderJob("Hello", "en", 160, 0.9, "/dev/full"))
+
+
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_wrong_render_is_mended_by_the_next(tmp_path: Path, broken: Callable[[str], Path]):
     """One render in a hundred has the wrong rate: the pair is thrown away, and the next one serves."""
     marks = broken("wrong rate once")

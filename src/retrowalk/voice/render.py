@@ -8,6 +8,7 @@ by an espeak that has done nothing before, in the sequence that failed least, an
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -223,7 +224,10 @@ def _main() -> int:
             _print_voices()
         _render_both(msgspec.json.decode(sys.stdin.buffer.read(), type=RenderJob))
     except (BankError, OSError, RuntimeError, ImportError) as error:
-        print(error, file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(f"{error.strerror}: make room, or choose another folder", file=sys.stderr)
+        else:
+            print(error, file=sys.stderr)
         return 1
     return 0
 

@@ -117,7 +117,7 @@ def first_uses(recorded: recording.Recording) -> list[bool]:
 
 def test_what_was_accepted_survives_kills_and_a_power_cut(tmp_path: Path) -> None:
     """Accepted in the street's own way; killed, and killed with everything in memory gone: it is not said again."""
-    with RealWalk(SEED, tmp_path, scenario="first use", until_s=80.0) as real:
+    with RealWalk(SEED, tmp_path, scenario="first use", until_s=90.0) as real:
         real.run_until(real.scenario.duration_s)
         real.kill("guard")
         real.run_until(real.now() + 8.0)

@@ -208,7 +208,7 @@ def first_use(seed: int) -> Scenario:
     """A device out of the box: it guards, says what it cannot do, and the walker accepts that with a press."""
     draw = random.Random(f"first use:{seed}")
     hand_s = draw.uniform(3.8, 4.1)
-    press_s = 50.0
+    press_s = 55.0
     script: tuple[tuple[float, Action], ...] = (
         (hand_s, HandBehind(for_s=1.0)),
         (press_s, Press(0.2)),
@@ -219,7 +219,7 @@ def first_use(seed: int) -> Scenario:
         Scene(hand_s + 6.0, "It says what it cannot do, and what the button does"),
         Scene(press_s, "The walker presses: accepted"),
     )
-    return Scenario("first use", 55.0, script, WALKER, scenes, {"hand": hand_s, "press": press_s}, first_use=True)
+    return Scenario("first use", 60.0, script, WALKER, scenes, {"hand": hand_s, "press": press_s}, first_use=True)
 
 
 DEMO_COUNTDOWN_S = 30.0
@@ -307,7 +307,7 @@ def _judge_demo(scenario: Scenario, evidence: Evidence) -> list[Met]:
 def _judge_check(scenario: Scenario, found: _Findings) -> None:
     """The question at the start, which the walker answers when it is heard, and what follows from that and the hand."""
     hand_s, walk_s = scenario.marks["hand"], scenario.marks["walk"]
-    found.must_hear('"Press the button if you hear this"', {"self_test"}, 0.0, hand_s)
+    found.must_hear('"Press the button if you hear this"', {"self_test"}, 0.0, hand_s + 3.0)  # real processes come up
     found.must_hear('"Guarding" after press and hand, before the walk', {"guarding"}, hand_s, walk_s + 0.5)
 
 

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sim", "replay", "doctor", "record", "foreground"),
     ("guard", "voice", "courier", "hub"),
     ("devices",),
-    ("supervise", "control"),
+    ("supervise", "control", "mqtt"),
     ("platform",),
     ("wire",),
     ("core",),

@@ -60,6 +60,10 @@ Text = Annotated[
     str,
     Meta(pattern=r"^[^\x00-\x1f\x7f]{0,200}\Z", description="must be text on one line, at most 200 characters"),
 ]
+SpokenName = Annotated[
+    str,
+    Meta(pattern=r"^[^\W\d_](?:[^\W\d_]|[ .'-]){0,23}\Z", description="must be a name of 1 to 24 letters"),
+]
 FilledText = Annotated[
     str,
     Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}\Z", description="must be text on one line, 1 to 200 characters"),
@@ -433,8 +437,15 @@ class Broker(Section, frozen=True, kw_only=True):
     """File that holds the password, readable by the service only; empty: none.  The password never stands here."""
     keepalive_s: Annotated[int, Meta(ge=5, le=120)] = 10
     """The broker gives up on a silent device after 1.5 times this (5 to 120 s)."""
-    require_hub_ack: bool = False
-    """Keep each event until a hub has acknowledged it, not only the broker."""
+    hub: Literal["auto", "required", "none"] = "auto"
+    """Who must have an event: a hub (required), the broker alone (none), a hub once one was heard of (auto)."""
+
+
+class Helper(Section, frozen=True, kw_only=True):
+    """Whoever answers the walker from elsewhere."""
+
+    names: Annotated[tuple[SpokenName, ...], Meta(max_length=8, description="must be a list of up to 8 names")] = ()
+    """Names that can be spoken ("Anna has seen it"), as the hub sends them; for any other it is "your helper"."""
 
 
 class Recording(Section, frozen=True, kw_only=True):
@@ -508,6 +519,7 @@ class Config(Section, frozen=True, kw_only=True):
     pi: Pi = Pi()
     voice: Voice = Voice()
     broker: Broker = Broker()
+    helper: Helper = Helper()
     recording: Recording = Recording()
     guard: Guard = Guard()
 

@@ -1,7 +1,7 @@
 """What is exchanged below the drivers: the protocols, and the real pins, bus, clock and local mailboxes.
 
 `Platform(pin_factory, bus, serial, host, sound, link, clock)`: a process receives only what it owns.  The real sound
-comes from `voice.alsa`, the real broker link from `courier.mqtt`; the simulated ones from `sim`.
+comes from `voice.alsa`, the real broker link from `mqtt`; the simulated ones from `sim`.
 """
 
 from __future__ import annotations
@@ -450,6 +450,8 @@ class Arrived:
     topic: str
     payload: bytes
     retained: bool
+    token: int = 0
+    """For `BrokerLink.handled`; 0: nobody waits for that."""
 
 
 LinkEvent = Connected | Disconnected | Acknowledged | Arrived
@@ -469,6 +471,9 @@ class BrokerLink(Protocol):
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> int:
         """Hands over a message; its answer comes as `Acknowledged` with the returned token."""
+
+    def handled(self, token: int) -> None:
+        """A message that `Arrived` is on disk: only now the broker may forget it.  For links made to ask for that."""
 
     def events(self, now: float) -> list[LinkEvent]:
         """What has happened since the last call."""

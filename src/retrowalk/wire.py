@@ -11,10 +11,10 @@ import dataclasses
 import types
 import typing
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
@@ -226,6 +226,8 @@ class CourierBeat(Struct, frozen=True, tag_field="kind", tag="courier_beat"):
     waiting: int
     recording: bool
     fault: str = ""
+    hub: str = ""
+    """`up`: a hub watches; `away`: one is known or required and is not there; empty: nobody expects one."""
 
 
 class CommandMessage(Struct, frozen=True, tag_field="kind", tag="command"):
@@ -502,7 +504,14 @@ def decode_local(data: bytes) -> LocalMessage:
         raise WireError(f"local message: {error}") from error
 
 
-# ------------------------------------------------------------------------------------------------- topics
+# ------------------------------------------------------------------------------ messages over the broker
+#
+# What a stranger's program may rely on.  Within version 1 fields are only added.  Readers ignore what they do not know.
+
+Id = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", description="1 to 64 letters, digits, hyphens, underscores")
+]
+Person = Annotated[str, Meta(max_length=40, description="who did it, as people call them")]
 
 
 def topic_root(site: str, device: str) -> str:
@@ -510,39 +519,158 @@ def topic_root(site: str, device: str) -> str:
     return f"retrowalk/v{SCHEMA_VERSION}/{site}/{device}"
 
 
-def cloud_event(
-    *,
-    id: str,
-    site: str,
-    device: str,
-    epoch: str,
-    seq: int,
-    type: str,
-    priority: str,
-    time: str,
-    clock: str,
-    boot_id: str,
-    mono_ms: int,
-    session: str,
-    historical: bool,
-    data: dict[str, Any],
-) -> dict[str, Any]:
-    """The CloudEvents 1.0 envelope (structured JSON) of an event.  Extension names are lower-case, no separators."""
-    return {
-        "specversion": "1.0",
-        "id": id,
-        "source": f"retrowalk:{site}/{device}",
-        "type": f"io.retrowalk.{type}",
-        "time": time,
-        "datacontenttype": "application/json",
-        "priority": priority,
-        "eventtype": type,
-        "epoch": epoch,
-        "seq": seq,
-        "bootid": boot_id,
-        "monoms": mono_ms,
-        "clock": clock,
-        "session": session,
-        "historical": historical,
-        "data": data,
-    }
+def hub_topic(site: str) -> str:
+    """Where the hub of a site tells whether it is there (`HubState`, retained)."""
+    return topic_root(site, "hub") + "/state"
+
+
+class CloudEvent(Struct, frozen=True, kw_only=True):
+    """`event/<type>` (QoS 1, not retained): something happened.  A CloudEvent 1.0 in structured JSON.
+
+    `(source, epoch, seq)` names it for ever: whoever stores it by that recognises duplicates and sees gaps.
+    """
+
+    specversion: str = "1.0"
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+    """The same however often it is sent."""
+    source: Annotated[str, Meta(max_length=100)]
+    """`retrowalk:<site>/<device>`."""
+    type: Annotated[str, Meta(max_length=100)]
+    """`io.retrowalk.` and the dotted type."""
+    time: Annotated[str, Meta(max_length=40)]
+    """When it happened, RFC 3339 in UTC, as far as known: see `clock`."""
+    datacontenttype: str = "application/json"
+    priority: Annotated[str, Meta(max_length=20)]
+    """For the caregiver: `none`, `low`, `medium`, `high`."""
+    eventtype: Annotated[str, Meta(max_length=80)]
+    """The dotted type."""
+    epoch: Annotated[str, Meta(min_length=1, max_length=64)]
+    """Name of the outbox file that numbered it; a new one begins when a file was lost or damaged."""
+    seq: Annotated[int, Meta(ge=1, lt=2**62)]
+    """Its number there, from 1; never used twice."""
+    bootid: Annotated[str, Meta(max_length=64)]
+    """Boot of the device in which it happened."""
+    monoms: int
+    """Monotonic time of that boot, ms: orders events however wrong the clock is."""
+    clock: Annotated[str, Meta(max_length=20)]
+    """What `time` is worth: `ntp`, `rtc` (a battery clock) or `unset`."""
+    session: Annotated[str, Meta(max_length=100)]
+    """Life of the guard in which it happened."""
+    historical: bool = False
+    """It happened long before it was sent."""
+    data: dict[str, Any]
+    """The event's own fields."""
+
+
+class DeviceState(Struct, frozen=True, kw_only=True):
+    """`state` (QoS 1, retained): whether the device is there.  `lost` is the broker's own word (its will).
+
+    A `lost` with another `conn` than the device's latest belongs to an old connection and says nothing.
+    """
+
+    state: Annotated[str, Meta(max_length=20)]
+    """`ready`, `walking`, `disconnected` (switched off, all is well) or `lost`."""
+    conn: Annotated[str, Meta(max_length=64)]
+    """Name of the connection."""
+    boot: Annotated[str, Meta(max_length=64)]
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True):
+    """`heartbeat` (QoS 0, every 15 s while walking, else every 60 s): the device is alive, and how."""
+
+    conn: Annotated[str, Meta(max_length=64)]
+    state: Annotated[str, Meta(max_length=20)] = ""
+    """As in `state`: `ready` or `walking`."""
+    boot: Annotated[str, Meta(max_length=64)]
+    time: Annotated[str, Meta(max_length=40)]
+    monoms: int
+    clock: Annotated[str, Meta(max_length=20)]
+    epoch: Annotated[str, Meta(max_length=64)]
+    seq_head: int | None = None
+    """The highest number used in this epoch."""
+    seq_low: int | None = None
+    """The lowest number that still waits; what is lower and has not come, will not come.  None: none waits."""
+    outbox_depth: int | None = None
+    """Events that wait to be delivered."""
+    dropped: int = 0
+    """Events given up in this epoch because there were too many, never of medium or high priority."""
+    battery_percent: float | None = None
+    """None: not known."""
+    guard_state: Annotated[str, Meta(max_length=40)] = ""
+    """What the walker may rely on; `silent`: the guard says nothing."""
+    faults: list[Annotated[str, Meta(max_length=80)]] = []
+
+
+class OpenAlert(Struct, frozen=True, kw_only=True):
+    """`alert` (QoS 1, retained): the gravest alert that is open, for whoever looks later; `{}`: none."""
+
+    type: Annotated[str, Meta(max_length=80)] = ""
+    priority: Annotated[str, Meta(max_length=20)] = ""
+    id: Annotated[str, Meta(max_length=64)] = ""
+    """Of the event that opened it."""
+    session: Annotated[str, Meta(max_length=100)] = ""
+    alert: int | None = None
+    data: dict[str, Any] = {}
+
+
+class HubState(Struct, frozen=True, kw_only=True):
+    """`<site>/hub/state` (QoS 1, retained): whether anybody watches.  `lost` is the broker's own word (its will)."""
+
+    state: Annotated[str, Meta(max_length=20)]
+    """`up`, `down` (switched off) or `lost`."""
+    conn: Annotated[str, Meta(max_length=64)]
+
+
+class HubAck(Struct, frozen=True):
+    """`cmd/ack` (QoS 1, retained): the hub has stored every event of `epoch` up to `seq`, and those of `beyond`."""
+
+    epoch: Annotated[str, Meta(max_length=64)]
+    seq: Annotated[int, Meta(ge=0, lt=2**62)]
+    beyond: Annotated[list[Annotated[int, Meta(ge=1, lt=2**62)]], Meta(max_length=100)] = []
+    """Of high priority first: what overtook the rest is known to have come."""
+
+
+class RemoteCommand(Struct, frozen=True, kw_only=True):
+    """What every command to a device carries (QoS 1, not retained, with a message expiry of `ttl_s`)."""
+
+    id: Id
+    """Of this command; a second one of the same id is ignored."""
+    by: Person = ""
+    issued_ms: Annotated[int, Meta(ge=0, lt=2**53)]
+    """When it was given, Unix time in ms.  A device whose clock is right ignores it `ttl_s` later."""
+    ttl_s: Annotated[int, Meta(ge=1, le=300)] = 60
+
+
+class SeenCommand(RemoteCommand, frozen=True, kw_only=True):
+    """`cmd/seen`: a person has seen the event `event`; the walker is told so."""
+
+    event: Id
+
+
+class SayCommand(RemoteCommand, frozen=True, kw_only=True):
+    """`cmd/say`: a sentence of the closed list (`core.alerts.REMOTE_PHRASES`) for the walker."""
+
+    phrase: Annotated[str, Meta(pattern=r"^[a-z_]{1,32}\Z", description="id of a phrase")]
+
+
+class LocateCommand(RemoteCommand, frozen=True, kw_only=True):
+    """`cmd/locate`: makes the device heard, so that whoever is near finds the walker."""
+
+
+class ResyncCommand(RemoteCommand, frozen=True, kw_only=True):
+    """`cmd/resync`: the events `first` to `last` of `epoch` have not come; the device sends what it has of them."""
+
+    epoch: Annotated[str, Meta(max_length=64)]
+    first: Annotated[int, Meta(ge=1, lt=2**62)]
+    last: Annotated[int, Meta(ge=1, lt=2**62)]
+
+
+COMMANDS: dict[str, type[HubAck | RemoteCommand]] = {
+    "ack": HubAck,
+    "seen": SeenCommand,
+    "say": SayCommand,
+    "locate": LocateCommand,
+    "resync": ResyncCommand,
+}
+"""Everything that may be sent to a device, by the last level of its topic.  None silences a warning, switches the
+detection of falls off or calls off an alarm."""

@@ -26,7 +26,7 @@ from tests.courier.helpers import ROOT, event, records, session_message
 from retrowalk import wire
 from retrowalk.config import Broker
 from retrowalk.courier import recording
-from retrowalk.courier.mqtt import PahoLink
+from retrowalk.mqtt import PahoLink
 from retrowalk.platform import Acknowledged, Arrived, Connected, Disconnected, LinkEvent, SocketMailbox
 
 pytestmark = pytest.mark.process
@@ -135,7 +135,7 @@ def test_a_refused_message_is_answered_with_the_reason(make_link, tmp_path):
 def test_the_will_is_published_when_the_connection_breaks(broker):
     """A process that is killed leaves its will, retained; a clean stop leaves none."""
     code = (
-        "import sys, time; from retrowalk.config import Broker; from retrowalk.courier.mqtt import PahoLink\n"
+        "import sys, time; from retrowalk.config import Broker; from retrowalk.mqtt import PahoLink\n"
         f"link = PahoLink(Broker(host='127.0.0.1', port={broker.port}), 'rw-0001')\n"
         f"link.start({STATE!r}, b'lost', [])\n"
         "while not link.events(0.0): time.sleep(0.01)\n"
@@ -281,8 +281,8 @@ class Guard:
         self.run_dir = Path(self._sockets.name)
         self.state_dir = directory / "state"
         self.config = directory / "retrowalk.toml"
-        hub = "true" if require_hub_ack else "false"
-        self.config.write_text(f'[broker]\nhost = "127.0.0.1"\nport = {broker.port}\nrequire_hub_ack = {hub}\n')
+        hub = "required" if require_hub_ack else "none"
+        self.config.write_text(f'[broker]\nhost = "127.0.0.1"\nport = {broker.port}\nhub = "{hub}"\n')
         self.mailbox = SocketMailbox(self.run_dir, "guard")
         self.open: dict[int, wire.EventMessage] = {}
         self.number = 0

@@ -420,7 +420,7 @@ def test_no_stranger_can_disturb_the_courier(messages, hub):
         ]
         street = Street(
             Path(directory),
-            broker=Broker(require_hub_ack=hub),
+            broker=Broker(hub="required" if hub else "none"),
             incoming=incoming,
             answer=lambda topic: None if "/event/" in topic else 0,
         )
@@ -450,7 +450,7 @@ def test_no_datagram_can_disturb_the_courier(datagrams):
 def hub_street(directory, *acks):
     """A courier that keeps events until a hub has them."""
     incoming = [Incoming(t, f"{ROOT}/cmd/ack", json.dumps(ack).encode(), retained) for t, ack, retained in acks]
-    return Street(directory, broker=Broker(require_hub_ack=True), incoming=incoming)
+    return Street(directory, broker=Broker(hub="required"), incoming=incoming)
 
 
 def test_an_event_is_kept_until_the_hub_has_it(tmp_path):

@@ -148,6 +148,8 @@ class CourierHeartbeat:
     """Events committed and not yet acknowledged."""
     recording: bool
     fault: str = ""
+    hub: str = ""
+    """`up`: a hub watches; `away`: one is known or required and is not there; empty: nobody expects one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Courier:
     ) -> None:
         self.wake: Callable[[], None] = no_wake
         self._clock = platform.clock
-        self._hub_decides = config.broker.require_hub_ack
+        self._hub_decides = config.broker.hub == "required"
         self._recorder = recorder
         self._state = StateFile(Path(state_path))
         times = Times(platform.clock, boot if boot is not None else boot_id(), quality)

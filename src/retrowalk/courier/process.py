@@ -27,7 +27,7 @@ def run(config: Config, platform: Platform, state_dir: str | Path) -> None:
     `platform` gives clock, mailbox (`courier`) and link; without a link one is made from `config.broker`.  Outbox,
     recordings and the guard's state lie in `state_dir`.
     """
-    from retrowalk.courier.mqtt import PahoLink  # here: virtual time needs no broker client
+    from retrowalk.mqtt import PahoLink  # here: virtual time needs no broker client
 
     link = platform.link
     if link is None and config.broker.host:

@@ -203,18 +203,18 @@ class Uplink:
     def _envelope(self, row: Row, now: float) -> bytes:
         time_s, quality, historical = self._times.of(row, now)
         return wire.encode(
-            wire.cloud_event(
+            wire.CloudEvent(
                 id=row.id,
-                site=self._device.site,
-                device=self._device.name,
+                source=f"retrowalk:{self._device.site}/{self._device.name}",
+                type=f"io.retrowalk.{row.type}",
+                time=timestamp(time_s),
+                priority=row.priority,
+                eventtype=row.type,
                 epoch=self._store.outbox.epoch,
                 seq=row.seq,
-                type=row.type,
-                priority=row.priority,
-                time=timestamp(time_s),
+                bootid=row.stamp.boot_id,
+                monoms=round(row.mono_s * 1000),
                 clock=quality,
-                boot_id=row.stamp.boot_id,
-                mono_ms=round(row.mono_s * 1000),
                 session=row.session,
                 historical=historical,
                 data=msgspec.json.decode(row.data),

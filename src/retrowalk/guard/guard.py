@@ -554,7 +554,9 @@ class Guard:
                     self._courier_took_s = now  # it was there, though its mailbox may have been full
                     self._feed(sm.HealthReport(now, "courier", "gone", active=False))
                 self._feed(
-                    sm.CourierHeartbeat(now, message.connected, message.waiting, message.recording, message.fault)
+                    sm.CourierHeartbeat(
+                        now, message.connected, message.waiting, message.recording, message.fault, message.hub
+                    )
                 )
             case wire.CommittedMessage():
                 self._committed(message)

@@ -1,4 +1,4 @@
-"""A broker that answers from a script, in virtual time: the exchange for `courier.mqtt.PahoLink`."""
+"""A broker that answers from a script, in virtual time: the exchange for `mqtt.PahoLink`."""
 
 from __future__ import annotations
 
@@ -117,6 +117,9 @@ class ScriptedLink:
         """Somebody sends a message to the device now."""
         self._plan(self._clock.now(), Arrived(topic, payload, retained))
         self.wake()
+
+    def handled(self, token: int) -> None:
+        pass  # this broker forgets at once
 
     def events(self, now: float) -> list[LinkEvent]:
         happened: list[LinkEvent] = []

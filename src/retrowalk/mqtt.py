@@ -36,6 +36,12 @@ SESSION_EXPIRY_S = 7 * 24 * 3600
 RESTART_S = 15.0
 """After trouble that paho does not mend by itself (its thread ended, a file is missing) we begin anew so much later."""
 
+PACKET_MAX_BYTES = 64 * 1024
+"""A broker of MQTT 5 keeps longer messages to itself: nothing of ours is as long."""
+
+UNCONFIRMED = 100
+"""Messages that a broker of MQTT 5 sends ahead of our confirmations."""
+
 STOP_WAIT_S = 1.0
 NOT_TAKEN = 0x80
 """Answer to a message that paho did not take."""
@@ -67,13 +73,17 @@ class _Client(mqtt.Client):
 class PahoLink:
     """A `BrokerLink` to the broker of the configuration, as client `client_id`.
 
-    The password is read from its file at each start and never appears in a message.
+    The password is read from its file at each start and never appears in a message.  `confirm`: the broker keeps what
+    it sent until `handled` says that it is on disk, and sends no more than `UNCONFIRMED` messages ahead of that.
     """
 
-    def __init__(self, broker: Broker, client_id: str) -> None:
+    def __init__(self, broker: Broker, client_id: str, *, confirm: bool = False) -> None:
         self.wake: Callable[[], None] = no_wake
         self._broker = broker
         self._client_id = client_id
+        self._confirm = confirm
+        self._to_confirm: dict[int, tuple[int, int]] = {}
+        """Messages taken and not handled, by token: their number and quality of service on this connection."""
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._happened: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
         self._client: _Client | None = None
@@ -119,6 +129,11 @@ class PahoLink:
         self._happened.put((self._generation, "refused", token))
         self.wake()
 
+    def handled(self, token: int) -> None:
+        message = self._to_confirm.pop(token, None)
+        if message is not None and self._client is not None:
+            self._client.ack(*message)
+
     def events(self, now: float) -> list[LinkEvent]:
         found: list[LinkEvent] = []
         while True:
@@ -135,6 +150,7 @@ class PahoLink:
     def _translated(self, kind: str, value: Any, now: float) -> list[LinkEvent]:
         match kind:
             case "connected":
+                self._to_confirm.clear()  # what was not confirmed comes again, under another number
                 return [Connected()]
             case "answered":
                 mid, code = value
@@ -143,8 +159,13 @@ class PahoLink:
             case "refused":
                 return [Acknowledged(value, NOT_TAKEN)]
             case "arrived":
-                topic, payload, retained = value
-                return [Arrived(topic, payload, retained)]
+                topic, payload, retained, mid, qos = value
+                token = 0
+                if self._confirm and qos > 0:
+                    self._serial += 1
+                    token = self._serial
+                    self._to_confirm[token] = (mid, qos)
+                return [Arrived(topic, payload, retained, token)]
             case "old protocol":
                 _log.warning("the broker refuses MQTT 5: 3.1.1 from now on; it cannot say that it refused an event")
                 self._protocol = MQTTProtocolVersion.MQTTv311
@@ -175,6 +196,7 @@ class PahoLink:
         client, self._client = self._client, None
         self._generation += 1
         self._tokens.clear()
+        self._to_confirm.clear()
         self._restart_at = math.inf
         if client is not None:
             client.disconnect()
@@ -183,6 +205,7 @@ class PahoLink:
         self._restart_at = math.inf
         self._generation += 1
         self._tokens.clear()
+        self._to_confirm.clear()
         generation = self._generation
         try:
             client = self._configured(generation)
@@ -200,6 +223,7 @@ class PahoLink:
             CallbackAPIVersion.VERSION2, client_id=self._client_id, protocol=self._protocol, **self._clean()
         )
         client.suppress_exceptions = True
+        client.manual_ack_set(self._confirm)
         client.ended = threading.Event()
         client.on_end = self._reporter(generation, "ended")
         client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
@@ -217,6 +241,9 @@ class PahoLink:
         if self._protocol == MQTTProtocolVersion.MQTTv5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it so
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
+            properties.MaximumPacketSize = PACKET_MAX_BYTES
+            if self._confirm:
+                properties.ReceiveMaximum = UNCONFIRMED
             client.connect_async(
                 broker.host, broker.port, keepalive=broker.keepalive_s, clean_start=False, properties=properties
             )
@@ -276,7 +303,7 @@ class PahoLink:
                 topic = message.topic
             except UnicodeDecodeError:
                 return  # not addressed to anything we know
-            arrived((topic, bytes(message.payload), bool(message.retain)))
+            arrived((topic, bytes(message.payload), bool(message.retain), message.mid, message.qos))
 
         client.on_connect = on_connect
         client.on_connect_fail = on_connect_fail

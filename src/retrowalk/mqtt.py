@@ -42,6 +42,9 @@ PACKET_MAX_BYTES = 64 * 1024
 UNCONFIRMED = 100
 """Messages that a broker of MQTT 5 sends ahead of our confirmations."""
 
+WAITING_MAX = 5000
+"""Arrived messages that wait for `events`; of more, those that the broker would not send again are let go."""
+
 STOP_WAIT_S = 1.0
 NOT_TAKEN = 0x80
 """Answer to a message that paho did not take."""
@@ -82,8 +85,12 @@ class PahoLink:
         self._broker = broker
         self._client_id = client_id
         self._confirm = confirm
-        self._to_confirm: dict[int, tuple[int, int]] = {}
-        """Messages taken and not handled, by token: their number and quality of service on this connection."""
+        self._to_confirm: dict[int, tuple[int, int, int]] = {}
+        """Messages taken and not handled, by token: connection, their number there and quality of service."""
+        self._connection = 0
+        """Serial number of the connection, counted in paho's thread before anything arrives on it."""
+        self.let_go = 0
+        """Messages that arrived faster than they were read and were let go."""
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._happened: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
         self._client: _Client | None = None
@@ -105,14 +112,16 @@ class PahoLink:
         else:
             self._open()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> int:
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1, expiry_s: int | None = None
+    ) -> int:
         self._serial += 1
         token = self._serial
         if self._client is None:
             self._refuse(token)
             return token
         try:
-            info = self._client.publish(topic, payload, qos=qos, retain=retain)
+            info = self._client.publish(topic, payload, qos=qos, retain=retain, properties=self._expiring(expiry_s))
         except (ValueError, RuntimeError) as error:  # a topic with a wildcard, a payload that is too long
             _log.warning("publish %s: %s", topic, error)
             self._refuse(token)
@@ -125,14 +134,22 @@ class PahoLink:
             self._refuse(token)  # 15: paho's queue is full, and the message was not taken
         return token
 
+    def _expiring(self, expiry_s: int | None) -> Properties | None:
+        if expiry_s is None or self._protocol != MQTTProtocolVersion.MQTTv5:
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it so
+        properties.MessageExpiryInterval = expiry_s
+        return properties
+
     def _refuse(self, token: int) -> None:
         self._happened.put((self._generation, "refused", token))
         self.wake()
 
     def handled(self, token: int) -> None:
-        message = self._to_confirm.pop(token, None)
-        if message is not None and self._client is not None:
-            self._client.ack(*message)
+        connection, mid, qos = self._to_confirm.pop(token, (-1, 0, 0))
+        # On another connection the number may be another message's, which nobody has stored yet.
+        if connection == self._connection and self._client is not None:
+            self._client.ack(mid, qos)
 
     def events(self, now: float) -> list[LinkEvent]:
         found: list[LinkEvent] = []
@@ -150,7 +167,7 @@ class PahoLink:
     def _translated(self, kind: str, value: Any, now: float) -> list[LinkEvent]:
         match kind:
             case "connected":
-                self._to_confirm.clear()  # what was not confirmed comes again, under another number
+                self._to_confirm.clear()  # what was not confirmed comes again
                 return [Connected()]
             case "answered":
                 mid, code = value
@@ -159,12 +176,12 @@ class PahoLink:
             case "refused":
                 return [Acknowledged(value, NOT_TAKEN)]
             case "arrived":
-                topic, payload, retained, mid, qos = value
+                topic, payload, retained, connection, mid, qos = value
                 token = 0
                 if self._confirm and qos > 0:
                     self._serial += 1
                     token = self._serial
-                    self._to_confirm[token] = (mid, qos)
+                    self._to_confirm[token] = (connection, mid, qos)
                 return [Arrived(topic, payload, retained, token)]
             case "old protocol":
                 _log.warning("the broker refuses MQTT 5: 3.1.1 from now on; it cannot say that it refused an event")
@@ -281,6 +298,7 @@ class PahoLink:
 
         def on_connect(client_: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
             if not reason.is_failure:
+                self._connection += 1
                 if subscriptions:
                     client_.subscribe(subscriptions)
                 connected(None)
@@ -303,13 +321,25 @@ class PahoLink:
                 topic = message.topic
             except UnicodeDecodeError:
                 return  # not addressed to anything we know
-            arrived((topic, bytes(message.payload), bool(message.retain), message.mid, message.qos))
+            sure = self._confirm and message.qos > 0  # the broker waits for us, and sends no more than it may
+            if not sure and self._happened.qsize() >= WAITING_MAX:
+                self.let_go += 1
+                return
+            arrived((topic, bytes(message.payload), bool(message.retain), self._connection, message.mid, message.qos))
+
+        def on_subscribe(
+            client_: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
+        ) -> None:
+            for topic, reason in zip(self._subscriptions, reasons, strict=False):
+                if reason.is_failure:
+                    _log.warning("the broker refuses to tell of %s: %s", topic, reason)
 
         client.on_connect = on_connect
         client.on_connect_fail = on_connect_fail
         client.on_disconnect = on_disconnect
         client.on_publish = on_publish
         client.on_message = on_message
+        client.on_subscribe = on_subscribe
 
 
 def _password(file: str) -> str | None:

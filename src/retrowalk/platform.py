@@ -469,8 +469,13 @@ class BrokerLink(Protocol):
         Called again, it exchanges the will from the next connection on.
         """
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> int:
-        """Hands over a message; its answer comes as `Acknowledged` with the returned token."""
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1, expiry_s: int | None = None
+    ) -> int:
+        """Hands over a message; its answer comes as `Acknowledged` with the returned token.
+
+        `expiry_s`: a broker of MQTT 5 forgets what it could not pass on for so long.
+        """
 
     def handled(self, token: int) -> None:
         """A message that `Arrived` is on disk: only now the broker may forget it.  For links made to ask for that."""
@@ -560,6 +565,38 @@ class SocketMailbox:
 
 
 # ------------------------------------------------------------------------------------------------ service
+
+
+class Waker:
+    """A pipe that ends the wait of a process's main loop (`select` on it), from any thread or signal handler."""
+
+    def __enter__(self) -> Waker:
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        read, write, self._read, self._write = self._read, self._write, -1, -1
+        os.close(read)
+        os.close(write)
+
+    def wake(self) -> None:
+        """Ends the wait that is, or the next one."""
+        try:
+            os.write(self._write, b"!")
+        except OSError:
+            pass  # full: it is awake already; closed: nobody sleeps any more
+
+    def clear(self) -> None:
+        """Makes the next wait a wait again."""
+        try:
+            while os.read(self._read, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def fileno(self) -> int:
+        """What `select` can wait on."""
+        return self._read
 
 
 NOTIFY_READY_S = 0.5

@@ -16,7 +16,7 @@ from retrowalk.config import Config
 from retrowalk.courier.courier import Courier
 from retrowalk.courier.outbox import Outbox
 from retrowalk.courier.recording import Recorder
-from retrowalk.platform import Platform, notify
+from retrowalk.platform import Platform, Waker, notify
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def run(config: Config, platform: Platform, state_dir: str | Path) -> None:
         link = PahoLink(config.broker, config.device.name)
     state_dir = Path(state_dir)
     owner = f"{config.device.site}/{config.device.name}"
-    with _Waker() as waker, _Syncer() as syncer:
+    with Waker() as waker, _Syncer() as syncer:
         courier = Courier(
             config,
             Outbox(state_dir / "outbox.db", owner=owner),
@@ -53,7 +53,7 @@ def run(config: Config, platform: Platform, state_dir: str | Path) -> None:
             platform.mailbox.close()
 
 
-def _loop(courier: Courier, platform: Platform, waker: _Waker, stop: threading.Event) -> None:
+def _loop(courier: Courier, platform: Platform, waker: Waker, stop: threading.Event) -> None:
     clock, mailbox = platform.clock, platform.mailbox
     notify("READY=1")
     fed_at = -math.inf
@@ -81,7 +81,7 @@ def _loop(courier: Courier, platform: Platform, waker: _Waker, stop: threading.E
         waker.clear()
 
 
-def _on_signals(stop: threading.Event, waker: _Waker) -> None:
+def _on_signals(stop: threading.Event, waker: Waker) -> None:
     def handler(number: int, frame: FrameType | None) -> None:
         stop.set()
         waker.wake()
@@ -89,35 +89,6 @@ def _on_signals(stop: threading.Event, waker: _Waker) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
         signal.signal(signal.SIGINT, handler)
-
-
-class _Waker:
-    """A pipe that ends the main loop's wait, from any thread or signal handler."""
-
-    def __enter__(self) -> _Waker:
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        read, write, self._read, self._write = self._read, self._write, -1, -1
-        os.close(read)
-        os.close(write)
-
-    def wake(self) -> None:
-        try:
-            os.write(self._write, b"!")
-        except OSError:
-            pass  # full: it is awake already; closed: nobody sleeps any more
-
-    def clear(self) -> None:
-        try:
-            while os.read(self._read, 4096):
-                pass
-        except BlockingIOError:
-            pass
-
-    def fileno(self) -> int:
-        return self._read
 
 
 class _Syncer:

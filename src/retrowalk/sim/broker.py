@@ -104,7 +104,9 @@ class ScriptedLink:
             self._started = True
             self._plan_connection(self._clock.now())
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> int:
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1, expiry_s: int | None = None
+    ) -> int:
         token = next(self._serial)
         message = Published(self._clock.now(), topic, payload, retain, qos)
         if qos > 0:

@@ -85,6 +85,10 @@ class OutboxError(RetrowalkError, OSError):
     """The outbox cannot commit an event (disk full, read-only, damaged)."""
 
 
+class StoreError(RetrowalkError, OSError):
+    """The hub's store cannot be used (disk full, read-only, locked, of a newer program)."""
+
+
 class StartError(RetrowalkError, RuntimeError):
     """The processes that a command started for itself did not come up."""
 

@@ -118,12 +118,38 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """What became of a `Notify`: one of its contact's services took it (`ok`), or none did."""
+    """What became of a `Notify`: one of its contact's services took it (`ok`), or none did.
+
+    That none did is told after the first round, so that the next contact hears at once; it is tried on, and `ok` may
+    still follow.
+    """
 
     now_s: float
     notice: int
     ok: bool
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCame:
+    """The hub's own connection to the broker has come (`up`) or gone: a device cannot be heard without.
+
+    Fed on each change, and at the start of the hub before anything that has arrived.
+    """
+
+    now_s: float
+    up: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteCame:
+    """Something that the hub itself has noticed about a device, for the first contact to know."""
+
+    now_s: float
+    device: str
+    type: str
+    """`hub.back` (`away_s`), `events.missed` (`count`: will never come), `events.dropped` (`count`), or another."""
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +159,7 @@ class Tick:
     now_s: float
 
 
-Item = EventCame | StateCame | HeartbeatCame | Answered | Delivered | Tick
+Item = EventCame | StateCame | HeartbeatCame | Answered | Delivered | LinkCame | NoteCame | Tick
 
 
 # ------------------------------------------------------------------------------------------------- outcomes
@@ -153,6 +179,7 @@ class Alert:
     event: str
     """Id of the event that opened it; empty for `silent`."""
     event_type: str
+    """Of the event that `data` is of."""
     session: str
     opened_s: float
     """Hub time."""
@@ -187,6 +214,10 @@ class Notify:
     now_s: float
     void_s: float
     """Later it is no longer worth sending: the next repetition has come, or the alert is over."""
+    heard_s: float | None = None
+    """When the device was last heard (hub time); None: never."""
+    battery_percent: float | None = None
+    """As the device last told; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

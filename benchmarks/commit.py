@@ -11,8 +11,8 @@ next one comes.  The subjects take turns event by event, so that whatever else t
 
 `commit_ms`: the commit alone.  `delivered_ms`: taking the event out again when the receiver has it, ours alone.
 `kib_per_event`: what the process had the kernel write (`write_bytes` of /proc/self/io) for a commit, and for commit and
-delivery together (`whole life`).  `events_per_h`: of the walk, by priority and type.  `mib_per_h`: the events of such an
-hour at that price (`events`; of the others nothing is ever taken out), and all that the courier really wrote on that
+delivery together (`whole life`).  `events_per_h`: of the walk, by priority and type.  `mib_per_h`: the events of such
+an hour at that price (`events`; of the others nothing is ever taken out), and all that the courier really wrote on that
 walk, recording and state included (`courier`).
 
 The file system stands in a row of its own: on one that is kept in memory (tmpfs) nothing of this means anything.

@@ -47,7 +47,6 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
 from common import Row, arguments, run  # noqa: E402  # the path first
 from device import (  # noqa: E402
-    FROM_DRIVERS,
     READY_S,
     VOICE_NICE,
     Client,
@@ -58,6 +57,7 @@ from device import (  # noqa: E402
     guard,
     nice,
     place,
+    played,
     resumed,
 )
 from intervals import quantile, quantile_interval  # noqa: E402
@@ -66,14 +66,9 @@ from tests.broker import Mosquitto  # noqa: E402
 
 from retrowalk.config import Config  # noqa: E402
 from retrowalk.core import events as ev  # noqa: E402
-from retrowalk.core.events import GuardState  # noqa: E402
-from retrowalk.core.samples import Item, SavedState  # noqa: E402
 from retrowalk.courier import recording  # noqa: E402
-from retrowalk.guard.state import Kept  # noqa: E402
 from retrowalk.sim import world as sim  # noqa: E402
-from retrowalk.sim.virtual import WornAlone  # noqa: E402
 from retrowalk.sim.walker import OLDER  # noqa: E402
-from retrowalk.voice import bank as banks  # noqa: E402
 
 OURS = "retrowalk"
 HEALTHY, AGAIN = "healthy", "healthy again"
@@ -110,31 +105,7 @@ def minute(seed: int, seconds: float = MINUTE_S) -> Minute:
         world.at(t_s, sim.Place("person_jacket", BEHIND_M, name="person"))
         world.at(t_s + THERE_S, sim.Remove("person"))
         t_s += PERIOD_S * draw.uniform(0.9, 1.1)
-    pitch = math.radians(world.walker.upright_deg)
-    upright = (-math.sin(pitch), 0.0, math.cos(pitch))
-    state = SavedState(0.0, GuardState.GUARDING.value, 0.0, upright, accepted=True, sound_confirmed=True)
-    config = Config()
-    device = WornAlone(
-        config,
-        world,
-        banks.build(config, banks.default_directory()),
-        Kept(1, "before", "simulated", 0.0, 0.0, state, []),
-    )
-    batches: list[tuple[float, str, Sequence[Item]]] = []
-    take = device.guard.take
-
-    def taken(items: Sequence[Item], now: float, step: str = "") -> None:
-        handed = [item for item in items if isinstance(item, FROM_DRIVERS)]
-        if handed:
-            batches.append((now, step, handed))
-        take(items, now, step)
-
-    device.guard.take = taken  # type: ignore[method-assign]  # the guard's own door, and one who looks on
-    try:
-        device.run_until(seconds)
-    finally:
-        device.close()
-    return Minute(seconds, batches, upright)
+    return played(world, Config(), seconds)
 
 
 # -------------------------------------------------------------------------------------------------------- the floods

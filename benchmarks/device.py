@@ -39,6 +39,9 @@ from retrowalk.core.samples import Item, SavedState, VoicePhase
 from retrowalk.guard import process as guard_process
 from retrowalk.guard.state import Kept, StateFile
 from retrowalk.platform import MonotonicClock, Platform, SocketMailbox, boot_id, no_wake
+from retrowalk.sim.virtual import WornAlone
+from retrowalk.sim.world import World
+from retrowalk.voice import bank as banks
 
 GUARD_NICE, VOICE_NICE, COURIER_NICE = -10, -9, 5
 """As in systemd/retrowalk-guard.service and its neighbours."""
@@ -260,6 +263,30 @@ class Minute:
     seconds: float
     batches: Sequence[tuple[float, str, Sequence[Item]]]
     upright: tuple[float, float, float]
+
+
+def played(world: World, config: Config, seconds: float) -> Minute:
+    """What the real drivers hand the guard of a device that guards, worn in that world, in virtual time."""
+    pitch = math.radians(world.walker.upright_deg)
+    upright = (-math.sin(pitch), 0.0, math.cos(pitch))
+    state = SavedState(0.0, GuardState.GUARDING.value, 0.0, upright, accepted=True, sound_confirmed=True)
+    kept = Kept(1, "before", "simulated", 0.0, 0.0, state, [])
+    device = WornAlone(config, world, banks.build(config, banks.default_directory()), kept)
+    batches: list[tuple[float, str, Sequence[Item]]] = []
+    take = device.guard.take
+
+    def taken(items: Sequence[Item], now: float, step: str = "") -> None:
+        handed = [item for item in items if isinstance(item, FROM_DRIVERS)]
+        if handed:
+            batches.append((now, step, handed))
+        take(items, now, step)
+
+    device.guard.take = taken  # type: ignore[method-assign]  # the guard's own door, and one who looks on
+    try:
+        device.run_until(seconds)
+    finally:
+        device.close()
+    return Minute(seconds, batches, upright)
 
 
 class _Player:

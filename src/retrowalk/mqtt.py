@@ -27,8 +27,9 @@ from retrowalk.errors import LinkError
 from retrowalk.platform import Acknowledged, Arrived, Connected, Disconnected, LinkEvent, no_wake
 
 RECONNECT_MIN_S = 1
-RECONNECT_MAX_S = 15
-"""A walker is not a server: paho's own 120 s would be two minutes without help after each tunnel."""
+RECONNECT_MAX_S = 8
+"""A walker is not a server: paho's own 120 s would be two minutes without help after each tunnel.  However long the
+broker was away, what waits is on its way within 10 s of its return."""
 
 SESSION_EXPIRY_S = 7 * 24 * 3600
 """The broker keeps our subscription, and commands sent meanwhile, this long."""

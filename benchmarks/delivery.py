@@ -24,24 +24,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import http.server
 import json
 import math
 import pickle
 import random
-import sqlite3
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
-from common import Row, arguments, run  # noqa: E402  # the path first
-from device import READY_S, Client, Ear, Hands, Minute, Place, child, courier, guard, place, played, resumed  # noqa: E402
+from caregiver import SITE, Hub, Ntfy, hub, hub_settings  # noqa: E402  # the path first
+from common import Row, arguments, run  # noqa: E402
+from device import READY_S, Client, Ear, Hands, Minute, Place, courier, guard, place, played, resumed  # noqa: E402
 from intervals import quantile, quantile_interval  # noqa: E402
 from line import Line  # noqa: E402
 from msgspec import structs  # noqa: E402
@@ -55,7 +53,6 @@ from retrowalk.sim import world as sim  # noqa: E402
 from retrowalk.sim.walker import OLDER  # noqa: E402
 
 OURS, PEER = "retrowalk", "paho publish"
-SITE = "home"
 EVENT_GOAL, NOTIFY_GOAL, FIRST_GOAL, DRAINED_GOAL = "<= 250", "<= 1000", "<= 10", "<= 60"
 LOST_MS = 60_000.0
 """What did not come counts as long as this."""
@@ -177,91 +174,6 @@ def falls(folder: Path, count: int, seed: int, found: Found) -> None:
 # -------------------------------------------------------------------------------------------------- the notification
 
 
-class Ntfy:
-    """A server that takes messages as ntfy does, and notes when each came.  A context manager."""
-
-    def __init__(self) -> None:
-        self.came: list[tuple[float, str, bytes]] = []
-        """Monotonic seconds, path, body."""
-        self.news = threading.Condition()
-
-    def __enter__(self) -> Ntfy:
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                with outer.news:
-                    outer.came.append((time.monotonic(), self.path, body))
-                    outer.news.notify_all()
-                answer = json.dumps({"id": f"m{len(outer.came)}", "event": "message"}).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            do_PUT = do_POST  # noqa: N815  # http.server names them so
-
-            def do_GET(self) -> None:
-                """A subscription (`/topic/json`): open, and nothing in it."""
-                self.send_response(200)
-                self.send_header("Content-Type", "application/x-ndjson")
-                self.send_header("Connection", "close")
-                self.end_headers()
-                self.close_connection = True
-                with contextlib.suppress(OSError):
-                    while not outer.ended.wait(5.0):
-                        self.wfile.write(b'{"event":"keepalive"}\n')
-                        self.wfile.flush()
-
-            def log_message(self, *_: object) -> None:
-                """Says nothing."""
-
-        self.ended = threading.Event()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, name="ntfy", daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        self._server.shutdown()
-
-    def after(self, since: int, limit_s: float) -> float | None:
-        """When the first message after the first `since` ones came; None: none did in time."""
-        with self.news:
-            self.news.wait_for(lambda: len(self.came) > since, limit_s)
-            return self.came[since][0] if len(self.came) > since else None
-
-
-def hub_settings(folder: Path, port: int, ntfy_port: int | None, *, extra: str = "") -> Path:
-    """The hub's settings: this broker, and one contact."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "hub.toml"
-    notify = f'"ntfy://127.0.0.1:{ntfy_port}/bench"' if ntfy_port is not None else ""
-    path.write_text(
-        f'[hub]\nsites = ["{SITE}"]\n[broker]\nhost = "127.0.0.1"\nport = {port}\n'
-        f'[[contact]]\nname = "Anna"\nnotify = [{notify}]\n{extra}',
-        encoding="utf-8",
-    )
-    path.chmod(0o600)
-    return path
-
-
-@contextlib.contextmanager
-def hub(folder: Path, settings: Path) -> Iterator[Path]:
-    """The hub, by the command of its service; its directory of state."""
-    state = folder / "state"
-    state.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "retrowalk", "hub", "run", "--config", settings, "--state-dir", state]
-    with child(command, folder / "hub.log"):
-        yield state
-
-
 def notifications(folder: Path, count: int, seed: int, delay_ms: float, found: Found) -> None:
     """Falls of many devices, one after the other, each with an alert of its own."""
     draw = random.Random(f"notifications:{seed}")
@@ -331,9 +243,9 @@ def backlogs(folder: Path, count: int, repetitions: int, with_hub: bool, seed: i
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(Mosquitto(folder / "broker", extra="max_queued_messages 0"))
         client = stack.enter_context(Client(broker.port, "retrowalk/v1/+/+/event/#", "retrowalk/v1/+/+/state"))
-        state = None
+        watching = None
         if with_hub:
-            state = stack.enter_context(hub(folder / "hub", hub_settings(folder / "hub", broker.port, None)))
+            watching = stack.enter_context(hub(folder / "hub", hub_settings(folder / "hub", broker.port, None)))
             if client.until(lambda each: b'"up"' in each.payload, READY_S) is None:
                 raise RuntimeError((folder / "hub" / "hub.log").read_text()[-1500:])
         for index in range(repetitions):
@@ -349,12 +261,12 @@ def backlogs(folder: Path, count: int, repetitions: int, with_hub: bool, seed: i
                 one.callback(hands.close)
                 time.sleep(draw.uniform(*AWAY_S))
                 line.set("healthy")
-                back = _come_back(where, client, hands, count, state)
+                back = _come_back(where, client, hands, count, watching)
                 found.backlogs.setdefault(case, []).append(back)
             _told(f"{index + 1} of {repetitions} returns, {case}: {back}")
 
 
-def _come_back(where: Place, client: Client, hands: Hands, count: int, state: Path | None) -> Backlog:
+def _come_back(where: Place, client: Client, hands: Hands, count: int, watching: Hub | None) -> Backlog:
     began_s = time.monotonic()
     back = Backlog()
     heard: set[int] = set()
@@ -378,16 +290,14 @@ def _come_back(where: Place, client: Client, hands: Hands, count: int, state: Pa
     while (came := client.next(0.3)) is not None:
         if came.topic.startswith(f"{where.root}/event/"):
             heard.add(json.loads(came.payload)["seq"])
-    back.missing = count - len(heard) if state is None else count - _at_the_hub(state, where)
+    back.missing = count - len(heard) if watching is None else count - _at_the_hub(watching, where)
     return back
 
 
-def _at_the_hub(state: Path, where: Place) -> int:
+def _at_the_hub(watching: Hub, where: Place) -> int:
     """How many of a device's events the hub's store has."""
-    with contextlib.closing(sqlite3.connect(f"file:{state / 'hub.db'}?mode=ro", uri=True)) as db:
-        device = f"{where.config.device.site}/{where.config.device.name}"
-        row = db.execute("SELECT count(*) FROM event WHERE device = ? AND session = 'away'", (device,)).fetchone()
-        return int(row[0])
+    device = f"{where.config.device.site}/{where.config.device.name}"
+    return int(watching.rows("SELECT count(*) FROM event WHERE device = ? AND session = 'away'", device)[0][0])
 
 
 # --------------------------------------------------------------------------------------------------------- the rows

@@ -21,6 +21,7 @@ The file system stands in a row of its own: on one that is kept in memory (tmpfs
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import sqlite3
@@ -156,9 +157,11 @@ _TABLE = (
 )
 
 
-def sqlite_committer(path: Path, journal: str, synchronous: str) -> Callable[[wire.EventMessage], None]:
+def sqlite_committer(
+    stack: contextlib.ExitStack, path: Path, journal: str, synchronous: str
+) -> Callable[[wire.EventMessage], None]:
     """One row a transaction, in SQLite set up so."""
-    db = sqlite3.connect(path, isolation_level=None)
+    db = stack.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
     answer = db.execute(f"PRAGMA journal_mode = {journal}").fetchone()[0]
     assert answer == journal.lower(), answer
     db.execute(f"PRAGMA synchronous = {synchronous}")
@@ -175,9 +178,9 @@ def sqlite_committer(path: Path, journal: str, synchronous: str) -> Callable[[wi
     return commit
 
 
-def lines_committer(path: Path) -> Callable[[wire.EventMessage], None]:
+def lines_committer(stack: contextlib.ExitStack, path: Path) -> Callable[[wire.EventMessage], None]:
     """One line an event, synced."""
-    file = open(path, "ab", buffering=0)  # noqa: SIM115  # it is closed with the program
+    file = stack.enter_context(open(path, "ab", buffering=0))  # noqa: SIM115  # the stack is its context
 
     def commit(event: wire.EventMessage) -> None:
         file.write(wire.encode(event) + b"\n")
@@ -199,7 +202,13 @@ def numbered(events: Sequence[wire.EventMessage], count: int) -> list[wire.Event
 
 def measured(events: Sequence[wire.EventMessage], folder: Path) -> dict[str, Cost]:
     """Every subject commits every event, in turns."""
+    with contextlib.ExitStack() as stack:
+        return _in_turns(events, folder, stack)
+
+
+def _in_turns(events: Sequence[wire.EventMessage], folder: Path, stack: contextlib.ExitStack) -> dict[str, Cost]:
     outbox = Outbox(folder / "outbox.db", owner="home/rw-0001", rng=random.Random(1))
+    stack.callback(outbox.close)
     stamp = Stamp("boot", 1_800_000_000.0, "ntp")
     seqs: list[int] = []
 
@@ -208,9 +217,9 @@ def measured(events: Sequence[wire.EventMessage], folder: Path) -> dict[str, Cos
 
     subjects: dict[str, Callable[[wire.EventMessage], None]] = {
         OURS: ours,
-        "sqlite DELETE, FULL": sqlite_committer(folder / "delete.db", "DELETE", "FULL"),
-        "sqlite WAL, NORMAL": sqlite_committer(folder / "normal.db", "WAL", "NORMAL"),
-        "JSON lines, fsync": lines_committer(folder / "events.jsonl"),
+        "sqlite DELETE, FULL": sqlite_committer(stack, folder / "delete.db", "DELETE", "FULL"),
+        "sqlite WAL, NORMAL": sqlite_committer(stack, folder / "normal.db", "WAL", "NORMAL"),
+        "JSON lines, fsync": lines_committer(stack, folder / "events.jsonl"),
     }
     costs = {subject: Cost() for subject in subjects}
     meter = Meter()
@@ -227,7 +236,6 @@ def measured(events: Sequence[wire.EventMessage], folder: Path) -> dict[str, Cos
         outbox.delete(seqs[-1:], 0.0)
         cost.delivered_ms.append((time.perf_counter() - began) * 1000.0)
         cost.delivered_bytes += meter.look()
-    outbox.close()
     return costs
 
 

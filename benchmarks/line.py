@@ -52,6 +52,9 @@ class Line:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _answer(self) -> str:
         assert self._process.stdout is not None

@@ -309,7 +309,7 @@ class Store:
             ),
         )
         if seq <= progress.contiguous:
-            self._fill(place, seq)
+            self._fill(place, seq, event.received_s)
         elif seq == progress.contiguous + 1:
             progress.contiguous = seq
             self._absorb(place, progress)
@@ -352,19 +352,12 @@ class Store:
     def _of(self, place: tuple[str, str], now_s: float) -> _Progress:
         progress = self._progress.get(place)
         if progress is None:
-            db = self._now
-            row = db.execute(
-                "SELECT contiguous, highest, fresh FROM progress WHERE device = ? AND epoch = ?", place
-            ).fetchone()
-            if row is None:
-                known = db.execute("SELECT 1 FROM progress WHERE device = ?", (place[0],)).fetchone()
-                fresh = known is None and not self._get("salvaged")
-                progress = _Progress(fresh=fresh)
-                db.execute("INSERT INTO progress VALUES (?, ?, 0, 0, ?, ?)", (*place, fresh, now_s))
+            progress = self._kept_progress(self._now, place)
+            if progress is None:
+                known = self._now.execute("SELECT 1 FROM progress WHERE device = ?", (place[0],)).fetchone()
+                progress = _Progress(fresh=known is None and not self._get("salvaged"))
+                self._now.execute("INSERT INTO progress VALUES (?, ?, 0, 0, ?, ?)", (*place, progress.fresh, now_s))
                 self._forget_epochs(place[0])
-            else:
-                beyond = db.execute("SELECT seq, rank FROM beyond WHERE device = ? AND epoch = ?", place)
-                progress = _Progress(row[0], row[1], bool(row[2]), dict(beyond.fetchall()))
             self._progress[place] = progress
         return progress
 
@@ -387,16 +380,16 @@ class Store:
         ).fetchone()
         return row if row is not None and row[1] >= seq else None
 
-    def _fill(self, place: tuple[str, str], seq: int) -> None:
-        """One number of a gap has come after all."""
+    def _fill(self, place: tuple[str, str], seq: int, now_s: float) -> None:
+        """One number of a gap has come after all: while it moves, it is not asked for again."""
         gap = self._gap_around(place, seq)
         assert gap is not None
-        first, last, *rest = gap
+        first, last, found_s, _, _, _ = gap
         db = self._now
         db.execute("DELETE FROM gap WHERE device = ? AND epoch = ? AND first = ?", (*place, first))
         for begin, end in ((first, seq - 1), (seq + 1, last)):
             if begin <= end:
-                db.execute("INSERT INTO gap VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*place, begin, end, *rest))
+                db.execute("INSERT INTO gap VALUES (?, ?, ?, ?, ?, 0, ?, 0)", (*place, begin, end, found_s, now_s))
 
     def _write_progress(self, db: sqlite3.Connection) -> None:
         for place in self._changed:
@@ -464,7 +457,9 @@ class Store:
 
     def void_notice(self, notice: int) -> None:
         """A notice that has not been sent must not be any more."""
-        self._now.execute("UPDATE notice SET state = 'void' WHERE notice = ? AND state IN ('waiting', 'failed')", (notice,))
+        self._now.execute(
+            "UPDATE notice SET state = 'void' WHERE notice = ? AND state IN ('waiting', 'failed')", (notice,)
+        )
 
     def add_attempt(self, notice: int, ok: bool, detail: str, wall_s: float) -> None:
         """What became of a notice."""
@@ -515,12 +510,6 @@ class Store:
         """Keeps a moment of the hub's time."""
         self.put("anchor", wire.encode(anchor))
 
-    def next_own(self) -> int:
-        """The next number of the hub's own events."""
-        number = int(self._get("own") or 0) + 1
-        self.put("own", number)
-        return number
-
     def sweep(self, older_than_s: float) -> bool:
         """Deletes some events of low priority received before that hub time; whether there may be more."""
         db = self._now
@@ -537,21 +526,33 @@ class Store:
 
     # ------------------------------------------------------------------------------------------- asking
 
-    def acknowledgement(self, device: str, epoch: str, now: float) -> wire.HubAck:
-        """What the device may delete of `epoch`."""
-        progress = self._progress.get((device, epoch))
+    def acknowledgement(self, device: str, epoch: str, now: float) -> wire.HubAck | None:
+        """What the device may delete of `epoch`; None: nothing of it has come.  Of high priority first, beyond."""
+        place = (device, epoch)
+        progress = self._progress.get(place)
         if progress is None:
-            with self.turn(now):
-                progress = self._of((device, epoch), 0.0)
+            with self._reading(now) as db:
+                progress = self._kept_progress(db, place)
+            if progress is None:
+                return None
         first = heapq.nsmallest(100, progress.beyond.items(), key=lambda item: (-item[1], item[0]))
         return wire.HubAck(epoch, progress.contiguous, [seq for seq, _ in first])
 
-    def missing(self, device: str, epoch: str) -> tuple[int, int] | None:
-        """The lowest numbers that are missing though later ones came, as far as the memory knows."""
-        progress = self._progress.get((device, epoch))
-        if progress is None or not progress.beyond:
+    def _kept_progress(self, db: sqlite3.Connection, place: tuple[str, str]) -> _Progress | None:
+        row = db.execute(
+            "SELECT contiguous, highest, fresh FROM progress WHERE device = ? AND epoch = ?", place
+        ).fetchone()
+        if row is None:
             return None
-        return progress.contiguous + 1, min(progress.beyond) - 1
+        beyond = db.execute("SELECT seq, rank FROM beyond WHERE device = ? AND epoch = ?", place)
+        return _Progress(row[0], row[1], bool(row[2]), dict(beyond.fetchall()))
+
+    def numbers(self, now: float) -> tuple[int, int]:
+        """The highest numbers used of alerts and of notices."""
+        with self._reading(now) as db:
+            alert = db.execute("SELECT coalesce(max(number), 0) FROM alert").fetchone()[0]
+            notice = db.execute("SELECT coalesce(max(notice), 0) FROM notice").fetchone()[0]
+        return int(alert), int(notice)
 
     def gaps(self, now: float) -> list[Gap]:
         """Gaps that may still be filled."""
@@ -722,7 +723,7 @@ def _copied(old: sqlite3.Connection, db: sqlite3.Connection, table: str) -> int:
     """Copies a table from its beginning as far as it can be read, and from its end."""
     names = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
     keys = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[5]]
-    kept = "WHERE key NOT IN ('epoch', 'own', 'swept')" if table == "meta" else ""
+    kept = "WHERE key NOT IN ('epoch', 'swept')" if table == "meta" else ""
     insert = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     taken = 0
     for order in ("ASC", "DESC"):

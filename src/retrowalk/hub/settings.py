@@ -39,6 +39,18 @@ class Hub(Section, frozen=True, kw_only=True):
     minute.  Empty: none."""
 
 
+class Walker(Section, frozen=True, kw_only=True):
+    """Who wears a device, so that messages speak of a person."""
+
+    device: Annotated[
+        str,
+        Meta(pattern=r"^[a-z0-9-]{1,32}/[a-z0-9-]{1,32}\Z", description='must be site and name, as "home/rw-0001"'),
+    ] = "home/rw-0001"
+    """Site and name of the device."""
+    name: SpokenName = "Walker"
+    """As the contacts call them.  A device that nobody is named for is called by its own name."""
+
+
 class Contact(Section, frozen=True, kw_only=True):
     """A person who is told, in the order in which they stand here."""
 
@@ -88,6 +100,7 @@ class HubConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     hub: Hub = Hub()
     broker: Broker = Broker()
+    walker: tuple[Walker, ...] = ()
     contact: tuple[Contact, ...] = ()
     ladder: Ladder = Ladder()
     silence: Silence = Silence()

@@ -11,7 +11,7 @@ from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.errors import SensorError
-from retrowalk.guard.guard import EVENTS_KEPT, WATCHERS_MAX, Guard
+from retrowalk.guard.guard import EVENTS_KEPT, EVENTS_SAVED, WATCHERS_MAX, Guard
 from retrowalk.guard.state import Kept
 from retrowalk.sim.scheduler import MemoryMail, VirtualClock
 
@@ -169,6 +169,37 @@ def test_unconfirmed_alarms_survive_a_restart() -> None:
     bench = Bench(Kept(5, "old", "boot", 0.0, 0.0, state, [event]))
     bench.run(1.0)
     assert event in bench.messages(bench.courier, wire.EventMessage)
+
+
+def test_nothing_unconfirmed_is_lost_with_guard_and_courier() -> None:
+    """Courier away, then the guard killed: the next guard hands over every event, however little somebody waits."""
+    first = Bench(session="s1")
+    first.courier.close()
+    first.run(5.0)
+    happened = list(first.guard._events.values())
+    assert {message.priority for message in happened} >= {"low", "medium"}
+    second = Bench(first.shelf.kept[-1], session="s2")
+    second.run(1.0)
+    handed_over = second.messages(second.courier, wire.EventMessage)
+    assert [message for message in handed_over if message.session == "s1"][: len(happened)] == happened
+
+
+def test_of_too_many_unconfirmed_the_grave_ones_are_saved() -> None:
+    """A courier that is away for long: the file stays small, no alarm leaves it, and the copy has alarms only."""
+    many = [
+        wire.EventMessage("old", n, "x", "high" if n % 100 == 1 else "none", 1.0, 1.0, None, {}) for n in range(1, 1001)
+    ]
+    state = sm.SavedState(t_saved_s=1.0, guard_state="guarding", guarding_since_s=0.5)
+    bench = Bench(Kept(5, "old", "boot", 0.0, 0.0, state, many))
+    bench.run(1.0)
+    saved = bench.shelf.kept[-1].events
+    assert len(saved) == EVENTS_SAVED
+    assert {message.number for message in saved} >= set(range(1, 1000, 100))
+    assert saved == sorted(saved, key=lambda message: (message.session != "old", message.number))
+    copies = bench.messages(bench.courier, wire.StateMessage)
+    copied = wire.decode(copies[-1].content, Kept).events
+    assert {message.priority for message in copied} <= {"high", "medium"}
+    assert {message.number for message in copied} >= set(range(1, 1000, 100))
 
 
 def test_delivery_of_an_earlier_alarm_is_told_once_through_any_number_of_restarts() -> None:

@@ -46,6 +46,12 @@ RESEND_S = 2.0
 RECORDS_KEPT = 6000
 """Records kept for a courier that is away: about half a minute."""
 EVENTS_KEPT = 2000
+EVENTS_SAVED = 500
+"""So many of these are in the state file: a courier that is away for minutes, and a guard that dies meanwhile."""
+EVENTS_COPIED = 50
+"""And of the graver ones so many in the courier's copy on the card: what it has not even committed by then."""
+IMPORTANT = ("high", "medium")
+"""Priorities of events that somebody waits for."""
 PAUSED_S = 0.4
 """Four of its own signs of life missed: the guard has stood still (stopped, starved), and heard nobody meanwhile.  From
 0.44 s on it would call its sensors lost."""
@@ -275,16 +281,17 @@ class Guard:
                 self._faults.pop((item.part, item.fault), None)
         elif type(item) is sm.ButtonEdge:
             self._button_pressed = item.pressed
-        save = False
+        save = copy = False
         for output in outputs:
             self._record(wire.OUTPUT_CHANNELS[type(output)], output, item.t_received_s, output.t_s)
             if isinstance(output, ev.Event):
-                save |= self._event(output)
+                copy |= self._event(output)
+                save = True
             elif type(output) is ev.StateSaved:
                 self._state = output.state
-                save = True
-        if save:
-            self._keep()
+                copy = True
+        if save or copy:
+            self._keep(copy=copy)
         return outputs
 
     def _speak(self, request: ev.Speak) -> None:
@@ -305,7 +312,7 @@ class Guard:
         )
 
     def _event(self, event: ev.Event) -> bool:
-        """Hands an event to the courier and keeps it until it is committed; returns whether it must be saved."""
+        """Hands an event to the courier and keeps it until it is committed; returns whether somebody waits for it."""
         self._number += 1
         if event.priority is ev.Priority.HIGH:
             self._important = (self._session, self._number)
@@ -330,7 +337,7 @@ class Guard:
         if isinstance(event, ev.GuardChanged) and event.state is ev.GuardState.STOPPING:
             self.stop_reason = event.reasons[0] if event.reasons else ""
             self._stop_due_s = self._now + GOODBYE_S
-        return event.priority in (ev.Priority.HIGH, ev.Priority.MEDIUM)
+        return event.priority in IMPORTANT
 
     def _forget_least(self) -> None:
         """Too many unconfirmed: the oldest of the least important goes; high and medium never before the others."""
@@ -340,7 +347,16 @@ class Guard:
                     del self._events[key]
                     return
 
-    def _keep(self) -> None:
+    def _to_save(self) -> list[wire.EventMessage]:
+        """What nobody has confirmed, in its order; of too many, the latest of those that somebody waits for first."""
+        waiting = list(self._events.values())
+        if len(waiting) <= EVENTS_SAVED:
+            return waiting
+        order = sorted(range(len(waiting)), key=lambda place: (waiting[place].priority in IMPORTANT, place))
+        return [waiting[place] for place in sorted(order[-EVENTS_SAVED:])]
+
+    def _keep(self, *, copy: bool = True) -> None:
+        """Saves state and events in the run directory; `copy`: the courier, too, is to have them on the card."""
         self._kept_count += 1
         kept = Kept(
             count=self._kept_count,
@@ -349,13 +365,14 @@ class Guard:
             saved_mono_s=self._clock.origin_mono_s + self._now,
             saved_wall_s=self._clock.wall_s(),
             state=self._state,
-            # The rest is told again from the recording if it matters; these are what somebody waits for.
-            events=[m for m in self._events.values() if m.priority in ("high", "medium")][-50:],
+            events=self._to_save(),
             important=self._important if self._important[1] else self._earlier,
         )
         self._saver.save(kept)
-        if self._copy_ask_s == math.inf:
-            self._to_courier(wire.encode(wire.StateMessage(wire.encode(kept))))
+        if copy and self._copy_ask_s == math.inf:
+            grave = [message for message in kept.events if message.priority in IMPORTANT][-EVENTS_COPIED:]
+            copied = msgspec.structs.replace(kept, events=grave)
+            self._to_courier(wire.encode(wire.StateMessage(wire.encode(copied))))
 
     # -- recording ------------------------------------------------------------------------------------------
 
@@ -595,7 +612,7 @@ class Guard:
     def _committed(self, message: wire.CommittedMessage) -> None:
         saved = False
         for key in [key for key in self._events if key[0] == message.session and key[1] <= message.number]:
-            saved |= self._events.pop(key).priority in ("high", "medium")
+            saved |= self._events.pop(key).priority in IMPORTANT
         if saved:
             self._keep()
 

@@ -10,23 +10,30 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
+from typing import get_args
 
 import click
+import msgspec
 import pytest
 
 from retrowalk import cli
 from retrowalk.config import SERIAL_PINS, A02yyuw, Config, HcSr04
 from retrowalk.devices.pi_health import HWMON, THERMAL
 from retrowalk.guard.guard import GOODBYE_S
+from retrowalk.hub.settings import HubConfig
 from retrowalk.platform import SocketMailbox
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMD = ROOT / "systemd"
 PROCESSES = ("guard", "voice", "courier")
 UNITS = (*PROCESSES, "bank", "poweroff")
+"""Of a device."""
+ALL_UNITS = (*UNITS, "hub")
 PROGRAM = "/opt/retrowalk/bin/retrowalk"
 CONFIG = "/etc/retrowalk/retrowalk.toml"
+HUB_FILE = SYSTEMD / "hub.toml"
 
 
 def settings(file: Path) -> dict[str, list[str]]:
@@ -88,7 +95,7 @@ def test_systemd_finds_nothing_wrong(tmp_path):
         text = file.read_text(encoding="utf-8").replace(PROGRAM, "/bin/true")
         (tmp_path / file.name).write_text(text, encoding="utf-8")
     files = sorted(tmp_path.iterdir())
-    assert len(files) == len(UNITS) + 2
+    assert len(files) == len(ALL_UNITS) + 2
     assert said(analyze, "verify", "--man=no", *files) == ""
 
 
@@ -111,6 +118,7 @@ def test_verify_would_notice(tmp_path):
         pytest.param("voice", 1.0, id="voice"),
         # ... the network, with a broker that may be anywhere, for one.
         pytest.param("courier", 1.5, id="courier"),
+        pytest.param("hub", 1.5, id="hub"),
         pytest.param("bank", 1.0, id="bank"),
         pytest.param("poweroff", 1.0, id="poweroff"),
     ],
@@ -144,6 +152,28 @@ def test_user_and_folders_can_be_made(tmp_path):
     modes = {folder: (tmp_path / folder).stat().st_mode & 0o7777 for folder in ("run/retrowalk", "var/lib/retrowalk")}
     assert modes == {"run/retrowalk": 0o750, "var/lib/retrowalk": 0o750}
     assert (etc / "retrowalk").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.process
+def test_user_and_folders_of_the_hub_can_be_made(tmp_path):
+    """sysusers and tmpfiles make the hub's own user and its folder, and keep its settings from other people"""
+    sysusers, tmpfiles = tool("systemd-sysusers"), tool("systemd-tmpfiles")
+    secrets = tmp_path / "etc" / "retrowalk" / "hub.toml"
+    secrets.parent.mkdir(parents=True)
+    secrets.write_bytes(HUB_FILE.read_bytes())
+    secrets.chmod(0o644)
+    said(sysusers, f"--root={tmp_path}", SYSTEMD / "sysusers.d" / "retrowalk-hub.conf")
+    passwd, group = tmp_path / "etc" / "passwd", tmp_path / "etc" / "group"
+    assert re.search(r"^retrowalk-hub:x:\d+:\d+:.*:/var/lib/retrowalk-hub:/usr/sbin/nologin$", passwd.read_text(), re.M)
+    assert [line.split(":")[0] for line in group.read_text().splitlines()] == ["retrowalk-hub"]
+
+    # Only root may give folders away, so the new user is whoever runs the test.
+    me, mine = str(os.getuid()), str(os.getgid())
+    passwd.write_text(re.sub(r":x:\d+:\d+:", f":x:{me}:{mine}:", passwd.read_text()) + f"root:x:{me}:{mine}::/:\n")
+    group.write_text(re.sub(r":x:\d+", f":x:{mine}", group.read_text()))
+    said(tmpfiles, f"--root={tmp_path}", "--create", SYSTEMD / "tmpfiles.d" / "retrowalk-hub.conf")
+    assert (tmp_path / "var" / "lib" / "retrowalk-hub").stat().st_mode & 0o7777 == 0o750
+    assert secrets.stat().st_mode & 0o7777 == 0o640
 
 
 @pytest.mark.process
@@ -371,7 +401,7 @@ def test_guard_comes_first(key):
 def test_sandbox_is_the_same_everywhere():
     """The common part of the sandbox does not drift apart"""
     parts = set()
-    for name in UNITS:
+    for name in ALL_UNITS:
         text = (SYSTEMD / f"retrowalk-{name}.service").read_text(encoding="utf-8")
         parts.add(text.partition("# --- the sandbox")[2].partition("# --- only here")[0].strip())
     assert len(parts) == 1
@@ -409,6 +439,61 @@ def test_every_group_has_its_devices():
     """The groups of the guard own its devices by udev, also where the distribution has no such rule"""
     rules = (SYSTEMD / "udev" / "rules.d" / "60-retrowalk.rules").read_text(encoding="utf-8")
     assert set(re.findall(r'GROUP="(\w+)", MODE="0660"', rules)) == words("guard", "Service.SupplementaryGroups")
+
+
+# --------------------------------------------------------------------------------------------- the hub
+
+
+def test_hub_stands_by_itself():
+    """The hub is no part of a device's target and needs nothing of it: it may run on another machine"""
+    target = settings(SYSTEMD / "retrowalk.target")
+    assert "retrowalk-hub.service" not in " ".join(target["Unit.Wants"])
+    assert unit("hub")["Install.WantedBy"] == ["multi-user.target"]
+    assert not {f"Unit.{key}" for key in ("PartOf", "Requires", "Requisite", "BindsTo", "Wants")} & set(unit("hub"))
+    assert words("hub", "Unit.After") == {"network.target", "mosquitto.service"}
+
+
+def test_hub_is_kept_alive():
+    """The hub says when it serves, is watched, and is started again for ever after a second"""
+    expected = {
+        "Service.Type": "notify",
+        "Service.Restart": "always",
+        "Service.RestartSec": "1",
+        "Service.WatchdogSec": "30",
+        "Unit.StartLimitIntervalSec": "0",
+    }
+    assert {key: unit("hub")[key] for key in expected} == {key: [value] for key, value in expected.items()}
+
+
+def test_hub_has_a_network_and_nothing_else():
+    """The hub has no device, no group but its own, a user of its own and one folder to write to"""
+    hub = unit("hub")
+    assert hub["Service.User"] == hub["Service.Group"] == ["retrowalk-hub"]
+    assert (hub["Service.DevicePolicy"], hub["Service.PrivateDevices"]) == (["closed"], ["yes"])
+    assert not {"Service.DeviceAllow", "Service.SupplementaryGroups", "Service.ReadWritePaths"} & set(hub)
+    assert hub["Service.ProtectSystem"] == ["strict"]
+    assert (hub["Service.StateDirectory"], hub["Service.StateDirectoryMode"]) == (["retrowalk-hub"], ["0750"])
+    assert words("hub", "Service.RestrictAddressFamilies") == {"AF_UNIX", "AF_INET", "AF_INET6"}
+
+
+def test_documented_settings_of_the_hub_are_its_defaults():
+    """systemd/hub.toml is read as the hub's settings, and they are the defaults"""
+    table = tomllib.loads(HUB_FILE.read_text(encoding="utf-8"))
+    assert msgspec.convert(table, HubConfig) == HubConfig()
+
+
+def test_tables_without_a_default_can_be_switched_on():
+    """Uncommented, the tables of contacts and walkers are settings that are in order, and every setting is listed"""
+    text = re.sub(r"(?m)^#(?=[a-z_]+ = |\[)", "", HUB_FILE.read_text(encoding="utf-8"))
+    table = tomllib.loads(text)
+    found = msgspec.convert(table, HubConfig)
+    assert len(found.contact) == 1
+    assert found.contact[0].notify
+    for name, kind in ((field.name, field.type) for field in msgspec.structs.fields(HubConfig)):
+        (kind, *_) = get_args(kind) or (kind,)
+        listed = table[name][0] if isinstance(table[name], list) else table[name]
+        left_out = {"hub"} if name == "broker" else set()  # a device's
+        assert {field.name for field in msgspec.structs.fields(kind)} == set(listed) | left_out
 
 
 # ------------------------------------------------------------------------------------------- boot files

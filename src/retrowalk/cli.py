@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from retrowalk.calibration import Measured, MeasuredGait
     from retrowalk.config import Config
     from retrowalk.control import Control
+    from retrowalk.hub.view import View
 
 CONFIG_FILE = Path("/etc/retrowalk/retrowalk.toml")
+HUB_CONFIG_FILE = Path("/etc/retrowalk/hub.toml")
+HUB_STATE_DIR = Path("/var/lib/retrowalk-hub")
 RUN_DIR = Path("/run/retrowalk")
 STATE_DIR = Path("/var/lib/retrowalk")
 LAST_GOOD = "last-good.toml"
@@ -743,6 +746,246 @@ def voices_build(config_file: Path | None, bank_dir: Path | None) -> None:
     if bank_dir is None and os.access(STATE_DIR / "bank", os.W_OK):
         bank_dir = STATE_DIR / "bank"  # with sudo: the phrases of the service, not some of root's own
     _build_bank(_configuration(config_file), bank_dir, _console())
+
+
+# ---------------------------------------------------------------------------------------------- the caregiver's side
+
+HUB_ANSWERS_S = 3.0
+"""A running hub has done within this what somebody asks."""
+FOLLOW_S = 0.5
+
+
+@cli.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    short_help="The caregiver's side: run it, look at it, answer.",
+    epilog=_examples("hub --config my-hub.toml", "hub status", "hub ack 3 --by Anna"),
+)
+@click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {HUB_CONFIG_FILE}]")
+@click.option("--state-dir", type=_path, metavar="DIR", help="Where the hub keeps events and alerts.")
+@click.pass_context
+def hub(context: click.Context, config_file: Path | None, state_dir: Path | None) -> None:
+    """Run the hub: it stores the events of all devices, raises alerts, and tells people until one of them answers.
+
+    It runs anywhere where the broker can be reached, on the device itself, too.  Ctrl-C ends it; the devices hear that
+    nobody watches.  The commands below look at it, running or not.
+    """
+    context.obj = state_dir
+    if context.invoked_subcommand is not None:
+        return
+    if config_file is None and not HUB_CONFIG_FILE.exists():
+        raise click.UsageError(
+            f"{HUB_CONFIG_FILE} is not there: give your settings with --config FILE.\n"
+            "systemd/hub.toml of the project is a documented file to begin with."
+        )
+    import logging
+
+    _log_to_stderr()
+    logging.getLogger("retrowalk.hub").setLevel(logging.INFO)
+    from retrowalk.hub import process, settings
+    from retrowalk.hub.notify import Worker
+
+    config = settings.load(config_file or HUB_CONFIG_FILE)
+    directory = _own_directory(state_dir or _hub_state_dir(), 0o755)
+    process.run(config, directory, Worker(config))
+
+
+_hub_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of words.")
+_hub_by = click.option(
+    "--by", "by", required=True, metavar="NAME", help="Who you are; others, and the walker, hear it."
+)
+
+
+@hub.command("status", epilog=_examples("hub status"))
+@_hub_json
+@click.pass_obj
+def hub_status(state_dir: Path | None, as_json: bool) -> None:
+    """Show how the hub and its devices are.
+
+    The exit status is 0 when the hub runs and hears every broker, else 1.
+    """
+    import time
+
+    from retrowalk.hub import process, show
+
+    directory, view = _hub_view(state_dir)
+    now = view.hub(running=process.runs(directory), wall_s=time.time())
+    if as_json:
+        click.echo(_json_text(now))
+    else:
+        _console().print(show.status(now))
+    sys.exit(OK if now.running and all(site["connected"] for site in now.sites.values()) else DIFFERENT)
+
+
+@hub.command("alerts", epilog=_examples("hub alerts", "hub alerts --all"))
+@click.option("--all", "all_of_them", is_flag=True, help="Those that are over, too.")
+@_hub_json
+@click.pass_obj
+def hub_alerts(state_dir: Path | None, all_of_them: bool, as_json: bool) -> None:
+    """Show the alerts that are open: what happened, who was told, who has it in hand."""
+    import time
+
+    from retrowalk.hub import show
+
+    _, view = _hub_view(state_dir)
+    found = view.alerts(all_of_them=all_of_them)
+    if as_json:
+        click.echo(_json_text(found))
+    else:
+        _console().print(show.alerts(found, time.time()))
+
+
+@hub.command("events", epilog=_examples("hub events --since 2h", "hub events --type fall --follow"))
+@click.option("--device", default="", metavar="DEVICE", help="Of one device only.")
+@click.option("--type", "type_", default="", metavar="TYPE", help="Of one type only, such as fall or fall.confirmed.")
+@click.option("--since", default="", metavar="TIME", help="Not older than 90s, 30m, 2h, 3d or a date.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The latest so many.")
+@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@_hub_json
+@click.pass_obj
+def hub_events(
+    state_dir: Path | None, device: str, type_: str, since: str, limit: int, follow: bool, as_json: bool
+) -> None:
+    """Show what the devices have told, the latest last; with --json one JSON object a line."""
+    import time
+
+    from retrowalk.hub import show
+
+    try:
+        since_wall_s = show.since(since, time.time()) if since else 0.0
+    except ValueError as error:
+        raise click.UsageError(f"--since {error}") from error
+    _, view = _hub_view(state_dir)
+    console = _console()
+    after = 0
+    while True:
+        for seen in view.events(device=device, type_=type_, since_wall_s=since_wall_s, after=after, limit=limit):
+            after = seen.row
+            if as_json:
+                click.echo(_json_text(seen))
+            else:
+                console.print(show.event(seen), soft_wrap=True)
+        if not follow:
+            return
+        limit = 1000
+        try:
+            time.sleep(FOLLOW_S)
+        except KeyboardInterrupt:
+            return
+
+
+@hub.command("ack", epilog=_examples("hub ack 3 --by Anna", "hub ack all --by Anna --over"))
+@click.argument("alert")
+@_hub_by
+@click.option("--over", is_flag=True, help="It is over: everybody who was told hears that.")
+@_hub_json
+@click.pass_obj
+def hub_ack(state_dir: Path | None, alert: str, by: str, over: bool, as_json: bool) -> None:
+    """Answer an alert by its number, or all that are open: you have it in hand, and the others hear so.
+
+    The exit status is 0 when the hub has heard it, 1 when it will when it starts, 2 when there is no such alert.
+    """
+    if alert != "all" and not alert.isdecimal():
+        raise click.UsageError(f"{alert}: must be the number of an alert (retrowalk hub alerts), or all.")
+    number = 0 if alert == "all" else int(alert)
+    done = f"{by} has it in hand." if not over else "It is over; everybody who was told hears it."
+    _ask_hub(
+        state_dir,
+        "answer",
+        {"by": _person(by), "alert": number, "over": over},
+        {"done": done, "not open": "No such alert is open (retrowalk hub alerts)."},
+        as_json,
+    )
+
+
+@hub.command("say", epilog=_examples("hub say rw-0001 coming --by Anna"))
+@click.argument("device")
+@click.argument("phrase")
+@_hub_by
+@_hub_json
+@click.pass_obj
+def hub_say(state_dir: Path | None, device: str, phrase: str, by: str, as_json: bool) -> None:
+    """Have the walker told a sentence of the list, by its name."""
+    from retrowalk.core.alerts import REMOTE_PHRASES
+
+    if phrase not in REMOTE_PHRASES:
+        raise click.UsageError(f"{phrase}: must be one of {', '.join(sorted(REMOTE_PHRASES))}.")
+    _, view = _hub_view(state_dir)
+    form = {"device": view.named(device), "phrase": phrase, "by": _person(by)}
+    _ask_hub(state_dir, "say", form, {"sent": "Sent; the device says it if it hears it within a minute."}, as_json)
+
+
+@hub.command("locate", epilog=_examples("hub locate rw-0001 --by Anna"))
+@click.argument("device")
+@_hub_by
+@_hub_json
+@click.pass_obj
+def hub_locate(state_dir: Path | None, device: str, by: str, as_json: bool) -> None:
+    """Have a device make itself heard, so that whoever is near finds the walker."""
+    _, view = _hub_view(state_dir)
+    form = {"device": view.named(device), "by": _person(by)}
+    _ask_hub(state_dir, "locate", form, {"sent": "Sent; the device does it if it hears it within a minute."}, as_json)
+
+
+def _ask_hub(state_dir: Path | None, kind: str, form: dict[str, Any], words: dict[str, str], as_json: bool) -> None:
+    """Puts something into the hub's inbox, and waits until a running hub has done it."""
+    import time
+
+    from retrowalk.hub import process
+    from retrowalk.hub.process import STORE_FILE
+    from retrowalk.hub.view import ask
+
+    directory, view = _hub_view(state_dir)
+    running = process.runs(directory)
+    row = ask(directory / STORE_FILE, kind, form, time.time())
+    result = None
+    until = time.monotonic() + HUB_ANSWERS_S
+    while running and result is None and time.monotonic() < until:
+        time.sleep(0.05)
+        result = view.result(row)
+    status = OK if result in ("done", "sent") else DIFFERENT if result is None else UNUSABLE
+    if result is None:
+        what = "has not answered" if running else "is not running"
+        told = f"The hub {what}; it will be done when it {'can' if running else 'starts'}."
+        if kind != "answer":
+            told = f"The hub {what}; nothing is said after a minute."
+    else:
+        told = words.get(result, f"Not done: {result}.")
+    if as_json:
+        click.echo(_json_text({"result": result, "running": running}))
+    else:
+        click.echo(told, err=status != OK)
+    sys.exit(status)
+
+
+def _hub_view(state_dir: Path | None) -> tuple[Path, View]:
+    """The hub's directory, and a look into it."""
+    from retrowalk.hub.process import STORE_FILE
+    from retrowalk.hub.view import View
+
+    directory = state_dir or _hub_state_dir()
+    return directory, View(directory / STORE_FILE)
+
+
+def _hub_state_dir() -> Path:
+    """The service's, if there is one that we may look into; else the person's own."""
+    own = _person_state_dir() / "hub"
+    if "STATE_DIRECTORY" in os.environ:
+        return _from_env("STATE_DIRECTORY", HUB_STATE_DIR)
+    return own if own.exists() or not HUB_STATE_DIR.exists() else HUB_STATE_DIR
+
+
+def _person(name: str) -> str:
+    name = " ".join(name.split())
+    if not name or len(name) > 40 or not name.isprintable():
+        raise click.UsageError("--by: must be a name of 1 to 40 characters.")
+    return name
+
+
+def _json_text(value: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
 
 
 # --------------------------------------------------------------------------------------------- the three processes

@@ -563,7 +563,7 @@ class Hub:
             raise OddError("a sign of life that the broker has kept is none")
         beat = arrivals.heartbeat(payload)
         before = _dropped(device.heartbeat, beat.epoch)
-        device.heartbeat = payload.decode()
+        device.heartbeat = wire.encode(beat).decode()  # not as it came: what is in other fields need not be UTF-8
         device.conn, device.boot = beat.conn, beat.boot
         if beat.epoch:
             device.epoch = beat.epoch

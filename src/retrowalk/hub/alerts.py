@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct, field
 
 from retrowalk.errors import WireError
-from retrowalk.hub.case import Case, Notice, same_person
+from retrowalk.hub.case import Case, Notice, same_person, since
 from retrowalk.hub.facts import (
     Alert,
     Answered,
@@ -269,7 +269,7 @@ class Desk:
         for case in device.cases:
             due = self._promote_s(device, case)
             if now >= due:
-                case.page(due if now - due < self._ladder.repeat_s else now)
+                case.page(since(due, now))
         self._watch(device, now)
         for case in device.cases:
             case.advance(now, self._names, self._ladder)
@@ -582,7 +582,7 @@ class Desk:
         if now >= page_s:
             flaps = life.paged_end_s is not None and now - life.paged_end_s < AGAIN_S
             life.steady_s = STEADY_AGAIN_S if flaps else STEADY_S
-            case.page(page_s if now - page_s < self._ladder.repeat_s else now)
+            case.page(since(page_s, now))
 
     def _promote_s(self, device: Device, case: Case) -> float:
         """When a possible fall becomes an alarm by itself."""

@@ -27,11 +27,13 @@ SLOW_AFTER_S = 1800.0
 SLOW_S = 300.0
 """... this often; by their urgent ways they are never told more often than this."""
 UPDATE_EVERY_S = 60.0
-"""News of one alert are told no more often."""
+"""News of one alert are told no more often, but a call for help at once after what was less."""
 POSSIBLE_VOID_S = 600.0
 UPDATE_VOID_S = 900.0
 END_VOID_S = 86400.0
 """That it is over, or answered, is worth hearing for a day."""
+LATE_S = 10.0
+"""What is done later than this after it was due counts from when it is done; what is less late keeps to the minute."""
 NEAR_S = 1.0
 """Moments of a ladder that are nearer than this are one."""
 
@@ -88,6 +90,7 @@ class Case(Struct, kw_only=True):
     """Who was told of an earlier alert that this one has taken the place of."""
     remind_s: float | None = None
     updated_s: float | None = None
+    updated_high: bool = False
     update_s: float | None = None
     """When news are told ..."""
     update_to: tuple[str, ...] = ()
@@ -137,7 +140,7 @@ class Case(Struct, kw_only=True):
                 self.remind_s = now + ladder.remind_after_s
             self.tell(self.answerer(names), Told.REMINDER, "medium", self.remind_s)
         if self.update_s is not None and now >= self.update_s:
-            self.update_s, self.updated_s = None, now
+            self.update_s, self.updated_s, self.updated_high = None, now, self.update_priority == "high"
             to = [name for name in self.update_to if name in names]
             self.tell(to, Told.UPDATE, self.update_priority, now + UPDATE_VOID_S)
 
@@ -168,7 +171,7 @@ class Case(Struct, kw_only=True):
             due = self._due(place, names, ladder)
             if now < due:
                 continue
-            at = due if now - due < ladder.repeat_s else now
+            at = since(due, now)
             step = self.steps.get(name)
             told = Told.REPEAT if step else Told.ALARM if place == 0 else Told.ESCALATED
             urgent_s = step.urgent_s if step else None
@@ -191,12 +194,14 @@ class Case(Struct, kw_only=True):
         """Something has changed that `to` should hear, as soon as they may hear news again."""
         if not to:
             return
+        high = priority == "high"
+        rest_s = self.updated_s + UPDATE_EVERY_S if self.updated_s is not None and high <= self.updated_high else now
         if self.update_s is None:
-            self.update_s = now if self.updated_s is None else max(now, self.updated_s + UPDATE_EVERY_S)
-            self.update_to, self.update_priority = tuple(to), priority
+            self.update_s, self.update_to, self.update_priority = max(now, rest_s), tuple(to), priority
             return
+        self.update_s = min(self.update_s, max(now, rest_s))
         self.update_to = tuple(dict.fromkeys((*self.update_to, *to)))
-        if priority == "high":
+        if high:
             self.update_priority = priority
 
     def answer(self, now: float, by: str, names: Sequence[str], ladder: Ladder) -> bool:
@@ -256,3 +261,8 @@ class Case(Struct, kw_only=True):
 def same_person(one: str, other: str) -> bool:
     """Whether two names mean one person."""
     return one.casefold() == other.casefold()
+
+
+def since(due_s: float, now: float) -> float:
+    """From when on the time counts of what was due at `due_s` and is done `now`."""
+    return due_s if now - due_s < LATE_S else now

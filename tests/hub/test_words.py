@@ -95,19 +95,21 @@ def test_both_languages_have_the_same_words():
 
 def test_an_alarm_says_what_when_and_what_to_do():
     """In English, whole"""
-    assert written(notice(heard_s=290.0, battery_percent=34.4)) == (
-        "FALL: Marta",
-        "Marta has fallen, and nobody has called it off. At 09:31. Battery 34 %. Call or go there. "
-        + "Answer this message, so that the others need not come, too.",
+    title, body = written(notice(heard_s=290.0, battery_percent=34.4))
+    assert title == "FALL: Marta"
+    assert body == (
+        "Marta has fallen, and nobody has called it off. At 09:31. Battery 34 %. "
+        "Call or go there. Answer this message, so that the others need not come, too."
     )
 
 
 def test_an_alarm_in_german():
     """In German, whole"""
-    assert written(notice(heard_s=290.0), "de") == (
-        "STURZ: Marta",
+    title, body = written(notice(heard_s=290.0), "de")
+    assert title == "STURZ: Marta"
+    assert body == (
         "Marta ist gestürzt, es gab keine Entwarnung. Um 09:31. "
-        + "Anrufen oder hingehen. Diese Nachricht beantworten, damit nicht auch die anderen kommen.",
+        "Anrufen oder hingehen. Diese Nachricht beantworten, damit nicht auch die anderen kommen."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -170,16 +170,17 @@ def test_hub_deletes_only_what_the_broker_has(outbox):
     outbox.commit_all([(event(number), STAMP) for number in range(1, 7)], 0.0)
     outbox.broker_has([1, 2, 4], 0.0)
     assert not outbox.hub_has("another", 4, 0.0)
-    assert not outbox.hub_has(outbox.epoch, 5, 0.0), "beyond what the broker has: not believed"
+    assert not outbox.hub_has(outbox.epoch, 7, 0.0), "beyond what there is: not believed"
     assert outbox.waiting(0.0) == 6
-    assert outbox.hub_has(outbox.epoch, 4, 0.0)
+    assert outbox.hub_has(outbox.epoch, 5, 0.0)
     assert sorted(seqs(outbox, 1e6)) == [3, 5, 6]
 
 
 def test_an_early_acknowledgement_is_applied_when_the_broker_catches_up(outbox):
     """The hub may be quicker than the broker's answer: its word is kept until that comes."""
     outbox.commit(event(1), STAMP, 0.0)
-    assert not outbox.hub_has(outbox.epoch, 1, 0.0)
+    assert outbox.hub_has(outbox.epoch, 1, 0.0)
+    assert outbox.waiting(0.0) == 1
     outbox.broker_has([1], 0.0)
     assert outbox.waiting(0.0) == 0
 
@@ -205,28 +206,261 @@ def test_unimportant_events_make_room(tmp_path):
 
 
 DAMAGE = [
-    pytest.param(lambda data: b"", id="empty"),
-    pytest.param(lambda data: b"not a database" * 1000, id="foreign"),
-    pytest.param(lambda data: data[:4096] + b"\xff" * 4096 + data[8192:], id="a page overwritten"),
-    pytest.param(lambda data: b"\0" * 100 + data[100:], id="header zeroed"),
-    pytest.param(lambda data: data[: len(data) // 2], id="half of it missing"),
+    pytest.param(lambda data: b"", 0, id="empty"),
+    pytest.param(lambda data: b"not a database" * 1000, 0, id="foreign"),
+    pytest.param(lambda data: data[:20480] + b"\xff" * 4096 + data[24576:], 150, id="pages overwritten"),
+    pytest.param(lambda data: b"\0" * 100 + data[100:], 0, id="header zeroed"),
+    pytest.param(lambda data: data[: len(data) // 2], 60, id="half of it missing"),
 ]
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_moved_aside(tmp_path, damage):
-    """A damaged file stays for whoever wants to look; a new one with a new epoch takes events at once."""
+@pytest.mark.parametrize(("damage", "at_least"), DAMAGE)
+def test_a_damaged_file_is_moved_aside(tmp_path, damage, at_least):
+    """A damaged file stays for whoever wants to look; a new epoch takes events at once, and what can be read of the
+    old one waits in it under its old names.
+    """
     path = tmp_path / "outbox.db"
-    outbox = Outbox(path)
-    outbox.commit_all([(event(number, text="x" * 200), STAMP) for number in range(1, 200)], 0.0)
+    outbox = Outbox(path, owner="home/rw-0001")
+    outbox.commit_all([(event(number, text="x" * 200), STAMP) for number in range(1, 201)], 0.0)
+    before = {row.id: row.data for row in outbox.pending(1000, 0.0)}
     epoch = outbox.epoch
     outbox.close()
     path.write_bytes(damage(path.read_bytes()))
-    again = Outbox(path)
+    again = Outbox(path, owner="home/rw-0001")
     assert again.epoch != epoch
-    assert again.commit(event(1), STAMP, 0.0) == 1
-    # An empty file is a database that was never begun: nothing in it to keep.
-    assert again.damaged == len(list(tmp_path.glob("outbox.db.damaged-*"))) == (damage(bytes(9)) != b"")
+    assert again.damaged == 1
+    assert len(list(tmp_path.glob("outbox.db.damaged-*"))) == (damage(bytes(9)) != b"")
+    after = {row.id: row.data for row in again.pending(1000, 0.0)}
+    assert len(after) >= at_least
+    assert after.items() <= before.items()
+    assert f"{len(after)} waiting events" in again.damage
+    again.commit_all([(event(number, text="x" * 200), STAMP) for number in range(1, 202)], 0.0)
+    assert again.waiting(0.0) >= len(after) + 1
+    again.close()
+
+
+def test_an_unreadable_log_is_damage(tmp_path):
+    """Commits behind a wrong page of the log were announced: they are missed, and no number is used for another event.
+    A log that ends in the middle of its last commit is how a power cut looks: no damage.
+    """
+    for cut, lost in ((None, True), (200, False)):
+        path = tmp_path / f"{lost}.db"
+        outbox = Outbox(path, owner="o")
+        for number in range(1, 6):
+            outbox.commit(event(number), STAMP, 0.0)
+        log = path.with_name(path.name + "-wal").read_bytes()
+        crashed = tmp_path / "crashed" / path.name
+        crashed.parent.mkdir(exist_ok=True)
+        crashed.write_bytes(path.read_bytes())
+        if cut is None:
+            middle = len(log) - 12_000
+            log = log[:middle] + b"\xff" * 1500 + log[middle + 1500 :]
+        else:
+            log = log[:-cut]
+        crashed.with_name(path.name + "-wal").write_bytes(log)
+        outbox.close()
+        again = Outbox(crashed, owner="o")
+        assert (again.damaged == 1) is lost
+        assert (again.epoch != outbox.epoch) is lost
+        assert 1 <= again.waiting(0.0) <= 4
+        again.close()
+
+
+@pytest.mark.parametrize("way", ["deleted", "replaced"])
+def test_a_file_that_is_taken_away_is_missed(tmp_path, way):
+    """What waited and what is committed meanwhile goes into a new file; nothing is answered that is not on disk."""
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path, owner="o")
+    outbox.commit_all([(event(number), STAMP) for number in (1, 2, 3)], 0.0)
+    outbox.delete([2], 0.0)
+    epoch = outbox.epoch
+    path.unlink()
+    if way == "replaced":
+        path.write_bytes(b"something else")
+    with pytest.raises(OutboxError, match="taken away"):
+        outbox.commit(event(4), STAMP, 1.0)
+    outbox.commit(event(4), STAMP, 2.0)
+    assert outbox.epoch != epoch
+    outbox.close()
+    again = Outbox(path, owner="o")
+    assert [row.number for row in again.pending(10, 3.0)] == [1, 3, 4]
+    assert again.damaged == 0
+    again.close()
+
+
+def test_a_file_that_is_gone_at_the_start_is_missed(tmp_path):
+    """Between two runs somebody deleted it: the loss is told, though nothing of it is left.  A first start is none."""
+    first = Outbox(tmp_path / "outbox.db")
+    assert first.damaged == 0
+    first.close()
+    (tmp_path / "outbox.db").unlink()
+    again = Outbox(tmp_path / "outbox.db")
+    assert (again.damaged, "was gone" in again.damage) == (1, True)
+    again.close()
+
+
+def test_a_directory_in_its_place_is_moved_aside(tmp_path):
+    """Whatever lies there, events are taken."""
+    (tmp_path / "outbox.db").mkdir()
+    (tmp_path / "outbox.db" / "thing").write_text("kept")
+    outbox = Outbox(tmp_path / "outbox.db")
+    assert outbox.commit(event(1), STAMP, 0.0) == 1
+    assert outbox.damaged == 1
+    assert (tmp_path / "outbox.db.damaged-0001" / "thing").read_text() == "kept"
+    outbox.close()
+
+
+def test_a_file_of_a_later_version_stays_as_it_is(tmp_path):
+    """An older program does not touch what it cannot know: the file is moved aside, what waits in it is taken over."""
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path, owner="o")
+    outbox.commit_all([(event(number), STAMP) for number in (1, 2)], 0.0)
+    assert outbox._db is not None
+    outbox._db.execute("PRAGMA user_version = 9")
+    outbox.close()
+    again = Outbox(path, owner="o")
+    assert [row.number for row in again.pending(10, 0.0)] == [1, 2]
+    assert "later version" in again.damage
+    with closing(sqlite3.connect(tmp_path / "outbox.db.later-0001")) as old:
+        assert old.execute("PRAGMA user_version").fetchone() == (9,)
+        assert old.execute("SELECT count(*) FROM outbox").fetchone() == (2,)
+    again.close()
+
+
+VERSION_0 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, rank INTEGER NOT NULL,
+    session TEXT NOT NULL, number INTEGER NOT NULL, type TEXT NOT NULL, priority TEXT NOT NULL, mono_s REAL NOT NULL,
+    boot_id TEXT NOT NULL, wall_s REAL NOT NULL, clock TEXT NOT NULL, data BLOB NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0, UNIQUE (session, number));
+CREATE INDEX order_of_sending ON outbox (rank DESC, seq);
+CREATE TABLE session (session TEXT PRIMARY KEY, committed INTEGER NOT NULL);
+CREATE TABLE beyond (session TEXT, number INTEGER, PRIMARY KEY (session, number)) WITHOUT ROWID;
+CREATE TABLE missing (session TEXT, number INTEGER, PRIMARY KEY (session, number)) WITHOUT ROWID;
+INSERT INTO meta VALUES ('epoch', 'abc'), ('highest_sent', 7), ('kept.alerts', x'7b7d');
+INSERT INTO outbox VALUES (7, 'ID', 3, 's1', 9, 'sos.raised', 'high', 1, 'b', 2, 'ntp', x'7b7d', 1);
+INSERT INTO session VALUES ('s1', 9);
+"""
+
+
+def test_a_file_of_the_version_before_goes_on(tmp_path):
+    """Epoch, numbers and what waits stay what they were."""
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as old:
+        old.executescript(VERSION_0)
+    outbox = Outbox(tmp_path / "outbox.db")
+    assert (outbox.epoch, outbox.damaged, outbox.kept("alerts", 0.0)) == ("abc", 0, b"{}")
+    assert seqs(outbox) == [7]
+    assert outbox.commit(event(10), STAMP, 0.0) == 8
+    outbox.delete([7], 0.0)
+    assert outbox.resync("abc", 7, 7, 0.0).again == 1
+    assert outbox.delivered_high("s1", 0.0) == 8
+    outbox.close()
+
+
+# ---------------------------------------------------------------------------------------- copies, and the hub
+
+
+def test_what_was_delivered_can_be_sent_again(outbox):
+    """For a week: rows are pending again under number and name; what still waits is sent at once; the rest is gone."""
+    outbox.commit_all([(event(number), STAMP) for number in range(1, 7)], 0.0)
+    outbox.delete([1, 2, 3], 0.0)
+    outbox.mark_sent([4], 0.0)
+    assert outbox.low(0.0) == 4
+    found = outbox.resync(outbox.epoch, 2, 9, 1.0)
+    assert (found.again, found.waiting, found.gone) == (2, 3, 3)
+    assert (seqs(outbox, 1.0), outbox.low(1.0), outbox.waiting(1.0)) == ([2, 3, 4, 5, 6], 2, 5)
+    assert outbox.resync("another", 2, 9, 1.0) is None
+    assert outbox.resync(outbox.epoch, 1, 1001, 1.0) is None
+    assert outbox.resync(outbox.epoch, 5, 4, 1.0) is None
+
+
+def test_what_the_hub_asks_for_again_is_kept_until_it_has_it(outbox):
+    """An acknowledgement of before does not count for what was asked for after."""
+    outbox.commit_all([(event(number), STAMP) for number in (1, 2, 3)], 0.0)
+    outbox.broker_has([1, 2, 3], 0.0)
+    outbox.hub_has(outbox.epoch, 3, 0.0)
+    assert outbox.resync(outbox.epoch, 2, 2, 1.0).again == 1
+    outbox.broker_has([2], 1.0)
+    assert outbox.waiting(1.0) == 1
+    outbox.hub_has(outbox.epoch, 3, 2.0)
+    assert outbox.waiting(2.0) == 0
+
+
+def test_what_overtook_the_rest_is_delivered(outbox):
+    """`beyond` names rows above a gap that the hub has; of these, too, only what the broker has is believed."""
+    kinds = ["hazard.raised", "hazard.raised", "sos.raised", "fall.confirmed"]
+    outbox.commit_all([(event(number, kind), STAMP) for number, kind in enumerate(kinds, 1)], 0.0)
+    outbox.broker_has([3], 0.0)
+    outbox.hub_has(outbox.epoch, 0, 0.0, [3, 4])
+    assert (outbox.delivered("s1", 0.0), outbox.delivered_high("s1", 0.0)) == (0, 3)
+    outbox.broker_has([4], 0.0)
+    assert (outbox.delivered("s1", 0.0), outbox.delivered_high("s1", 0.0)) == (0, 4)
+    assert outbox.waiting(0.0) == 2
+
+
+def test_a_copy_lives_for_a_week_of_running(tmp_path):
+    """Its age is what couriers have run since, across restarts: a device that lay in a drawer for years forgets
+    nothing, and no clock that jumps makes a copy older.
+    """
+    day = 86_400.0
+    outbox = Outbox(tmp_path / "outbox.db")
+    for number in range(1, 10):
+        seq = outbox.commit(event(number), STAMP, (number - 1) * day)
+        outbox.delete([seq], (number - 1) * day + 1.0)
+    assert outbox.resync(outbox.epoch, 1, 9, 8 * day + 2.0).gone == 1
+    outbox.delete(list(range(1, 10)), 8 * day + 3.0)
+    outbox.close()
+    again = Outbox(tmp_path / "outbox.db")
+    for hour in range(6 * 24):
+        seq = again.commit(event(100 + hour), STAMP, 5e9 + hour * 3600.0)
+        again.delete([seq], 5e9 + hour * 3600.0)
+    assert again.resync(again.epoch, 2, 9, 5e9 + 6 * day).again == 8
+    again.close()
+
+
+def test_copies_take_bounded_room(tmp_path):
+    """The oldest copies go first, and no event that waits goes for a copy."""
+    outbox = Outbox(tmp_path / "outbox.db", copy_max_bytes=400_000)
+    first = outbox.commit(event(1, text="waits"), STAMP, 0.0)
+    for block in range(20):
+        numbers = range(2 + block * 100, 102 + block * 100)
+        found = outbox.commit_all([(event(number, text="x" * 100), STAMP) for number in numbers], 0.0)
+        outbox.delete(found, 0.0)
+    assert 500 < outbox.resync(outbox.epoch, 1002, 2001, 0.0).again < 1000
+    assert outbox.resync(outbox.epoch, 1, 500, 0.0).waiting == 1
+    assert first in seqs(outbox)
+    outbox.close()
+
+
+def test_while_the_hub_is_away_only_the_urgent_is_repeated(outbox):
+    """What the broker has rests until the hub is back, then all of it is pending at once; a fall is repeated."""
+    outbox.commit_all([(event(1), STAMP), (event(2, "fall.confirmed"), STAMP), (event(3), STAMP)], 0.0)
+    outbox.mark_sent([1, 2, 3], 0.0)
+    outbox.broker_has([1, 2], 1.0, hub_away=True)
+    assert seqs(outbox, 9.0) == []
+    assert seqs(outbox, 1000.0) == [2, 3]
+    outbox.mark_sent([2, 3], 1000.0)
+    outbox.hub_returned(1000.0)
+    assert seqs(outbox, 1000.0) == [2, 1], "3 is on its way"
+
+
+def test_an_older_file_is_recognised_by_the_hubs_number(tmp_path):
+    """A hub that has numbers the file does not know: its last commits were lost.  A new epoch begins, and every event
+    that waits goes there under its name.
+    """
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path, owner="o")
+    outbox.commit_all([(event(number), STAMP) for number in (1, 2)], 0.0)
+    epoch = outbox.epoch
+    assert not outbox.has_gone_back(epoch, 9), "nothing of it can be lost that was never closed"
+    outbox.close()
+    again = Outbox(path, owner="o")
+    assert not again.has_gone_back(epoch, 2)
+    assert again.has_gone_back(epoch, 3)
+    again.begin_anew(0.0, "the hub knows numbers that the file does not know")
+    assert again.epoch != epoch
+    assert [row.number for row in again.pending(10, 0.0)] == [1, 2]
+    assert not again.has_gone_back(again.epoch, 9)
     again.close()
 
 

@@ -9,10 +9,11 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from retrowalk import wire
 from retrowalk.core.events import Priority
-from retrowalk.courier.outbox import Outbox
+from retrowalk.courier.outbox import Outbox, Stamp
 from retrowalk.courier.times import Times
 from retrowalk.errors import OutboxError
 
@@ -22,6 +23,11 @@ DAMAGE_TOLD_S = 30.0
 
 OWN_SESSION = "courier-"
 """Sessions of events that the courier itself makes."""
+
+DROPS_TOLD_S = 600.0
+"""While events are given up, that is told again after so long; and once more when there is room."""
+
+Commit = Callable[[wire.EventMessage, Stamp, float], object]
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +44,7 @@ class Store:
         self._failing = False
         self._damage_seen = outbox.damaged
         self._damage_until = -math.inf
-        self._dropped_seen = outbox.dropped
-        self._dropping = False
+        self._drops_told_at = -math.inf
 
     def ready(self, now: float) -> bool:
         """Whether the outbox may be asked again."""
@@ -83,20 +88,25 @@ class Store:
         if outbox.damaged != self._damage_seen:
             self._damage_seen = outbox.damaged
             self._damage_until = now + DAMAGE_TOLD_S
-            self._report("outbox_damaged", "its file was moved aside, a new epoch began", now)
-        if outbox.dropped > self._dropped_seen and not self._dropping:
-            self._dropping = True
-            self._report("outbox_full", f"{outbox.dropped - self._dropped_seen} unimportant events dropped", now)
-        if self._dropping and not outbox.full():
-            self._dropping = False
-            self._dropped_seen = outbox.dropped
+            self._report("outbox_damaged", outbox.damage, now)
+        count = outbox.dropped_untold
+        if count and self.ready(now) and (now >= self._drops_told_at + DROPS_TOLD_S or not outbox.full()):
+            self._drops_told_at = now
+            self._report("outbox_full", f"{count} unimportant events dropped", now, outbox.commit_report)
 
-    def _report(self, fault: str, detail: str, now: float) -> None:
-        session = f"{OWN_SESSION}{self.outbox.epoch}"
+    def record(self, kind: str, priority: str, data: dict[str, Any], now: float) -> None:
+        """Keeps an event that the courier itself makes, of type `kind`, to be sent as the guard's are."""
         with self.caught(now):
-            number = self.outbox.committed(session, now) + 1
-            mono_s = self._times.mono_s(now)
-            data = {"part": "courier", "fault": fault, "detail": detail}
-            event = wire.EventMessage(session, number, "fault.raised", Priority.MEDIUM, now, mono_s, None, data)
-            self.outbox.commit(event, self._times.stamp(event, now), now)
-            self.look_at = now
+            self._commit(kind, priority, data, now, self.outbox.commit)
+
+    def _report(self, fault: str, detail: str, now: float, commit: Commit | None = None) -> None:
+        data = {"part": "courier", "fault": fault, "detail": detail}
+        with self.caught(now):
+            self._commit("fault.raised", Priority.MEDIUM, data, now, commit or self.outbox.commit)
+
+    def _commit(self, kind: str, priority: str, data: dict[str, Any], now: float, commit: Commit) -> None:
+        session = f"{OWN_SESSION}{self.outbox.epoch}"
+        number = self.outbox.committed(session, now) + 1
+        event = wire.EventMessage(session, number, kind, priority, now, self._times.mono_s(now), None, data)
+        commit(event, self._times.stamp(event, now), now)
+        self.look_at = now

@@ -482,8 +482,10 @@ class Hub:
         """One message, inside a transaction."""
         self._handled.append(waits)
         topic, payload = waits.message.topic, waits.message.payload
+        name = ""
         try:
             place = arrivals.place(topic)
+            name = place.device
             device = self._store.device(place.device)
             if device is None:
                 raise OddError("more devices than anybody has")
@@ -497,6 +499,7 @@ class Hub:
                 raise OddError("not a topic of ours")
         except OddError as error:
             self._store.add_odd(topic, str(error), payload, waits.wall_s)
+            self._store.forget_name(name)
 
     def _keep_event(self, name: str, event: wire.CloudEvent, waits: _Waits, *, feed: bool = True) -> None:
         stored = StoredEvent(
@@ -690,7 +693,7 @@ class Hub:
         if abs(wall_s - asked.wall_s) > INBOX_OLD_S:
             return "too late"
         args = {"phrase": str(form.get("phrase") or "")} if asked.kind == "say" else {}
-        if self._store.device(device) is None or device.partition("/")[0] not in self._lines:
+        if not self._store.knows(device) or device.partition("/")[0] not in self._lines:
             return "no such device"
         return "sent" if self._command(device, asked.kind, by, args, wall_s) else "not understood"
 

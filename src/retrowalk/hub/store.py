@@ -430,6 +430,16 @@ class Store:
             found = devices[name] = Device(name)
         return found
 
+    def knows(self, name: str) -> bool:
+        """Whether a device has ever been heard of."""
+        return name in self._known()
+
+    def forget_name(self, name: str) -> None:
+        """A name under which nothing of a device's has come is not one."""
+        device = self._known().get(name)
+        if device is not None and not (device.conn or device.epoch):
+            del self._known()[name]
+
     def put_device(self, device: Device) -> None:
         """Keeps what is known of a device."""
         self._now.execute(

@@ -195,7 +195,6 @@ def test_a_silence_says_its_cause_and_since_when(cause, said):
         pytest.param("balance.lost", {"count": 3, "within_s": 1800.0}, "Marta: lost balance 3 times", id="balance"),
         pytest.param("events.missed", {"count": 12}, "Marta: 12 messages lost", id="missed"),
         pytest.param("events.dropped", {"count": 5}, "Marta: 5 messages given up", id="dropped"),
-        pytest.param("hub.back", {"away_s": 7200.0}, "Marta: the hub was away", id="hub back"),
         pytest.param("battery.low", {"charge_percent": "lots"}, "Marta: battery ? %", id="nonsense"),
         pytest.param("{who.__class__}\n", {}, "Marta: who.__class__", id="hostile"),
     ],
@@ -203,6 +202,22 @@ def test_a_silence_says_its_cause_and_since_when(cause, said):
 def test_a_note_says_what_it_is(type, data, title):
     """In the title already"""
     assert written(notice(Kind.NOTE, Told.NOTE, event_type=type, data=data)).title == title
+
+
+@pytest.mark.parametrize(
+    ("type", "data", "title", "body"),
+    [
+        pytest.param("hub.back", {"away_s": 7200.0}, "The hub: was away", "away for 2 h 0 min", id="back"),
+        pytest.param("store.damaged", {"rows": 12}, "The hub: its memory was damaged", "(12 entries)", id="damaged"),
+        pytest.param("event.unread", {"type": "x", "of": "home/y"}, "The hub: could not read a message", "(x, home/y)",
+                     id="unread"),
+    ],
+)  # fmt: skip
+def test_the_hub_speaks_of_itself(type, data, title, body):
+    """What concerns no walker is not said of one"""
+    found = written(notice(Kind.NOTE, Told.NOTE, device="home/hub", event_type=type, data=data), walker="")
+    assert found.title == title
+    assert body in found.body
 
 
 def test_a_reminder_is_worded_for_who_reads_it():

@@ -65,14 +65,14 @@ class Writer:
         self._texts = texts
         self._zone = zone
         self._wall_s = wall_s
-        data = alert.data
+        data, name = alert.data, alert.device.rpartition("/")[2]
         heard_s = notify.heard_s if notify.heard_s is not None else alert.opened_s
         self._silent_s = max(0.0, notify.now_s - heard_s)
         heard_of_s = self._wall_of(alert.opened_s)
         happened_s = _unix(alert.happened)
         self._happened_s = happened_s
         values: dict[str, Any] = {
-            "who": walker or shown(alert.device.rpartition("/")[2]),
+            "who": texts["hub"]["name"] if name == "hub" else walker or shown(name),
             "by": shown(alert.answered_by),
             "age": self._span(notify.now_s - alert.opened_s),
             "silence": self._span(self._silent_s),
@@ -88,6 +88,9 @@ class Writer:
             "away": self._span(_real(data.get("away_s")) or 0.0),
             "more": _number(data.get("more")),
             "part": self._part(data),
+            "rows": _number(data.get("rows")),
+            "kind": shown(data.get("type", "?")),
+            "of": shown(data.get("of", "?")),
             "cause": shown(data.get("cause", data.get("fault", ""))) or "?",
             "battery": _number(notify.battery_percent),
         }

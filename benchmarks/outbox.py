@@ -348,7 +348,7 @@ class Road:
         if not path.exists():
             return set()
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)) as db:
-            rows = db.execute("SELECT type, data FROM outbox").fetchall()
+            rows = db.execute("SELECT type, data FROM outbox WHERE delivered IS NULL").fetchall()
         found = (number_of(kind, json.loads(data)) for kind, data in rows)
         return {number for number in found if number is not None}
 

@@ -10,6 +10,7 @@ hears the answer; `presence` shows at any time how things stand.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -17,8 +18,10 @@ from pathlib import Path
 
 from retrowalk import wire
 from retrowalk.config import Config
+from retrowalk.core.events import Priority
 from retrowalk.core.samples import Item
-from retrowalk.courier.commands import Commands, HubAck
+from retrowalk.courier import commands
+from retrowalk.courier.commands import Commands
 from retrowalk.courier.hand_over import HandOver
 from retrowalk.courier.outbox import Outbox
 from retrowalk.courier.presence import Presence
@@ -27,10 +30,13 @@ from retrowalk.courier.state_file import StateFile
 from retrowalk.courier.store import OWN_SESSION, Store
 from retrowalk.courier.times import Times, clock_quality
 from retrowalk.courier.uplink import Uplink
+from retrowalk.errors import WireError
 from retrowalk.platform import Arrived, BrokerLink, Connected, Platform, boot_id, no_wake
 
 FAREWELL_S = 2.0
 """A clean stop waits this long for the broker's last answers."""
+
+_log = logging.getLogger(__name__)
 
 
 class Courier:
@@ -66,8 +72,9 @@ class Courier:
         self._uplink = Uplink(config.device, link, self._store, times, rng or random.SystemRandom())
         self._presence = Presence(self._uplink, self._store, times)
         self._guard = HandOver(platform.mailbox, self._store, times, self._presence, recorder, self._state)
-        self._commands = Commands()
-        self._hub_ack: HubAck | None = None
+        self._commands = Commands(times.wall)
+        self._commands_loaded = False
+        self._hub_ack: wire.HubAck | None = None
         self._unknown_acks = 0
 
         self._farewell: int | None = None
@@ -91,6 +98,7 @@ class Courier:
         """Does everything that is due at `now`."""
         self._uplink.begin(now)
         self._guard.load_kept(now)
+        self._load_commands(now)
         more = self._guard.read(now)
         for event in self._uplink.read(now):
             match event:
@@ -98,6 +106,7 @@ class Courier:
                     self._presence.begin(now)
                 case Arrived(topic, payload, retained):
                     self._on_command(topic, payload, retained, now)
+        self._tell_commands(now)
         self._settle(now)
         self._store.watch(self._presence.kept, now)
         self._uplink.overdue(now)
@@ -107,6 +116,7 @@ class Courier:
         state_due = self._state.poll(now)
         self._guard.beat(self._uplink.connected, self.faults(now), now)
         due = [now if more else math.inf, recorder_due, state_due, self._guard.beat_at, self._presence.heartbeat_at]
+        due.append(self._commands.due())
         return (), min(due + self._uplink.due(now))
 
     def begin_stop(self, now: float) -> None:
@@ -154,12 +164,36 @@ class Courier:
     def _on_command(self, topic: str, payload: bytes, retained: bool, now: float) -> None:
         name = topic.removeprefix(f"{self._uplink.root}/cmd/")
         command = self._commands.read(name, payload, retained, now)
-        if isinstance(command, HubAck):
-            if self._hub_decides:
-                self._hub_ack = command
-        elif command is not None:
-            by = "".join(character for character in command.by if character.isprintable())
-            self._guard.pass_on(wire.CommandMessage(command.id, name, {"by": by}))
+        match command:
+            case None:
+                pass
+            case wire.HubAck():
+                if self._hub_decides:
+                    self._hub_ack = command
+            case wire.ResyncCommand():
+                self._commands.tell(name, command, now)
+            case _:
+                self._guard.pass_on(commands.message(name, command))
+
+    def _load_commands(self, now: float) -> None:
+        """Which commands an earlier courier took.  Read once, as soon as the outbox can be."""
+        if self._commands_loaded or not self._store.ready(now):
+            return
+        with self._store.caught(now):
+            kept = self._store.outbox.kept("commands", now)
+            self._commands_loaded = True
+            try:
+                if kept:
+                    self._commands.load(kept)
+            except WireError as error:
+                _log.warning("commands kept by an earlier version, not understood: %s", error)
+
+    def _tell_commands(self, now: float) -> None:
+        """Keeps which commands were taken, before the guard hears of them, and tells what became of the others."""
+        if self._commands.changed:
+            self._store.keep("commands", self._commands.kept(), now)
+        for received in self._commands.received(now):
+            self._store.record("command.received", Priority.NONE, received.data(), now)
 
     def _settle(self, now: float) -> None:
         """Takes what was delivered out of the outbox, then tells the guard."""

@@ -457,16 +457,28 @@ class Hub:
                 except Exception as error:
                     why = f"{type(error).__name__}: {error}"
                     _log.exception("%s: cannot be taken", waits.message.topic)
-                    self._in_turn(now, lambda waits=waits, why=why: self._take_bare(waits, why, now))  # type: ignore[misc]  # mypy: default
+                    self._put_aside(waits, why, now)
             except StoreError as error:
                 self._on_failure(error, now)
                 return
             self._waiting.popleft()
 
-    def _take_bare(self, waits: _Waits, why: str, now: float) -> None:
-        """Keeps a message that this program cannot cope with, and has people told that it came."""
+    def _put_aside(self, waits: _Waits, why: str, now: float) -> None:
+        try:
+            self._in_turn(now, lambda: self._take_bare(waits, why, now))
+        except StoreError:
+            raise
+        except Exception:
+            # Not even its event can be kept.  It is not acknowledged, so the device has it on.
+            self._in_turn(now, lambda: self._take_odd(waits, why))
+
+    def _take_odd(self, waits: _Waits, why: str) -> None:
         self._handled.append(waits)
         self._store.add_odd(waits.message.topic, f"cannot be taken: {why}", waits.message.payload, waits.wall_s)
+
+    def _take_bare(self, waits: _Waits, why: str, now: float) -> None:
+        """Keeps a message that this program cannot cope with, and has people told that it came."""
+        self._take_odd(waits, why)
         try:
             place = arrivals.place(waits.message.topic)
             event = arrivals.event(place.device, waits.message.payload) if "event" in place.leaf else None

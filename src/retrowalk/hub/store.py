@@ -48,6 +48,9 @@ RETENTION_STEP = 500
 RANKS = {"none": 0, "low": 1, "medium": 2, "high": 3}
 """Order of `priority`; an unknown one counts as high."""
 
+UNFIT = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+"""A row does not fit.  The file works: whoever wrote the row hears of it, and the others go on."""
+
 _log = logging.getLogger(__name__)
 
 _SCHEMA = """
@@ -256,7 +259,7 @@ class Store:
                 db.execute("ROLLBACK")
             except sqlite3.Error:
                 pass  # SQLite has rolled back already, or the file is gone
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error) and not isinstance(error, UNFIT):
                 raise self._failed(error) from error
             raise
         finally:
@@ -296,18 +299,21 @@ class Store:
         progress = self._of(place, event.received_s)
         seq = event.seq
         if seq in progress.beyond or (seq <= progress.contiguous and not self._gap_around(place, seq)):
-            kept = db.execute("SELECT id FROM event WHERE device = ? AND epoch = ? AND seq = ?", (*place, seq))
-            row = kept.fetchone()
+            known = db.execute("SELECT id FROM event WHERE device = ? AND epoch = ? AND seq = ?", (*place, seq))
+            row = known.fetchone()
             return Came.OTHER if row is not None and row[0] != event.id else Came.DUPLICATE
         again = db.execute("SELECT 1 FROM event WHERE device = ? AND id = ?", (event.device, event.id)).fetchone()
-        db.execute(
-            "INSERT INTO event (device, epoch, seq, id, type, priority, time, clock, session, historical, received_s,"
-            " received_wall_s, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(event.device, event.epoch, seq, event.id, event.type, event.priority, event.time, event.clock),
-                *(event.session, event.historical, event.received_s, event.received_wall_s, event.data),
-            ),
-        )
+        # The progress of an outbox that was not heard for long is forgotten; its events are not.
+        kept = db.execute("SELECT id FROM event WHERE device = ? AND epoch = ? AND seq = ?", (*place, seq)).fetchone()
+        if kept is None:
+            db.execute(
+                "INSERT INTO event (device, epoch, seq, id, type, priority, time, clock, session, historical,"
+                " received_s, received_wall_s, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(event.device, event.epoch, seq, event.id, event.type, event.priority, event.time, event.clock),
+                    *(event.session, event.historical, event.received_s, event.received_wall_s, event.data),
+                ),
+            )
         if seq <= progress.contiguous:
             self._fill(place, seq, event.received_s)
         elif seq == progress.contiguous + 1:
@@ -319,6 +325,8 @@ class Store:
             db.execute("INSERT INTO beyond VALUES (?, ?, ?, ?)", (*place, seq, rank))
         progress.highest = max(progress.highest, seq)
         self._changed.add(place)
+        if kept is not None:
+            return Came.DUPLICATE if kept[0] == event.id else Came.OTHER
         return Came.AGAIN if again else Came.NEW
 
     def device_holds_nothing_below(self, device: str, epoch: str, low: int, now_s: float) -> None:

@@ -156,6 +156,8 @@ class KeepAlive(Struct, frozen=True, tag_field="kind", tag="keepalive"):
 
     mono_s: float
     guard_state: str
+    battery_percent: float | None = None
+    """To the courier; None: not known."""
 
 
 class SayMessage(Struct, frozen=True, tag_field="kind", tag="say"):
@@ -217,6 +219,8 @@ class DeliveredMessage(Struct, frozen=True, tag_field="kind", tag="delivered"):
 
     session: str
     number: int
+    high: int = 0
+    """Those of high priority up to here: they overtake the others."""
 
 
 class CourierBeat(Struct, frozen=True, tag_field="kind", tag="courier_beat"):

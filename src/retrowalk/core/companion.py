@@ -193,6 +193,11 @@ class Companion:
         return self._state.value
 
     @property
+    def battery_percent(self) -> float | None:
+        """The charge as last measured, 0 to 100; None: not known."""
+        return None if any(self._faults.of("battery")) else self._charge_percent
+
+    @property
     def unheard(self) -> bool:
         """Whether the walker is told by a voice that cannot be heard."""
         return self._arbiter.voice_lost and not self._by_touch

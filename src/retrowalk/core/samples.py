@@ -154,9 +154,10 @@ class CourierHeartbeat:
 
 @dataclass(frozen=True, slots=True)
 class EventDelivered:
-    """The broker (or the hub, where one is required) has taken the event numbered `number` and all before it.
+    """The broker (or the hub, where one is required) has taken every event of high priority up to `number`.
 
-    Numbers begin at 1 with each session; 0: what was open when an earlier session ended has been taken.
+    The others may still wait: they are overtaken.  Numbers begin at 1 with each session; 0: what was open when an
+    earlier session ended has been taken.
     """
 
     t_received_s: float

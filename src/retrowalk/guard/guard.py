@@ -460,7 +460,15 @@ class Guard:
                 self._show_light(self._led)
             if now >= self._keep_alive_courier_s:
                 self._keep_alive_courier_s = now + KEEP_ALIVE_COURIER_S
-                self._to_courier(alive)
+                self._to_courier(
+                    wire.encode(
+                        wire.KeepAlive(
+                            self._clock.origin_mono_s + now,
+                            self.companion.snapshot_state,
+                            self.companion.battery_percent,
+                        )
+                    )
+                )
             self._keep_alives += 1
             if self._keep_alives % KEEP_ALIVES_A_STATUS == 0:
                 self._record_status(self._now)  # an item may have come with a later time
@@ -578,9 +586,10 @@ class Guard:
             case wire.CommittedMessage():
                 self._committed(message)
             case wire.DeliveredMessage():
+                number = max(message.number, message.high)
                 if message.session == self._session:
-                    self._feed(sm.EventDelivered(now, message.number))
-                elif message.session == self._earlier[0] and 0 < self._earlier[1] <= message.number:
+                    self._feed(sm.EventDelivered(now, number))
+                elif message.session == self._earlier[0] and 0 < self._earlier[1] <= number:
                     self._earlier = ("", 0)
                     self._feed(sm.EventDelivered(now, EARLIER))
             case wire.StateMessage():

@@ -436,8 +436,7 @@ class Broker(Section, frozen=True, kw_only=True):
     password_file: Text = ""
     """File that holds the password, readable by the service only; empty: none.  The password never stands here."""
     keepalive_s: Annotated[int, Meta(ge=5, le=120)] = 6
-    """The broker gives up on a silent device after 1.5 times this (5 to 120 s); mosquitto looks every 5 s only, so with
-    6 s after 15 s at the latest."""
+    """The broker gives up on a silent device after 1.5 times this (5 to 120 s), mosquitto up to 6 s later."""
     hub: Literal["auto", "required", "none"] = "auto"
     """Who must have an event: a hub (required), the broker alone (none), a hub once one was heard of (auto)."""
 

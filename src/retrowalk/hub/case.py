@@ -175,7 +175,7 @@ class Case(Struct, kw_only=True):
             step = self.steps.get(name)
             told = Told.REPEAT if step else Told.ALARM if place == 0 else Told.ESCALATED
             urgent_s = step.urgent_s if step else None
-            urgent = at > begins_s + ladder.all_after_s - NEAR_S and (
+            urgent = now > begins_s + ladder.all_after_s - NEAR_S and (
                 urgent_s is None or at - urgent_s > SLOW_S - NEAR_S
             )
             every_s = ladder.repeat_s if at - begins_s < SLOW_AFTER_S - NEAR_S else max(ladder.repeat_s, SLOW_S)

@@ -344,49 +344,6 @@ def test_any_clock_can_be_written(wall_s):
 
 # ------------------------------------------------------------------------------------------------- commands
 
-SEEN = b'{"id":"01JD","by":"Anna"}'
-
-
-def test_seen_reaches_the_guard(tmp_path):
-    """`cmd/seen` tells the guard who has seen it; what cannot be shown is taken out of the name."""
-    street = Street(tmp_path, incoming=[Incoming(1.0, f"{ROOT}/cmd/seen", b'{"id":"01JD","by":"An\\u0007na"}')])
-    street.run_until(2.0)
-    assert street.told(wire.CommandMessage) == [wire.CommandMessage("01JD", "seen", {"by": "Anna"})]
-
-
-@pytest.mark.parametrize(
-    ("topic", "payload", "retained"),
-    [
-        pytest.param("cmd/mute", b"{}", False, id="not on the list"),
-        pytest.param("cmd/seen/x", SEEN, False, id="below a command"),
-        pytest.param("cmd/", SEEN, False, id="no name"),
-        pytest.param("state", SEEN, False, id="no command"),
-        pytest.param("cmd/seen", SEEN, True, id="retained"),
-        pytest.param("cmd/seen", b"", False, id="empty"),
-        pytest.param("cmd/seen", b"\xff\xfe", False, id="not text"),
-        pytest.param("cmd/seen", b'{"by":"Anna"}', False, id="without id"),
-        pytest.param("cmd/seen", b'{"id":"../../etc","by":"Anna"}', False, id="odd id"),
-        pytest.param("cmd/seen", b'{"id":"1","by":"%s"}' % (b"a" * 41), False, id="name too long"),
-        pytest.param("cmd/seen", b'{"id":"1","by":"A"}' + b" " * 4096, False, id="too big"),
-        pytest.param("cmd/seen", b"[" * 4000, False, id="nested"),
-    ],
-)
-def test_anything_else_is_dropped_and_counted(tmp_path, topic, payload, retained):
-    """The list of commands is closed."""
-    street = Street(tmp_path, incoming=[Incoming(1.0, f"{ROOT}/{topic}", payload, retained)])
-    street.run_until(2.0)
-    assert street.told(wire.CommandMessage) == []
-    assert street.courier.rejected == 1
-
-
-def test_commands_are_rate_limited(tmp_path):
-    """One command of a name in two seconds."""
-    flood = [Incoming(1.0 + number * 0.1, f"{ROOT}/cmd/seen", SEEN) for number in range(50)]
-    street = Street(tmp_path, incoming=flood)
-    street.run_until(10.0)
-    assert len(street.told(wire.CommandMessage)) == 3
-    assert street.courier.rejected == 47
-
 
 @given(
     messages=st.lists(

@@ -323,9 +323,17 @@ class CommandReceived(Event):
 
     type: ClassVar[str] = "command.received"
     name: str
+    """As in `wire.COMMANDS`; `cue`: from somebody who measures how the walker stops; `several`: see `count`."""
     id: str
+    by: str = ""
+    """Who gave it, as they are called."""
     accepted: bool
     reason: str = ""
+    """Why not; of one that was accepted, what is worth knowing."""
+    what: str = ""
+    """Of what it speaks: the event that was seen, the phrase to be said."""
+    count: int = 1
+    """Many that were refused in a short time are told together: so many."""
 
 
 EVENT_CLASSES: tuple[type[Event], ...] = (

@@ -15,36 +15,14 @@ VALUES: tuple[Any, ...] = (
 """What stands in the place of a field's value."""
 
 LITERALS = (
-    b"NaN",
-    b"Infinity",
-    b"-Infinity",
-    b"1e400",
-    b"-1e999999",
-    b"9" * 4000,
-    b"0x10",
-    b"1_000",
-    b"+1",
-    b"01",
-    b"'a'",
+    *(b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e999999", b"9" * 4000),
+    *(b"0x10", b"1_000", b"+1", b"01", b"'a'"),
 )
 """What is no JSON, or no number that fits anywhere."""
 
 WHOLE = (
-    b"",
-    b" ",
-    b"null",
-    b"true",
-    b"0",
-    b"-1",
-    b'""',
-    b"[]",
-    b"{}",
-    b"[{}]",
-    b"{",
-    b'{"',
-    b"\x00",
-    b"\xff\xfe{}\x00",
-    b"\xef\xbb\xbf{}",
+    *(b"", b" ", b"null", b"true", b"0", b"-1", b'""', b"[]", b"{}", b"[{}]", b"{", b'{"'),
+    *(b"\x00", b"\xff\xfe{}\x00", b"\xef\xbb\xbf{}"),
 )
 """Payloads of a few bytes."""
 

@@ -413,6 +413,8 @@ class Store:
             "SELECT epoch FROM progress WHERE device = ? ORDER BY heard_s DESC LIMIT -1 OFFSET ?", (device, EPOCHS_KEPT)
         ).fetchall()
         for (epoch,) in old:
+            if (device, epoch) in self._changed:
+                continue  # heard in this very turn, which is not written yet
             for table in ("progress", "beyond", "gap"):
                 self._now.execute(f"DELETE FROM {table} WHERE device = ? AND epoch = ?", (device, epoch))
             self._progress.pop((device, epoch), None)

@@ -211,6 +211,8 @@ class _Progress:
     contiguous: int = 0
     highest: int = 0
     fresh: bool = False
+    heard_s: float = 0.0
+    """Hub time of the last change."""
     beyond: dict[int, int] = field(default_factory=dict)
 
 
@@ -324,6 +326,7 @@ class Store:
             progress.beyond[seq] = rank
             db.execute("INSERT INTO beyond VALUES (?, ?, ?, ?)", (*place, seq, rank))
         progress.highest = max(progress.highest, seq)
+        progress.heard_s = event.received_s
         self._changed.add(place)
         if kept is not None:
             return Came.DUPLICATE if kept[0] == event.id else Came.OTHER
@@ -336,6 +339,7 @@ class Store:
         """
         place = (device, epoch)
         progress = self._of(place, now_s)
+        progress.heard_s = now_s
         self._changed.add(place)
         floor = low - 1
         fresh, progress.fresh = progress.fresh, False
@@ -403,8 +407,8 @@ class Store:
         for place in self._changed:
             progress = self._progress[place]
             db.execute(
-                "UPDATE progress SET contiguous = ?, highest = ?, fresh = ? WHERE device = ? AND epoch = ?",
-                (progress.contiguous, progress.highest, progress.fresh, *place),
+                "UPDATE progress SET contiguous = ?, highest = ?, fresh = ?, heard_s = ? WHERE device = ? AND epoch = ?",
+                (progress.contiguous, progress.highest, progress.fresh, progress.heard_s, *place),
             )
         self._changed.clear()
 
@@ -565,7 +569,7 @@ class Store:
         if row is None:
             return None
         beyond = db.execute("SELECT seq, rank FROM beyond WHERE device = ? AND epoch = ?", place)
-        return _Progress(row[0], row[1], bool(row[2]), dict(beyond.fetchall()))
+        return _Progress(row[0], row[1], bool(row[2]), beyond=dict(beyond.fetchall()))
 
     def numbers(self, now: float) -> tuple[int, int]:
         """The highest numbers used of alerts and of notices."""

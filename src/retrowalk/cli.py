@@ -783,11 +783,11 @@ def hub(context: click.Context, config_file: Path | None, state_dir: Path | None
     _log_to_stderr()
     logging.getLogger("retrowalk.hub").setLevel(logging.INFO)
     from retrowalk.hub import process, settings
-    from retrowalk.hub.notify import Worker
+    from retrowalk.hub.notifier import Notifier
 
     config = settings.load(config_file or HUB_CONFIG_FILE)
-    directory = _own_directory(state_dir or _hub_state_dir(), 0o755)
-    process.run(config, directory, Worker(config))
+    directory = _own_directory(state_dir or _hub_state_dir(), 0o750)
+    process.run(config, directory, Notifier(config, directory))
 
 
 _hub_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of words.")

@@ -93,11 +93,12 @@ class Scribe:
 
     def __init__(self) -> None:
         self.wake: Callable[[], None] = no_wake
+        self.now: Callable[[], float] | None = None
         self.sent: list[facts.Notify] = []
         self.voided: list[int] = []
         self.closed = False
         self._results: list[tuple[int, bool, str]] = []
-        self._answers: list[tuple[str, int, bool, str]] = []
+        self._answers: list[tuple[str, int, bool, str, str]] = []
 
     def send(self, notice: facts.Notify) -> None:
         self.sent.append(notice)
@@ -109,15 +110,18 @@ class Scribe:
         self._results.append((notice, ok, detail))
         self.wake()
 
-    def answer(self, by: str, alert: int, *, over: bool = False, via: str = "ntfy") -> None:
-        self._answers.append((by, alert, over, via))
+    def answer(self, by: str, alert: int, *, over: bool = False, via: str = "ntfy", say: str = "") -> None:
+        self._answers.append((by, alert, over, via, say))
         self.wake()
 
     def results(self) -> list[tuple[int, bool, str]]:
         found, self._results = self._results, []
         return found
 
-    def answers(self) -> list[tuple[str, int, bool, str]]:
+    def attempts(self) -> list[tuple[int, str, str, bool, str, float]]:
+        return []
+
+    def answers(self) -> list[tuple[str, int, bool, str, str]]:
         found, self._answers = self._answers, []
         return found
 

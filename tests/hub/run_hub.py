@@ -25,6 +25,7 @@ class Scribe:
 
     def __init__(self, path: Path) -> None:
         self.wake: Callable[[], None] = no_wake
+        self.now: Callable[[], float] | None = None
         self._path = path
         self._taken: list[tuple[int, bool, str]] = []
 
@@ -42,7 +43,10 @@ class Scribe:
         taken, self._taken = self._taken, []
         return taken
 
-    def answers(self) -> list[tuple[str, int, bool, str]]:
+    def attempts(self) -> list[tuple[int, str, str, bool, str, float]]:
+        return []
+
+    def answers(self) -> list[tuple[str, int, bool, str, str]]:
         return []
 
     def close(self) -> None:

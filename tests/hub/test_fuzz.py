@@ -45,6 +45,7 @@ class Told:
 
     def __init__(self) -> None:
         self.wake: Callable[[], None] = no_wake
+        self.now: Callable[[], float] | None = None
         self.latest: facts.Notify | None = None
         self.count = 0
         self._taken: list[tuple[int, bool, str]] = []
@@ -61,7 +62,10 @@ class Told:
         taken, self._taken = self._taken, []
         return taken
 
-    def answers(self) -> list[tuple[str, int, bool, str]]:
+    def attempts(self) -> list[tuple[int, str, str, bool, str, float]]:
+        return []
+
+    def answers(self) -> list[tuple[str, int, bool, str, str]]:
         return []
 
     def close(self) -> None:

@@ -70,6 +70,7 @@ SWEEP_MORE_S = 1.0
 AWAY_TOLD_S = 300.0
 """A hub that did not run for longer says so."""
 
+ATTEMPTS_MAX = 1000
 FAREWELL_S = 1.0
 PERSON_MAX = 40
 
@@ -91,6 +92,19 @@ class Answer(NamedTuple):
     alert: int
     over: bool
     via: str
+    say: str = ""
+    """A phrase that the walker shall hear from them."""
+
+
+class Attempt(NamedTuple):
+    """One message by one of a contact's addresses, from the notifier; nothing in it is a secret."""
+
+    notice: int
+    contact: str
+    scheme: str
+    ok: bool
+    detail: str
+    took_s: float
 
 
 class Notifier(Protocol):
@@ -98,6 +112,8 @@ class Notifier(Protocol):
 
     wake: Callable[[], None]
     """Called, from any thread, when there are results or answers."""
+    now: Callable[[], float] | None
+    """Hub time."""
 
     def send(self, notice: facts.Notify) -> None:
         """Tells a contact, until it is taken or void."""
@@ -106,10 +122,13 @@ class Notifier(Protocol):
         """A notice must not be sent any more."""
 
     def results(self) -> Iterable[tuple[int, bool, str]]:
-        """What became of notices since the last call: notice, taken, detail without secrets."""
+        """What became of notices since the last call: notice, taken, detail."""
 
-    def answers(self) -> Iterable[tuple[str, int, bool, str]]:
-        """What people answered since the last call: by, alert, over, via."""
+    def attempts(self) -> Iterable[tuple[int, str, str, bool, str, float]]:
+        """Each message since the last call: `Attempt`."""
+
+    def answers(self) -> Iterable[tuple[str, int, bool, str, str]]:
+        """What people answered since the last call: `Answer`.  To call again says that the last ones are on disk."""
 
     def close(self) -> None:
         """Ends it, soon."""
@@ -161,6 +180,7 @@ class Hub:
         """Whether the desk has been told that every connection is there."""
         self._waiting: deque[_Waits] = deque()
         self._results: list[Result] = []
+        self._attempts: deque[Attempt] = deque(maxlen=ATTEMPTS_MAX)
         self._answers: list[Answer] = []
         self._desk_kept = b""
         """The desk as it was at the last commit: what a transaction that fails goes back to."""
@@ -192,6 +212,7 @@ class Hub:
         self._stopping = False
         self._closed = False
         notifier.wake = self._woken
+        notifier.now = times.now
         for line in self._lines.values():
             line.link.wake = self._woken
 
@@ -209,7 +230,9 @@ class Hub:
             for event in line.read(word, now):
                 self._on_link(line, event, now)
         self._results += [Result(*result) for result in self._notifier.results()]
-        self._answers += [Answer(*answer) for answer in self._notifier.answers()]
+        self._attempts += [Attempt(*attempt) for attempt in self._notifier.attempts()]
+        if not self._answers:
+            self._answers += [Answer(*answer) for answer in self._notifier.answers()]
         if now >= self._retry_at and not self._stopping:
             self._work(now)
             self._acknowledge(now)
@@ -296,7 +319,12 @@ class Hub:
 
     def _wanted_at(self, now: float) -> float:
         """When there is something to commit."""
-        if self._results or self._answers or any(waits.message.token for waits in islice(self._waiting, BATCH)):
+        if (
+            self._results
+            or self._attempts
+            or self._answers
+            or any(waits.message.token for waits in islice(self._waiting, BATCH))
+        ):
             return now
         if self._hears != self._all_connected() or self._sent_commands:
             return now
@@ -334,6 +362,7 @@ class Hub:
 
     def _commit(self, batch: list[_Waits], asked: list[Waiting], gaps: list[Gap], sweep: bool, now: float) -> None:
         results, answers, sent = list(self._results), list(self._answers), list(self._sent_commands)
+        attempts = list(self._attempts)
         more = False
 
         def work() -> None:
@@ -346,10 +375,17 @@ class Hub:
             for waits in batch:
                 self._take(waits, now)
             for result in results:
-                self._store.add_attempt(result.notice, result.ok, result.detail, wall_s)
+                self._store.notice_went(result.notice, result.ok, wall_s)
                 self._feed(facts.Delivered(now_s=hub_s, notice=result.notice, ok=result.ok, detail=result.detail[:500]))
+            for attempt in attempts:
+                self._store.add_attempt(
+                    attempt.notice, attempt.scheme, attempt.ok, attempt.detail, attempt.took_s, wall_s
+                )
             for answer in answers:
-                self._answered(answer.by, answer.alert, "", answer.over, answer.via, hub_s, wall_s)
+                of = next((alert.device for alert in self._desk.alerts() if alert.number == answer.alert), "")
+                self._answered(answer.by, answer.alert, of, answer.over, answer.via, hub_s, wall_s)
+                if answer.say and of:
+                    self._command(of, "say", answer.by, {"phrase": answer.say}, wall_s)
             for waiting in asked:
                 self._store.inbox_done(waiting.row, self._do(waiting, hub_s, wall_s))
             for id_ in sent:
@@ -364,6 +400,7 @@ class Hub:
         self._in_turn(now, work)
         self._hears = self._all_connected()
         del self._results[: len(results)], self._answers[: len(answers)], self._sent_commands[: len(sent)]
+        self._attempts.clear()
         for _ in batch:
             self._waiting.popleft()
         if batch:
@@ -598,8 +635,8 @@ class Hub:
             data = {"count": beat.dropped - before}
             self._feed(facts.NoteCame(now_s=waits.hub_s, device=device.device, type="events.dropped", data=data))
         low = beat.seq_low
-        if low is None and beat.seq_head is not None:
-            low = beat.seq_head + 1
+        if low is None and beat.seq_head is not None and beat.outbox_depth == 0:
+            low = beat.seq_head + 1  # with something waiting, a device that does not say what is of another version
         if beat.epoch and low is not None:
             self._store.device_holds_nothing_below(device.device, beat.epoch, low, waits.hub_s)
             if beat.outbox_depth:

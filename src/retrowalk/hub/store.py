@@ -103,7 +103,8 @@ CREATE TABLE IF NOT EXISTS notice (
 CREATE INDEX IF NOT EXISTS notice_waiting ON notice (notice) WHERE state IN ('waiting', 'failed');
 CREATE INDEX IF NOT EXISTS notice_alert ON notice (alert);
 CREATE TABLE IF NOT EXISTS attempt (
-    row INTEGER PRIMARY KEY, notice INTEGER NOT NULL, wall_s REAL NOT NULL, ok INTEGER NOT NULL, detail TEXT NOT NULL
+    row INTEGER PRIMARY KEY, notice INTEGER NOT NULL, wall_s REAL NOT NULL, way TEXT NOT NULL, ok INTEGER NOT NULL,
+    detail TEXT NOT NULL, took_s REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS attempt_notice ON attempt (notice);
 CREATE TABLE IF NOT EXISTS answer (
@@ -485,13 +486,18 @@ class Store:
             "UPDATE notice SET state = 'void' WHERE notice = ? AND state IN ('waiting', 'failed')", (notice,)
         )
 
-    def add_attempt(self, notice: int, ok: bool, detail: str, wall_s: float) -> None:
-        """What became of a notice."""
-        db = self._now
-        state = "sent" if ok else "failed"
-        db.execute("UPDATE notice SET state = ? WHERE notice = ? AND state IN ('waiting', 'failed')", (state, notice))
-        db.execute(
-            "INSERT INTO attempt (notice, wall_s, ok, detail) VALUES (?, ?, ?, ?)", (notice, wall_s, ok, detail[:500])
+    def notice_went(self, notice: int, ok: bool, wall_s: float) -> None:
+        """A notice was taken, or could not be handed over for the time being."""
+        state, before = ("sent", "('waiting', 'failed', 'void')") if ok else ("failed", "('waiting')")
+        self._now.execute(
+            f"UPDATE notice SET state = ?, wall_s = ? WHERE notice = ? AND state IN {before}", (state, wall_s, notice)
+        )
+
+    def add_attempt(self, notice: int, way: str, ok: bool, detail: str, took_s: float, wall_s: float) -> None:
+        """One message by one way (its kind, no address), with what became of it."""
+        self._now.execute(
+            "INSERT INTO attempt (notice, wall_s, way, ok, detail, took_s) VALUES (?, ?, ?, ?, ?, ?)",
+            (notice, wall_s, way, ok, detail[:500], took_s),
         )
 
     def add_answer(self, by: str, alert: int, device: str, over: bool, via: str, wall_s: float) -> None:

@@ -176,7 +176,7 @@ class View:
         alert = json.loads(form)
         told = self._db.execute(
             "SELECT contact, why, state, wall_s, (SELECT detail FROM attempt WHERE attempt.notice = notice.notice"
-            " ORDER BY row DESC LIMIT 1) FROM notice WHERE alert = ? ORDER BY notice",
+            " AND NOT ok ORDER BY row DESC LIMIT 1) FROM notice WHERE alert = ? ORDER BY notice",
             (number,),
         )
         answers = self._db.execute(

@@ -408,7 +408,8 @@ class Store:
         for place in self._changed:
             progress = self._progress[place]
             db.execute(
-                "UPDATE progress SET contiguous = ?, highest = ?, fresh = ?, heard_s = ? WHERE device = ? AND epoch = ?",
+                "UPDATE progress SET contiguous = ?, highest = ?, fresh = ?, heard_s = ?"
+                " WHERE device = ? AND epoch = ?",
                 (progress.contiguous, progress.highest, progress.fresh, progress.heard_s, *place),
             )
         self._changed.clear()

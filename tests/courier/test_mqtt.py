@@ -377,7 +377,7 @@ def test_a_stranger_receives_a_fall(guard, broker):
         assert {"specversion", "id", "source", "type"} <= set(envelope)
         assert (envelope["specversion"], envelope["type"]) == ("1.0", "io.retrowalk.fall.confirmed")
         assert (envelope["priority"], envelope["data"], envelope["historical"]) == ("high", {"fall": 1}, False)
-        guard.wait(lambda: wire.DeliveredMessage("s1", 1) in guard.told)
+        guard.wait(lambda: wire.DeliveredMessage("s1", 1, 1) in guard.told)
         assert guard.open == {}
         stranger.wait(lambda heard: any(m.topic.endswith("/alert") and m.json().get("type") for m in heard))
 

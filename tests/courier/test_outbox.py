@@ -436,7 +436,7 @@ def test_while_the_hub_is_away_only_the_urgent_is_repeated(outbox):
     """What the broker has rests until the hub is back, then all of it is pending at once; a fall is repeated."""
     outbox.commit_all([(event(1), STAMP), (event(2, "fall.confirmed"), STAMP), (event(3), STAMP)], 0.0)
     outbox.mark_sent([1, 2, 3], 0.0)
-    outbox.broker_has([1, 2], 1.0, hub_away=True)
+    outbox.broker_has([1, 2], 1.0, hub_gone=True)
     assert seqs(outbox, 9.0) == []
     assert seqs(outbox, 1000.0) == [2, 3]
     outbox.mark_sent([2, 3], 1000.0)

@@ -49,7 +49,7 @@ def test_an_event_is_published_as_cloud_event(tmp_path):
         "data": {"fall": 1},
     }
     assert street.told(wire.CommittedMessage) == [wire.CommittedMessage("s1", 1)]
-    assert street.told(wire.DeliveredMessage) == [wire.DeliveredMessage("s1", 1)]
+    assert street.told(wire.DeliveredMessage) == [wire.DeliveredMessage("s1", 1, 1)]
     assert street.outbox.waiting(1.0) == 0
 
 

@@ -23,6 +23,7 @@ from retrowalk.core.samples import Item
 from retrowalk.courier import commands
 from retrowalk.courier.commands import Commands
 from retrowalk.courier.hand_over import HandOver
+from retrowalk.courier.hub import HubWatch
 from retrowalk.courier.outbox import Outbox
 from retrowalk.courier.presence import Presence
 from retrowalk.courier.recording import Recorder
@@ -64,18 +65,19 @@ class Courier:
     ) -> None:
         self.wake: Callable[[], None] = no_wake
         self._clock = platform.clock
-        self._hub_decides = config.broker.hub == "required"
         self._recorder = recorder
         self._state = StateFile(Path(state_path))
         times = Times(platform.clock, boot if boot is not None else boot_id(), quality)
         self._store = Store(outbox, times)
-        self._uplink = Uplink(config.device, link, self._store, times, rng or random.SystemRandom())
+        self._hub = HubWatch(config.broker.hub, self._store)
+        self._uplink = Uplink(config.device, link, self._store, times, self._hub, rng or random.SystemRandom())
         self._presence = Presence(self._uplink, self._store, times)
         self._guard = HandOver(platform.mailbox, self._store, times, self._presence, recorder, self._state)
         self._commands = Commands(times.wall)
         self._commands_loaded = False
         self._hub_ack: wire.HubAck | None = None
-        self._unknown_acks = 0
+        self._hub_ack_retained = False
+        self._not_understood = 0
 
         self._farewell: int | None = None
         self._farewell_until = math.inf
@@ -92,20 +94,24 @@ class Courier:
     @property
     def rejected(self) -> int:
         """How many local messages and commands were not what they should be."""
-        return self._guard.rejected + self._commands.rejected + self._unknown_acks
+        return self._guard.rejected + self._commands.rejected + self._not_understood
 
     def poll(self, now: float) -> tuple[Sequence[Item], float]:
         """Does everything that is due at `now`."""
         self._uplink.begin(now)
         self._guard.load_kept(now)
         self._load_commands(now)
+        self._hub.poll(now)
         more = self._guard.read(now)
         for event in self._uplink.read(now):
             match event:
                 case Connected():
+                    self._hub.connected(now)
                     self._presence.begin(now)
+                    if self._stopping:
+                        self._farewell = self._presence.leave()
                 case Arrived(topic, payload, retained):
-                    self._on_command(topic, payload, retained, now)
+                    self._on_message(topic, payload, retained, now)
         self._tell_commands(now)
         self._settle(now)
         self._store.watch(self._presence.kept, now)
@@ -114,9 +120,9 @@ class Courier:
         self._presence.tell(self.faults, now)
         recorder_due = self._recorder.poll(now)
         state_due = self._state.poll(now)
-        self._guard.beat(self._uplink.connected, self.faults(now), now)
+        self._guard.beat(self._uplink.connected, self._hub.word(self._uplink.connected), self.faults(now), now)
         due = [now if more else math.inf, recorder_due, state_due, self._guard.beat_at, self._presence.heartbeat_at]
-        due.append(self._commands.due())
+        due += [self._commands.due(), self._hub.due()]
         return (), min(due + self._uplink.due(now))
 
     def begin_stop(self, now: float) -> None:
@@ -128,7 +134,7 @@ class Courier:
 
     def stopped(self, now: float) -> bool:
         """Whether the last answers are in, or have taken too long."""
-        if not self._uplink.connected or now >= self._farewell_until:
+        if now >= self._farewell_until or not (self._uplink.connected or self._uplink.connects(now)):
             return True
         return not self._uplink.waits_for(self._farewell)
 
@@ -153,6 +159,8 @@ class Courier:
         found = []
         if self._uplink.fault(now):
             found.append("broker")
+        if self._hub.fault(now):
+            found.append("hub")
         if self._store.fault(now):
             found.append("outbox")
         if self._recorder.fault:
@@ -161,6 +169,16 @@ class Courier:
             found.append("state")
         return tuple(sorted(found))
 
+    def _on_message(self, topic: str, payload: bytes, retained: bool, now: float) -> None:
+        if topic == self._uplink.hub_topic:
+            understood = self._hub.hear_state(payload, now)
+        elif topic == f"{self._uplink.root}/state":
+            understood = self._presence.hear_state(payload, retained, now)
+        else:
+            self._on_command(topic, payload, retained, now)
+            return
+        self._not_understood += not understood
+
     def _on_command(self, topic: str, payload: bytes, retained: bool, now: float) -> None:
         name = topic.removeprefix(f"{self._uplink.root}/cmd/")
         command = self._commands.read(name, payload, retained, now)
@@ -168,10 +186,9 @@ class Courier:
             case None:
                 pass
             case wire.HubAck():
-                if self._hub_decides:
-                    self._hub_ack = command
+                self._hub_ack, self._hub_ack_retained = command, retained
             case wire.ResyncCommand():
-                self._commands.tell(name, command, now)
+                self._commands.tell(name, command, now, self._resync(command, now))
             case _:
                 self._guard.pass_on(commands.message(name, command))
 
@@ -195,24 +212,48 @@ class Courier:
         for received in self._commands.received(now):
             self._store.record("command.received", Priority.NONE, received.data(), now)
 
+    def _resync(self, asked: wire.ResyncCommand, now: float) -> str:
+        """Sends events again that the hub misses, as far as there are copies; returns why not, or an empty text."""
+        refused = "the outbox cannot be used"
+        if self._store.ready(now):
+            with self._store.caught(now):
+                found = self._store.outbox.resync(asked.epoch, asked.first, asked.last, now)
+                self._store.look_at = now
+                if found is None:
+                    refused = "not of this epoch, or too many"
+                else:
+                    refused = f"{found.gone} are no longer there" if not found.again + found.waiting else ""
+        return refused
+
     def _settle(self, now: float) -> None:
         """Takes what was delivered out of the outbox, then tells the guard."""
         done, outbox = self._uplink.done, self._store.outbox
         if (done or self._hub_ack) and self._store.ready(now):
             with self._store.caught(now):
+                before = outbox.waiting(now)
+                ack, self._hub_ack = self._hub_ack, None
+                if ack is not None:
+                    self._hear_ack(ack, now)
                 if done:
-                    seqs = [sent.seq for sent in done]
-                    if self._hub_decides:
-                        outbox.broker_has(seqs, now)
+                    # Numbers of an epoch that has ended name other events now.
+                    seqs = [sent.seq for sent in done if sent.epoch == outbox.epoch]
+                    if self._hub.decides:
+                        outbox.broker_has(seqs, now, hub_gone=self._hub.gone)
                     else:
                         outbox.delete(seqs, now)
                     sessions = [sent.session for sent in done if not sent.session.startswith(OWN_SESSION)]
                     self._guard.follow_deliveries(sessions)
                     done.clear()
-                if self._hub_ack is not None:
-                    if not outbox.hub_has(self._hub_ack.epoch, self._hub_ack.seq, now):
-                        self._unknown_acks += 1
-                    self._hub_ack = None
+                self._hub.waits(outbox.at_broker, outbox.waiting(now) < before, now)
                 self._guard.deliveries_changed()
                 self._store.look_at = now
         self._guard.tell_deliveries(now)
+
+    def _hear_ack(self, ack: wire.HubAck, now: float) -> None:
+        outbox = self._store.outbox
+        if outbox.has_gone_back(ack.epoch, ack.seq):
+            outbox.begin_anew(now, f"the hub has number {ack.seq} of it, which the file does not know")
+        if outbox.hub_has(ack.epoch, ack.seq, now, ack.beyond):
+            self._hub.hear_ack(self._hub_ack_retained, now)
+        else:
+            self._not_understood += 1

@@ -19,6 +19,9 @@ from retrowalk.platform import Mailbox
 BEAT_S = 1.0
 MESSAGES_A_TURN = 500
 
+NOTHING = (0, 0)
+"""Nothing is delivered: neither of all events, nor of those of high priority."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,10 +49,10 @@ class HandOver:
         self._kept_loaded = False
         self._known_session: wire.Session | None = None
         self._state_asked = False
-        self._delivered_told: dict[str, int] = {}
+        self._delivered_told: dict[str, tuple[int, int]] = {}
         self._deliveries_changed = False
         self._to_guard: deque[bytes] = deque(maxlen=16)
-        self._told: tuple[bool, bool, str] | None = None
+        self._told: tuple[bool, bool, str, str] | None = None
 
     # ---------------------------------------------------------------------------------------------- taking
 
@@ -67,7 +70,7 @@ class HandOver:
                 if session and self._known_session is None:
                     self._known_session = wire.decode(session, wire.Session)
                     self._times.boots.setdefault(self._known_session.session, self._known_session.boot_id)
-                    self._delivered_told.setdefault(self._known_session.session, 0)
+                    self._delivered_told.setdefault(self._known_session.session, NOTHING)
             except WireError as error:
                 _log.warning("kept by an earlier version, not understood: %s", error)
 
@@ -105,12 +108,12 @@ class HandOver:
                 self._times.boots[message.session] = message.boot_id
                 if self._known_session is not None and self._known_session.session != message.session:
                     # A guard that has just begun may not have kept what its forerunner was told.
-                    self._delivered_told = dict.fromkeys(self._delivered_told, 0)
+                    self._delivered_told = dict.fromkeys(self._delivered_told, NOTHING)
                 self._known_session = message
                 self._recorder.begin(message, now)
                 self._store.keep("session", wire.encode(message), now)
             case wire.KeepAlive():
-                self._presence.hear_guard(message.guard_state, now)
+                self._presence.hear_guard(message.guard_state, message.battery_percent, now)
             case wire.StateMessage():
                 self._state.put(message.content)
             case wire.StateRequest():
@@ -135,7 +138,7 @@ class HandOver:
                 outbox.keep("alerts", self._presence.kept(), now)
             sessions = {event.session for event in events}
             for session in sessions:
-                self._delivered_told.setdefault(session, 0)
+                self._delivered_told.setdefault(session, NOTHING)
             for session in sessions:
                 number = outbox.committed(session, now)
                 if number:
@@ -152,7 +155,7 @@ class HandOver:
     def follow_deliveries(self, sessions: Sequence[str]) -> None:
         """Events of these sessions have left: the guard is to hear how far each is delivered."""
         for session in sessions:
-            self._delivered_told.setdefault(session, 0)
+            self._delivered_told.setdefault(session, NOTHING)
 
     def deliveries_changed(self) -> None:
         """`tell_deliveries` has something to look for."""
@@ -165,19 +168,20 @@ class HandOver:
         with self._store.caught(now):
             self._deliveries_changed = False
             for session, told in list(self._delivered_told.items()):
-                number = self._store.outbox.delivered(session, now)
-                if number > told:
-                    if self._mailbox.send("guard", wire.encode(wire.DeliveredMessage(session, number))):
-                        self._delivered_told[session] = number
+                outbox = self._store.outbox
+                reached = outbox.delivered(session, now), outbox.delivered_high(session, now)
+                if reached[0] > told[0] or reached[1] > told[1]:
+                    if self._mailbox.send("guard", wire.encode(wire.DeliveredMessage(session, *reached))):
+                        self._delivered_told[session] = reached
             while len(self._delivered_told) > 16:
                 del self._delivered_told[next(iter(self._delivered_told))]
 
-    def beat(self, connected: bool, faults: Sequence[str], now: float) -> None:
+    def beat(self, connected: bool, hub: str, faults: Sequence[str], now: float) -> None:
         """Passes commands on, and says each second, and at every change, how the courier is."""
         while self._to_guard and self._mailbox.send("guard", self._to_guard[0]):
             self._to_guard.popleft()
         fault = ",".join(faults)
-        news = (connected, self._recorder.active, fault)
+        news = (connected, self._recorder.active, fault, hub)
         if now < self.beat_at and news == self._told:
             return
         self.beat_at = now + BEAT_S
@@ -187,4 +191,5 @@ class HandOver:
             with self._store.caught(now):
                 waiting = self._store.outbox.waiting(now)
         self._deliveries_changed = self._deliveries_changed or bool(self._delivered_told)
-        self._mailbox.send("guard", wire.encode(wire.CourierBeat(connected, waiting, self._recorder.active, fault)))
+        beat = wire.CourierBeat(connected, waiting, self._recorder.active, fault, hub)
+        self._mailbox.send("guard", wire.encode(beat))

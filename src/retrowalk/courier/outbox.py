@@ -130,7 +130,12 @@ class Row:
     stamp: Stamp
     data: bytes
     attempts: int
-    """How often it has been sent or refused since this process started."""
+    """How often it has been sent or refused on this connection."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it may overtake everything else."""
+        return RANKS.get(self.priority, RANKS[Priority.HIGH]) == RANKS[Priority.HIGH]
 
 
 def event_id(owner: str, session: str, number: int) -> str:
@@ -199,6 +204,8 @@ class Outbox:
         self._swept_s = 0.0
         self._seen_now: float | None = None
         self._reached: dict[str, int] = {}
+        self._high_delivered: dict[str, int] = {}
+        self._high_left: list[tuple[str, int]] = []
         self._file: tuple[int, int] = (0, 0)
         self._may_be_old = False
         self._db: sqlite3.Connection | None = None
@@ -320,15 +327,16 @@ class Outbox:
         return reached
 
     def delivered_high(self, session: str, now: float) -> int:
-        """As `delivered`, for the events of high priority alone: the others may still wait."""
+        """As `delivered`, for the events of high priority alone: the others may still wait.  0: none was delivered."""
         db = self._connection(now)
+        reached = self._high_delivered.get(session, 0)
         with self._reading():
             waits = db.execute(
                 "SELECT min(number) FROM outbox INDEXED BY waiting"
                 " WHERE delivered IS NULL AND rank = ? AND session = ?",
                 (RANKS[Priority.HIGH], session),
             ).fetchone()[0]
-            return self._committed(db, session) if waits is None else int(waits) - 1
+        return reached if waits is None else min(reached, int(waits) - 1)
 
     def keep(self, key: str, value: bytes, now: float) -> None:
         """Keeps a small value on disk, beside the events."""
@@ -431,10 +439,11 @@ class Outbox:
         with self._transaction(now) as db:
             self._deliver(db, seqs)
 
-    def broker_has(self, seqs: Sequence[int], now: float, *, hub_away: bool = False) -> None:
+    def broker_has(self, seqs: Sequence[int], now: float, *, hub_gone: bool = False) -> None:
         """The broker has these; they are kept, and sent again now and then, until the hub acknowledges them.
 
-        `hub_away`: nobody takes them from the broker now; what is not of high priority rests until `hub_returned`.
+        `hub_gone`: nobody takes them from the broker, and it will be said when somebody does; what is not of high
+        priority rests until `hub_returned`.
         """
         db = self._connection(now)
         fresh = [seq for seq in seqs if seq not in self._at_broker]
@@ -443,7 +452,7 @@ class Outbox:
             heapq.heappush(self._at_broker_order, seq)
         self._apply_ack(now)
         left = [seq for seq in seqs if seq in self._at_broker]
-        if left and hub_away:
+        if left and hub_gone:
             with self._reading():
                 high = {
                     row[0]
@@ -532,6 +541,9 @@ class Outbox:
         count, data_bytes = db.execute(
             f"SELECT count(*), coalesce(sum(length(data)), 0) FROM outbox WHERE {which}", (wanted,)
         ).fetchone()
+        self._high_left += db.execute(
+            f"SELECT session, number FROM outbox WHERE rank = ? AND {which}", (RANKS[Priority.HIGH], wanted)
+        ).fetchall()
         db.execute(f"UPDATE outbox SET delivered = ? WHERE {which}", (self._lived_s, wanted))
         self._waits(-data_bytes, -count)
         self._copy_bytes += data_bytes + count * ROW_OVERHEAD_BYTES
@@ -599,6 +611,11 @@ class Outbox:
         self._connection(now)
         return self._count
 
+    @property
+    def at_broker(self) -> int:
+        """How many events the broker has, as far as this process knows, and the hub has not acknowledged."""
+        return len(self._at_broker)
+
     def low(self, now: float) -> int | None:
         """The lowest `seq` that waits; None: none waits."""
         db = self._connection(now)
@@ -651,6 +668,7 @@ class Outbox:
         self._seen_now = now
         before = (self._bytes, self._count, self._copy_bytes, self._head, self.dropped, self.dropped_untold)
         self._left = []
+        self._high_left = []
         try:
             db.execute("BEGIN IMMEDIATE")
             yield db
@@ -664,6 +682,8 @@ class Outbox:
             if isinstance(error, sqlite3.Error):
                 raise self._failed(error) from error
             raise
+        for session, number in self._high_left:
+            self._high_delivered[session] = max(number, self._high_delivered.get(session, 0))
         if self._left:
             self._order.gone(self._left)
             self._at_broker.difference_update(self._left)
@@ -792,6 +812,8 @@ class Outbox:
         count, data_bytes = db.execute(f"{sums} NULL").fetchone()
         copies, copy_bytes = db.execute(f"{sums} NOT NULL").fetchone()
         head = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        high = "SELECT session, max(number) FROM outbox WHERE rank = ? AND delivered IS NOT NULL GROUP BY session"
+        self._high_delivered = dict(db.execute(high, (RANKS[Priority.HIGH],)))
         self.epoch = str(meta["epoch"])
         self.dropped = int(meta.get("dropped", 0))
         self.dropped_untold = int(meta.get("dropped_untold", 0))

@@ -11,18 +11,26 @@ from retrowalk.core.events import GuardState, Priority
 from retrowalk.courier.store import Store
 from retrowalk.courier.times import Times, timestamp
 from retrowalk.courier.uplink import Uplink
+from retrowalk.errors import WireError
 
-HEARTBEAT_S = 15.0
+HEARTBEAT_WALKING_S = 15.0
+HEARTBEAT_S = 60.0
+SAID_AGAIN_S = 5.0
+"""The state is said again at most so often when another's word has taken its place."""
 GUARD_SILENT_S = 3.0
 
 ALERTS: dict[str, tuple[str, bool]] = {
     "fall.suspected": ("fall", True),
     "fall.confirmed": ("fall", True),
+    "fall.lasted": ("fall", True),
     "fall.cancelled": ("fall", False),
     "sos.raised": ("sos", True),
     "sos.cancelled": ("sos", False),
 }
 """Which events open (True) and close the alert that a late comer must see."""
+
+REPORTS = ("fall.lasted", "fall.risen")
+"""What tells how an open fall goes on: the alert stays that of the event which opened it, as grave as it was."""
 
 
 class Presence:
@@ -37,15 +45,20 @@ class Presence:
         self._walking: bool | None = None
         self._guard_state = ""
         self._guard_heard_s = -math.inf
+        self._battery_percent: float | None = None
         self._told_state = ""
         self._told_alert = b""
+        self._beat_state = ""
         self._leaving = False
+        self._overwritten = False
+        self._said_again_at = -math.inf
 
     # -------------------------------------------------------------------------------------------- learning
 
-    def hear_guard(self, state: str, now: float) -> None:
+    def hear_guard(self, state: str, battery_percent: float | None, now: float) -> None:
         """The guard lives, in this state."""
         self._guard_state = state
+        self._battery_percent = battery_percent
         self._guard_heard_s = now
 
     def follow(self, event: wire.EventMessage, event_id: str) -> None:
@@ -55,7 +68,11 @@ class Presence:
         elif event.type == "walk.ended":
             self._walking = False
         kind, opens = ALERTS.get(event.type, ("", False))
-        if opens:
+        if event.type in REPORTS and "fall" in self._alerts:
+            # The fall may have been told of long ago: whoever comes now sees how it stands.
+            report = {"type": event.type, "alert": event.alert, "data": event.data}
+            self._alerts["fall"] = {**self._alerts["fall"], **report}
+        elif opens:
             self._alerts.pop(kind, None)  # the latest stands last
             self._alerts[kind] = {
                 "type": event.type,
@@ -76,6 +93,21 @@ class Presence:
         """The open alerts of an earlier courier; what was learnt since goes first.  Raises `WireError`."""
         self._alerts = {**wire.decode(kept, dict[str, dict[str, Any]]), **self._alerts}
 
+    def hear_state(self, payload: bytes, retained: bool, now: float) -> bool:
+        """What stands in the device's own `state`; returns whether it could be read.
+
+        The will of an old connection may come late, and take the place of what this one has said.  What the broker
+        kept from before this connection (`retained`) has been replaced already.
+        """
+        try:
+            told = wire.decode(payload, wire.DeviceState)
+        except WireError:
+            return False
+        own = told.conn == self._uplink.conn and told.state in ("ready", "walking", "disconnected")
+        if not own and not retained:
+            self._overwritten = True
+        return True
+
     # --------------------------------------------------------------------------------------------- telling
 
     def begin(self, now: float) -> None:
@@ -94,13 +126,19 @@ class Presence:
         if not self._uplink.connected or self._leaving:
             self.heartbeat_at = math.inf
             return
-        self._tell_state(self._state_word())
+        if self._overwritten and now >= self._said_again_at + SAID_AGAIN_S:
+            self._overwritten = False
+            self._said_again_at = now
+            self._told_state = ""
+        state = self._state_word()
+        self._tell_state(state)
         alert = self._alert()
         if alert != self._told_alert:
             self._told_alert = alert
             self._uplink.publish("alert", alert)
-        if now >= self.heartbeat_at:
-            self.heartbeat_at = now + HEARTBEAT_S
+        if now >= self.heartbeat_at or state != self._beat_state:
+            self._beat_state = state
+            self.heartbeat_at = now + (HEARTBEAT_WALKING_S if state == "walking" else HEARTBEAT_S)
             self._uplink.mention("heartbeat", self._heartbeat(faults, now))
 
     def _state_word(self) -> str:
@@ -113,7 +151,7 @@ class Presence:
         if word == self._told_state:
             return None
         self._told_state = word
-        told = {"state": word, "conn": self._uplink.conn, "boot": self._times.boot}
+        told = wire.DeviceState(state=word, conn=self._uplink.conn, boot=self._times.boot)
         return self._uplink.publish("state", wire.encode(told))
 
     def _alert(self) -> bytes:
@@ -122,28 +160,33 @@ class Presence:
         for alert in self._alerts.values():
             if alert["priority"] == Priority.HIGH or best.get("priority") != Priority.HIGH:
                 best = alert
-        return wire.encode(best)
+        return wire.encode(wire.OpenAlert(**best)) if best else b"{}"
 
     def _heartbeat(self, faults: Callable[[float], Sequence[str]], now: float) -> bytes:
         wall_s, quality = self._times.wall()
         outbox = self._store.outbox
         depth: int | None = None
         head: int | None = None
+        low: int | None = None
         if self._store.ready(now):
             with self._store.caught(now):
-                depth, head = outbox.waiting(now), outbox.head(now)
+                depth, head, low = outbox.waiting(now), outbox.head(now), outbox.low(now)
+        charge = self._battery_percent
         return wire.encode(
-            {
-                "conn": self._uplink.conn,
-                "boot": self._times.boot,
-                "time": timestamp(wall_s),
-                "monoms": round(self._times.mono_s(now) * 1000),
-                "clock": quality,
-                "epoch": outbox.epoch,
-                "seq_head": head,
-                "outbox_depth": depth,
-                "dropped": outbox.dropped,
-                "guard_state": self._guard_state if now - self._guard_heard_s <= GUARD_SILENT_S else "silent",
-                "faults": faults(now),
-            }
+            wire.Heartbeat(
+                conn=self._uplink.conn,
+                state=self._state_word(),
+                boot=self._times.boot,
+                time=timestamp(wall_s),
+                monoms=round(self._times.mono_s(now) * 1000),
+                clock=quality,
+                epoch=outbox.epoch,
+                seq_head=head,
+                seq_low=low,
+                outbox_depth=depth,
+                dropped=outbox.dropped,
+                battery_percent=None if charge is None else round(charge, 1),
+                guard_state=self._guard_state if now - self._guard_heard_s <= GUARD_SILENT_S else "silent",
+                faults=list(faults(now)),
+            )
         )

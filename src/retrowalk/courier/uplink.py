@@ -15,6 +15,7 @@ import msgspec
 
 from retrowalk import wire
 from retrowalk.config import Device
+from retrowalk.courier.hub import HubWatch
 from retrowalk.courier.outbox import ANSWER_LIMIT_S, Row
 from retrowalk.courier.store import Store
 from retrowalk.courier.times import Times, timestamp
@@ -23,6 +24,15 @@ from retrowalk.platform import Acknowledged, Arrived, BrokerLink, Connected, Dis
 
 WINDOW = 20
 """Events on their way to the broker at one time: what paho sends without waiting."""
+
+URGENT = 4
+"""Of these, so many places are for events of high priority alone."""
+
+UNHEARD = 0x10
+"""The broker's answer when nobody listens: no person will see it."""
+
+REFUSED_S = 450.0
+"""What was refused, and never tried again for so long, is gone from the outbox."""
 
 BROKER_FAULT_S = 5.0
 """Without a connection for longer, messages are down."""
@@ -35,28 +45,41 @@ class Sent:
     """An event on its way."""
 
     seq: int
+    epoch: str
     session: str
     topic: str
     at_s: float
+    first_s: float
+    """When this message was handed over; it may have been sent again on another connection since."""
 
 
 class Uplink:
     """The link to the broker, if there is one (`link`).  `rng` makes the connection ids."""
 
-    def __init__(self, device: Device, link: BrokerLink | None, store: Store, times: Times, rng: random.Random) -> None:
+    def __init__(
+        self,
+        device: Device,
+        link: BrokerLink | None,
+        store: Store,
+        times: Times,
+        hub: HubWatch,
+        rng: random.Random,
+    ) -> None:
         self.root = wire.topic_root(device.site, device.name)
         self.connected = False
         self.conn = ""
         """Name of this connection, in its will and in what is published on it."""
         self.done: list[Sent] = []
         """Events that the broker has, not yet taken out of the outbox."""
+        self.hub_topic = wire.hub_topic(device.site)
         self._device = device
+        self._hub = hub
         self._link = link
         self._store = store
         self._times = times
         self._rng = rng
         self._down_since: float | None = None
-        self._refused: set[str] = set()
+        self._refused: dict[str, float] = {}
         self._inflight: dict[int, Sent] = {}
         self._late: dict[int, Sent] = {}
         self._other: dict[int, str] = {}
@@ -74,9 +97,16 @@ class Uplink:
             self._link.stop()
 
     def fault(self, now: float) -> bool:
-        """Whether messages are down: no broker, none for a while, or one that refuses."""
+        """Whether messages are down: no broker, none for a while, or one that refuses or does not answer."""
         down_s = now - self._down_since if self._down_since is not None else 0.0
-        return self._link is None or bool(self._refused) or (not self.connected and down_s >= BROKER_FAULT_S)
+        unanswered = any(now >= sent.first_s + ANSWER_LIMIT_S for sent in self._inflight.values())
+        refused = bool(self._refused) or unanswered
+        return self._link is None or refused or (not self.connected and down_s >= BROKER_FAULT_S)
+
+    def connects(self, now: float) -> bool:
+        """Whether a connection is on its way, as far as anybody can hope."""
+        down_s = now - self._down_since if self._down_since is not None else 0.0
+        return self._link is not None and not self.connected and down_s < BROKER_FAULT_S
 
     def due(self, now: float) -> list[float]:
         """When there may be something to do; after `begin`."""
@@ -101,9 +131,10 @@ class Uplink:
         if self._link is None:
             return
         self.conn = f"{self._rng.getrandbits(48):012x}"
-        will = wire.encode({"state": "lost", "conn": self.conn, "boot": self._times.boot})
+        will = wire.encode(wire.DeviceState(state="lost", conn=self.conn, boot=self._times.boot))
         try:
-            self._link.start(f"{self.root}/state", will, (f"{self.root}/cmd/#",))
+            topics = (f"{self.root}/cmd/#", f"{self.root}/state", self.hub_topic)
+            self._link.start(f"{self.root}/state", will, topics)
         except LinkError as error:
             _log.warning("%s", error)
 
@@ -132,7 +163,9 @@ class Uplink:
         self._inflight = {token: replace(sent, at_s=now) for token, sent in self._inflight.items()}
         with self._store.caught(now):
             self._store.outbox.forget_attempts(now)
-            self._store.outbox.mark_sent([sent.seq for sent in self._inflight.values()], now)
+            epoch = self._store.outbox.epoch
+            on_their_way = [sent.seq for sent in self._inflight.values() if sent.epoch == epoch]
+            self._store.outbox.mark_sent(on_their_way, now)
 
     def _on_disconnected(self, reason: str, now: float) -> None:
         if self.connected:
@@ -146,26 +179,33 @@ class Uplink:
         sent = self._inflight.pop(token, None) or self._late.pop(token, None)
         topic = sent.topic if sent else self._other.pop(token, "")
         self._overdue_rounds = 0
-        if code < 0x80:
-            self._refused.discard(topic)
+        self._store.look_at = min(self._store.look_at, now)  # there is room for others
+        if code < 0x80 and not (sent and code == UNHEARD and not self._hub.decides):
+            self._refused.pop(topic, None)
             if sent:
                 self.done.append(sent)
             return
         if topic not in self._refused:
-            _log.warning("the broker refused %s: reason code 0x%02x", topic, code)
-        self._refused.add(topic)
-        if sent:
+            _log.warning(
+                "the broker %s %s: reason code 0x%02x", "refused" if code >= 0x80 else "has nobody for", topic, code
+            )
+        self._refused[topic] = now
+        if sent and sent.epoch == self._store.outbox.epoch:
             with self._store.caught(now):
                 self._store.outbox.refused(sent.seq, now)
-        self._store.look_at = now
 
     def overdue(self, now: float) -> None:
         """A message without an answer is sent again under its id; if that too stays unanswered, connect anew."""
+        events = f"{self.root}/event/"
+        for topic, at_s in list(self._refused.items()):
+            if topic.startswith(events) and now >= at_s + REFUSED_S:
+                del self._refused[topic]
         late = [token for token, sent in self._inflight.items() if now >= sent.at_s + ANSWER_LIMIT_S]
         if not late or not self.connected:
             return
         for token in late:
-            self._late[token] = self._inflight.pop(token)
+            self._late[token] = sent = self._inflight.pop(token)
+            self._refused[sent.topic] = now
         while len(self._late) > 10 * WINDOW:
             del self._late[next(iter(self._late))]
         self._store.look_at = now
@@ -190,15 +230,19 @@ class Uplink:
         if self._link is None or not self.connected or not free or now < max(store.look_at, store.retry_at):
             return
         with store.caught(now):
-            rows = store.outbox.pending(free, now)
+            found = store.outbox.pending(free, now)
+            # A window full of messages that nobody answers must not hold up a fall.
+            rows = [row for place, row in enumerate(found) if place < free - URGENT or row.urgent]
             store.outbox.mark_sent([row.seq for row in rows], now)
-            if len(rows) < free:
+            if len(found) < free:
                 next_try = store.outbox.next_try(now)
                 store.look_at = math.inf if next_try is None else next_try
+            elif len(rows) < len(found) or not rows:
+                store.look_at = math.inf  # until there is an answer, or something new
             for row in rows:
                 topic = f"{self.root}/event/{row.type}"
                 token = self._link.publish(topic, self._envelope(row, now))
-                self._inflight[token] = Sent(row.seq, row.session, topic, now)
+                self._inflight[token] = Sent(row.seq, store.outbox.epoch, row.session, topic, now, now)
 
     def _envelope(self, row: Row, now: float) -> bytes:
         time_s, quality, historical = self._times.of(row, now)

@@ -785,7 +785,10 @@ def hub(context: click.Context, config_file: Path | None, state_dir: Path | None
     from retrowalk.hub import process, settings
     from retrowalk.hub.notifier import Notifier
 
-    config = settings.load(config_file or HUB_CONFIG_FILE)
+    config_file = config_file or HUB_CONFIG_FILE
+    config = settings.load(config_file)
+    if warning := settings.exposed(config_file, config):
+        click.echo(warning, err=True)
     directory = _own_directory(state_dir or _hub_state_dir(), 0o750)
     process.run(config, directory, Notifier(config, directory))
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -68,6 +69,9 @@ FilledText = Annotated[
     str,
     Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}\Z", description="must be text on one line, 1 to 200 characters"),
 ]
+
+
+R = TypeVar("R", bound=Struct)
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -472,7 +476,7 @@ PARTS = (
     *("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state"),
     *("battery", "power", "heat", "clip", "thermometer", "vibration-right", "led"),
     *("voice-frozen", "voice-gone", "voice-muted", "voice-nowhere", "voice-unheard", "voice-slow", "voice-clipped"),
-    *("voice-restarted", "voice-bank", "voice-espeak", "microphone"),
+    *("voice-restarted", "voice-bank", "voice-espeak", "microphone", "outbox"),
 )
 """Parts of the device that are followed and named like a sensor.  No range sensor may be called so: its samples would
 pass for the other part's signs of life."""
@@ -544,6 +548,11 @@ def read(path: str | Path) -> bytes:
 
 def parse(text: bytes, file: str) -> Config:
     """As `load`, from the bytes of a file that is called `file` in the findings."""
+    return from_table(table_of(text, file), file)
+
+
+def table_of(text: bytes, file: str) -> dict[str, Any]:
+    """The table that a settings file holds, unchecked.  Raises `ConfigError` if it is not TOML, or holds nothing."""
     if len(text) > FILE_MAX_BYTES:
         raise ConfigError([_whole_file(file, f"must not be longer than {FILE_MAX_BYTES // 1024} KiB")])
     try:
@@ -561,28 +570,39 @@ def parse(text: bytes, file: str) -> Config:
     if not table:
         # A power cut can leave a file of no bytes.  Read as "all defaults", it would undo every setting unsaid.
         raise ConfigError([_whole_file(file, "holds no setting; begin with the commented default file")])
-    return from_table(table, file)
+    return table
 
 
 def from_table(table: dict[str, Any], file: str = "(table)") -> Config:
     """As `load`, from a table that has been parsed already (a recording's, for instance)."""
+    return checked(Config, table, file, _rules)
+
+
+def checked(root: type[R], table: dict[str, Any], file: str, rules: Callable[[R], Iterable[Rule]]) -> R:
+    """The configuration of type `root` that `table` holds: its fields are sections, and tuples of sections.
+
+    `rules` yields the rules between values that it breaks.  Raises `ConfigError` with every finding.
+    """
     findings: list[Finding] = []
     values: dict[str, Any] = {}
-    fields = {field.name: field for field in msgspec.structs.fields(Config)}
+    fields = {field.name: field for field in msgspec.structs.fields(root)}
     for key, value in table.items():
         if key not in fields:
-            findings.append(_unknown(file, key, value, fields))
+            findings.append(_unknown(file, key, value, root))
+        elif get_origin(fields[key].type) is not tuple:
+            values[key] = _section(file, key, value, fields[key].type, findings)
         elif key == "range_sensor":
             values[key] = _range_sensors(file, value, findings)
         else:
-            values[key] = _section(file, key, value, fields[key].type, findings)
-    config = Config(**values)
+            values[key] = _tables(file, key, value, get_args(fields[key].type)[0], findings)
+    config = root(**values)
     # A default stands in for what is bad itself (of a sensor without a known chip, for all of it): nothing is said of
     # how that fits the others.
     bad = [key.removesuffix(".chip") if key.startswith("range_sensor") else key for key in (f.key for f in findings)]
+    bad = [re.sub(r"(\.\w+)\[\d+\]$", r"\1", key) for key in bad]  # an entry that is bad spoils its list
     findings.extend(
         Finding(file, rule.keys[0], rule.value, rule.words)
-        for rule in _rules(config)
+        for rule in rules(config)
         if not any(_within(key, wrong) for key in rule.keys for wrong in bad)
     )
     if findings:
@@ -611,9 +631,11 @@ def to_toml(config: Config) -> str:
 def sections(config_type: type[Struct] = Config) -> Iterator[tuple[str, Any]]:
     """Name and type of each table, in the order of the file; of `range_sensor` every kind there is."""
     for field in msgspec.structs.fields(config_type):
-        if get_origin(field.type) is tuple:
+        if field.name == "range_sensor":
             for kind in RANGE_SENSOR_KINDS.values():
                 yield field.name, kind
+        elif get_origin(field.type) is tuple:
+            yield field.name, get_args(field.type)[0]
         else:
             yield field.name, field.type
 
@@ -629,7 +651,7 @@ def _section(file: str, prefix: str, value: Any, kind: type[Section], findings: 
         if key == kind.__struct_config__.tag_field:
             continue
         if key not in fields:
-            findings.append(_unknown(file, f"{prefix}.{key}", item, fields))
+            findings.append(_unknown(file, f"{prefix}.{key}", item, kind))
             continue
         try:
             # msgspec takes 40 for 40.0 and refuses True; infinity it would take where a range is open.
@@ -637,8 +659,40 @@ def _section(file: str, prefix: str, value: Any, kind: type[Section], findings: 
                 raise msgspec.ValidationError
             good[key] = msgspec.convert(item, fields[key].type)
         except msgspec.ValidationError:
-            findings.append(Finding(file, f"{prefix}.{key}", _shown(item), rule_text(key, fields[key].type, item)))
+            findings.append(_wrong(file, f"{prefix}.{key}", key, item, fields[key].type))
     return kind(**good)
+
+
+def _wrong(file: str, key: str, name: str, value: Any, kind: Any) -> Finding:
+    """What is said of a value that does not fit: of a list whose one entry does not, of that entry."""
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(plain) is tuple and get_args(plain)[1:] == (...,):
+        inner = get_args(plain)[0]
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            try:
+                msgspec.convert(item, inner)
+            except msgspec.ValidationError:
+                return _wrong(file, f"{key}[{index}]", name, item, inner)
+        secret = is_secret(inner)
+    else:
+        secret = is_secret(kind)
+    return Finding(file, key, "(not shown)" if secret else _shown(value), rule_text(name, kind, value))
+
+
+def _tables(file: str, key: str, value: Any, kind: type[Section], findings: list[Finding]) -> tuple[Section, ...]:
+    """The sections of a list of tables that are all of one kind."""
+    if not isinstance(value, (list, tuple)):
+        findings.append(Finding(file, key, "", f"must be tables, [[{key}]]"))
+        return ()
+    found = []
+    for index, item in enumerate(value):
+        name = f"{key}[{index}]"
+        if isinstance(item, dict):
+            found.append(_section(file, name, item, kind, findings))
+        else:
+            findings.append(Finding(file, name, "", f"must be a table, [[{key}]]"))
+            found.append(kind())
+    return tuple(found)
 
 
 def _range_sensors(file: str, value: Any, findings: list[Finding]) -> tuple[RangeSensor, ...]:
@@ -669,7 +723,7 @@ def _range_sensors(file: str, value: Any, findings: list[Finding]) -> tuple[Rang
 # ------------------------------------------------------------------------------------------------ rules
 
 
-class _Rule(Struct, frozen=True):
+class Rule(Struct, frozen=True):
     """A rule between several values that is broken: the key to name first, and all it binds."""
 
     keys: tuple[str, ...]
@@ -694,14 +748,14 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _rules(config: Config) -> Iterator[_Rule]:
+def _rules(config: Config) -> Iterator[Rule]:
     """The rules between values that `config` breaks."""
 
-    def order(key: str, value: float, word: str, other: str, limit: float) -> Iterator[_Rule]:
+    def order(key: str, value: float, word: str, other: str, limit: float) -> Iterator[Rule]:
         if not _COMPARE[word](value, limit):
             section, _, name = other.rpartition(".")
             shown = name if key.startswith(f"{section}.") else other
-            yield _Rule((key, other), f"{value}", f"must {word} {shown} ({limit})")
+            yield Rule((key, other), f"{value}", f"must {word} {shown} ({limit})")
 
     for key, word, other in _ORDER:
         yield from order(key, _value(config, key), word, other, _value(config, other))
@@ -713,35 +767,35 @@ def _rules(config: Config) -> Iterator[_Rule]:
             f"{key}.clear_range_m", sensor.clear_range_m, "not be above", f"{key}.range_max_m", sensor.range_max_m
         )
         if sensor.name in PARTS:
-            yield _Rule((f"{key}.name",), _shown(sensor.name), "is already the name of another part of the device")
+            yield Rule((f"{key}.name",), _shown(sensor.name), "is already the name of another part of the device")
         elif sensor.name in first_of:
             other = first_of[sensor.name]
-            yield _Rule((f"{key}.name", other), _shown(sensor.name), f"is already the name of {other[:-5]}")
+            yield Rule((f"{key}.name", other), _shown(sensor.name), f"is already the name of {other[:-5]}")
         first_of.setdefault(sensor.name, f"{key}.name")
 
     if not any(sensor.role == "rear" for sensor in config.range_sensor):
-        yield _Rule(("range_sensor",), "(none)", 'must have at least one with role = "rear"')
+        yield Rule(("range_sensor",), "(none)", 'must have at least one with role = "rear"')
 
     at: dict[int, str] = {}
     for key, address in _addresses(config):
         if address < 0x08:
-            yield _Rule((key,), f"{address}", "must be 0 (the chip's usual one) or 0x08 to 0x77")
+            yield Rule((key,), f"{address}", "must be 0 (the chip's usual one) or 0x08 to 0x77")
         elif address in at:
-            yield _Rule((key, at[address]), f"0x{address:02X}", f"is already the I2C address of {at[address]}")
+            yield Rule((key, at[address]), f"0x{address:02X}", f"is already the I2C address of {at[address]}")
         at.setdefault(address, key)
 
     tofs = [index for index, sensor in enumerate(config.range_sensor) if isinstance(sensor, Vl53l1x)]
     for index in tofs[1:]:
         first = f"range_sensor[{tofs[0]}]"
         words = f"must not be a second vl53l1x (the first is {first}): at power-on both answer at 0x29"
-        yield _Rule((f"range_sensor[{index}].chip", first), '"vl53l1x"', words)
+        yield Rule((f"range_sensor[{index}].chip", first), '"vl53l1x"', words)
 
     ports: dict[str, str] = {}
     for index, sensor in enumerate(config.range_sensor):
         if isinstance(sensor, A02yyuw):
             key = f"range_sensor[{index}].port"
             if sensor.port in ports:
-                yield _Rule((key, ports[sensor.port]), _shown(sensor.port), f"is already used by {ports[sensor.port]}")
+                yield Rule((key, ports[sensor.port]), _shown(sensor.port), f"is already used by {ports[sensor.port]}")
             ports.setdefault(sensor.port, key)
 
     taken = {2: "imu, whose I2C bus needs it", 3: "imu, whose I2C bus needs it"}
@@ -751,11 +805,11 @@ def _rules(config: Config) -> Iterator[_Rule]:
         taken.update(dict.fromkeys(SERIAL_PINS.get(port, ()), key))
     for key, pin in _pins(config):
         if pin in taken:
-            yield _Rule((key, taken[pin]), f"{pin}", f"is already used by {taken[pin]}")
+            yield Rule((key, taken[pin]), f"{pin}", f"is already used by {taken[pin]}")
         taken.setdefault(pin, key)
 
     if axis_matrix(config.imu.axes) is None:
-        yield _Rule(
+        yield Rule(
             ("imu.axes",),
             _shown(list(config.imu.axes)),
             "must be three different axes such as +x, -y, +z that make a right-handed set",
@@ -847,12 +901,26 @@ def rule_text(name: str, kind: Any, value: Any = None) -> str:
     return f"must be {what}{limits[0]:g} to {limits[1]:g}{measure}"
 
 
+def is_secret(kind: Any) -> bool:
+    """Whether a value of that type must not be shown: its `Meta` carries `extra={"secret": True}`."""
+    return any((meta.extra or {}).get("secret") for meta in _metas(kind))
+
+
 def _metas(kind: Any) -> Sequence[Meta]:
     return [meta for meta in get_args(kind)[1:] if isinstance(meta, Meta)] if get_origin(kind) is Annotated else []
 
 
-def _unknown(file: str, key: str, value: Any, fields: Iterable[str]) -> Finding:
-    return Finding(file, key, _shown(value), f"is not known; known here: {', '.join(fields)}")
+def _unknown(file: str, key: str, value: Any, within: type[Struct]) -> Finding:
+    # A misspelt key may hold what its neighbour keeps secret.
+    shown = "(not shown)" if _has_secrets(within) else _shown(value)
+    return Finding(file, key, shown, f"is not known; known here: {', '.join(within.__struct_fields__)}")
+
+
+def _has_secrets(kind: Any) -> bool:
+    """Whether a value of that type holds anything that must not be shown."""
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return any(_has_secrets(field.type) for field in msgspec.structs.fields(kind))
+    return is_secret(kind) or any(_has_secrets(inner) for inner in get_args(kind) if not isinstance(inner, Meta))
 
 
 def _whole_file(file: str, rule: str) -> Finding:

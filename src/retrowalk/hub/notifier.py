@@ -109,6 +109,7 @@ class Notifier:
         self._clock = clock
         self._wall = wall
 
+        self._walkers = {walker.device: walker.name for walker in settings.walker}
         self._addresses: list[str] = []
         self._ways: dict[tuple[str, bool], tuple[Way, ...]] = {}
         """Of each contact, without and with the urgent ones."""
@@ -475,7 +476,15 @@ class Notifier:
         notice, hub = start.notice, self._settings.hub
         alert = notice.alert
         # Its words tell of the moment for which it was made: "for 3 minutes" was true then.
-        title, body = words.message(notice, wall_s=self._wall() - (self._hub_s() - notice.now_s), language=hub.language)
+        wall_s = self._wall() - (self._hub_s() - notice.now_s)
+        walker = self._walkers.get(alert.device, "")
+        try:
+            title, body = words.message(notice, wall_s=wall_s, language=hub.language, walker=walker)
+        except Exception:
+            # Better an alarm in bare words than none: what a device wrote may be beyond all that was foreseen.
+            _log.exception("no words for notice %d", notice.notice)
+            title = f"{alert.kind.value}: {words.shown(walker or alert.device)}"
+            body = f"retrowalk: {alert.kind.value}, {notice.why.value}."
         said = answers.words(hub.language)
         token = ""
         fields: dict[str, Any] = {}

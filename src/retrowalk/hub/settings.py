@@ -1,24 +1,39 @@
 """The hub's own settings: one TOML file (`/etc/retrowalk/hub.toml`), documented as the device's is.
 
 It may hold addresses that are secrets (a topic, a token): it is readable by the hub's user only, and none of them goes
-into a log or a message.
+into a log or a message.  `load` reads it and reports *all* findings at once.
 """
 
 from __future__ import annotations
 
+import os
+import stat
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from retrowalk.config import Broker, Language, Name, Section, SpokenName, Text
+from retrowalk import config
+from retrowalk.config import Broker, Language, Name, Rule, Section, SpokenName, Text
 
 Address = Annotated[
     str,
     Meta(
         pattern=r"^[a-z][a-z0-9+.-]{1,30}://[^\x00-\x20\x7f]{1,500}\Z",
         description='must be an Apprise address such as "ntfys://ntfy.sh/my-secret-topic"',
+        extra={"secret": True},
     ),
 ]
+WebAddress = Annotated[
+    str,
+    Meta(
+        pattern=r"^(https?://[^\x00-\x20\x7f/?#]{1,253}(/[^\x00-\x20\x7f]{0,300})?)?\Z",
+        description='must begin with "https://" or "http://", or be empty',
+    ),
+]
+SecretWebAddress = Annotated[WebAddress, Meta(extra={"secret": True})]
 
 
 class Hub(Section, frozen=True, kw_only=True):
@@ -34,7 +49,7 @@ class Hub(Section, frozen=True, kw_only=True):
     """Language of the messages: en (English) or de (German)."""
     keep_days: Annotated[int, Meta(ge=7, le=3650)] = 400
     """Events of low priority are deleted after so many days (7 to 3650); alerts and their answers stay."""
-    alive_url: Text = ""
+    alive_url: SecretWebAddress = ""
     """Address of a service that calls somebody when the hub itself falls silent (as healthchecks.io); asked for each
     minute.  Empty: none."""
 
@@ -91,7 +106,7 @@ class Answers(Section, frozen=True, kw_only=True):
     """Port on which answers by link and webhook are heard (1 to 65535); 0: nothing listens."""
     address: Text = "127.0.0.1"
     """Address to listen at; behind a proxy with TLS leave it."""
-    url: Text = ""
+    url: WebAddress = ""
     """How contacts reach that port from outside ("https://hub.example.org"); empty: messages carry no link."""
 
 
@@ -105,3 +120,64 @@ class HubConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ladder: Ladder = Ladder()
     silence: Silence = Silence()
     answers: Answers = Answers()
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def load(path: str | Path) -> HubConfig:
+    """Reads and checks a hub's settings.
+
+    Raises `ConfigError` with every finding, as `config.load` does, and `OSError` if it cannot be read.
+    """
+    return parse(config.read(path), str(path))
+
+
+def parse(text: bytes, file: str) -> HubConfig:
+    """As `load`, from the bytes of a file that is called `file` in the findings."""
+    return config.checked(HubConfig, config.table_of(text, file), file, _rules)
+
+
+def exposed(path: str | Path, settings: HubConfig) -> str:
+    """A warning, and its mend, when others than its owner and group may read addresses; else empty."""
+    secret = settings.hub.alive_url or any(contact.notify or contact.urgent for contact in settings.contact)
+    mode = os.stat(path).st_mode
+    if not secret or not mode & (stat.S_IROTH | stat.S_IWOTH):
+        return ""
+    return f"{path} holds addresses and can be read by every user of this computer: sudo chmod o= {path}"
+
+
+def _rules(settings: HubConfig) -> Iterator[Rule]:
+    """The rules between values that `settings` breaks."""
+    ladder, silence, answers = settings.ladder, settings.silence, settings.answers
+    if ladder.all_after_s < ladder.next_after_s:
+        keys = ("ladder.all_after_s", "ladder.next_after_s")
+        yield Rule(keys, f"{ladder.all_after_s}", f"must not be below next_after_s ({ladder.next_after_s})")
+    if silence.page_after_s <= silence.notice_after_s:
+        keys = ("silence.page_after_s", "silence.notice_after_s")
+        yield Rule(keys, f"{silence.page_after_s}", f"must be above notice_after_s ({silence.notice_after_s})")
+    yield from _once("contact", "name", [contact.name.casefold() for contact in settings.contact])
+    yield from _once("walker", "device", [walker.device for walker in settings.walker])
+    for index, contact in enumerate(settings.contact):
+        if not contact.notify and not contact.urgent:
+            yield Rule((f"contact[{index}].notify",), "[]", f"has no address to tell {contact.name} by")
+    for index, site in enumerate(settings.hub.sites):
+        if site in settings.hub.sites[:index]:
+            yield Rule(("hub.sites",), f'"{site}"', "stands there twice")
+    if answers.url and not answers.port:
+        yield Rule(("answers.url", "answers.port"), f'"{answers.url}"', "needs answers.port, on which it is answered")
+    try:
+        port = urllib.parse.urlsplit(answers.url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        yield Rule(("answers.url",), f'"{answers.url}"', "has no port that can be")
+
+
+def _once(table: str, key: str, values: list[str]) -> Iterator[Rule]:
+    first: dict[str, str] = {}
+    for index, value in enumerate(values):
+        name = f"{table}[{index}].{key}"
+        if value in first:
+            yield Rule((name, first[value]), f'"{value}"', f"is already the {key} of {first[value][: -len(key) - 1]}")
+        first.setdefault(value, name)

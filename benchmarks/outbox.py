@@ -402,6 +402,8 @@ class Outcome:
 
 @contextmanager
 def _roads(kinds: Sequence[str], plan_: Plan, seed: int, programs: Programs) -> Iterator[list[Road]]:
+    # Whoever ends this program ends the others with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="rw-") as name, Lines() as lines:
         roads = [Road(kind, Path(name) / kind, lines, plan_, seed, programs) for kind in kinds]
         try:

@@ -175,14 +175,17 @@ HAPPENS = "happens"
 
 
 class _Told:
-    """In the Companion's place: says what it is told has happened."""
+    """In the Companion's place: says what it is told has happened; asked for anything else, answers as a real one."""
 
     unheard = False
     snapshot_state = ev.GuardState.GUARDING.value
 
     def __init__(self, config: configuration.Config) -> None:
         self._fall = 0
-        self.snapshot = Companion(config).snapshot
+        self._companion = Companion(config)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._companion, name)
 
     def deadline(self) -> float | None:
         return None

@@ -991,6 +991,59 @@ def _json_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+@cli.command(
+    "notify-test",
+    short_help="Send one message of each kind to every contact, as a test.",
+    epilog=_examples("notify-test", "notify-test --contact Anna"),
+)
+@click.option("--contact", "names", multiple=True, metavar="NAME", help="Only to this contact; may be repeated.")
+@click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {HUB_CONFIG_FILE}]")
+@click.option("--state-dir", type=_path, metavar="DIR", help="Of the hub, whose buttons the messages then carry.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of words.")
+def notify_test(names: tuple[str, ...], config_file: Path | None, state_dir: Path | None, as_json: bool) -> None:
+    """Send one message of each kind to every contact, as a test.
+
+    Each says that it is a test.  Urgent ways (text message, call) get one of them.  The hub need not run; nothing is
+    kept.  The exit status is 0 when every address took everything, else 1.
+    """
+    from retrowalk.hub import settings, trial
+
+    config_file = config_file or HUB_CONFIG_FILE
+    if not config_file.exists():
+        raise click.UsageError(f"{config_file} is not there: give the settings of the hub with --config FILE.")
+    config = settings.load(config_file)
+    if warning := settings.exposed(config_file, config):
+        click.echo(warning, err=True)
+    known = {contact.name.casefold(): contact for contact in config.contact}
+    for name in names:
+        if name.casefold() not in known:
+            there = ", ".join(contact.name for contact in config.contact) or "nobody"
+            raise click.UsageError(f"{name} is no contact in {config_file}; there is {there}.")
+    chosen = tuple(known[name.casefold()] for name in dict.fromkeys(names)) or config.contact
+    if not chosen:
+        raise click.UsageError(f"{config_file} has no [[contact]]: nobody would be told of a fall.")
+
+    import logging
+
+    logging.getLogger("retrowalk.hub").setLevel(logging.CRITICAL)  # the table says it
+    console = _console()
+
+    def show(tried: trial.Tried) -> None:
+        if not as_json:
+            state = "taken" if tried.ok else tried.detail
+            console.print(f"{tried.contact} by {tried.scheme}: {tried.kind}: {state}", markup=False, highlight=False)
+
+    found = trial.run(config, chosen, state_dir or _hub_state_dir(), show)
+    good = all(tried.ok for tried in found)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"ok": good, "tried": [tried._asdict() for tried in found]}))
+    else:
+        console.print(trial.table(found))
+    sys.exit(OK if good else DIFFERENT)
+
+
 # --------------------------------------------------------------------------------------------- the three processes
 
 

@@ -153,6 +153,15 @@ class Book:
             raise ValueError("not a book of answers")
         return cls(key, topic, used, file)
 
+    @classmethod
+    def borrowed(cls, directory: str | Path | None) -> Book:
+        """The book of a hub to make tickets with, or a new one if there is none that may be read; never written."""
+        book = None
+        if directory is not None:
+            with contextlib.suppress(OSError, ValueError):
+                book = cls.peek(Path(directory))
+        return cls(book.key, book.topic) if book is not None else cls.new()
+
     def take(self, text: str, deed: str, now_s: float) -> Ticket | str:
         """The ticket, if this answer counts; else why not.  `now_s`: hub time."""
         ticket = read(self.key, text)

@@ -85,9 +85,10 @@ class _Errand:
 
 
 class Dispatch:
-    """The errands of a hub."""
+    """The errands of a hub.  `trial`: every address is tried, once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trial: bool = False) -> None:
+        self._trial = trial
         self.results: list[Result] = []
         self.attempts: list[Attempt] = []
         self._errands: dict[int, _Errand] = {}
@@ -142,7 +143,7 @@ class Dispatch:
         for one in errand.tries:
             if not one.over and not one.job and one.again_at <= now:
                 yield one
-            if errand.notice.priority == "low" and not one.over and (one.job or not one.tries):
+            if errand.notice.priority == "low" and not self._trial and not one.over and (one.job or not one.tries):
                 return  # the next address only when this one did not take it
 
     def deadline(self) -> float:
@@ -169,11 +170,11 @@ class Dispatch:
             if not errand.ok:
                 errand.ok = True
                 self._tell(errand, True, one.said)
-            if notice.priority == "low":
+            if notice.priority == "low" and not self._trial:
                 for other in errand.tries:
                     other.over = other.over or not other.job
         else:
-            one.over = gone or now >= errand.void_at
+            one.over = gone or self._trial or now >= errand.void_at
             one.again_at = now + max(again_s, AGAIN_S[min(one.tries, len(AGAIN_S)) - 1])
         if not errand.told and all(other.tries or other.over for other in errand.tries):
             self._tell(errand, False, "; ".join(other.said for other in errand.tries if other.said))

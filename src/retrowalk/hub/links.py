@@ -59,10 +59,11 @@ def page(ticket: answers.Ticket, language: str) -> str:
         f"<p>{_escaped(words['page'][deed])}</p>"
         for deed in answers.DEEDS
     )
+    heading = "test" if ticket.kind == answers.TEST else "heading"
     device = f"<p>{_escaped(words['page']['device'], values)}</p>" if ticket.device else ""
     return _document(
         language,
-        f"<h1>{_escaped(words['page']['heading'], values)}</h1>{device}"
+        f"<h1>{_escaped(words['page'][heading], values)}</h1>{device}"
         f"<p>{_escaped(words['page']['asked'], values)}</p>"
         f'<form method="post">{buttons}</form>',
     )

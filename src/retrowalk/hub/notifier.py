@@ -82,8 +82,8 @@ class Notifier:
     """The contacts of `settings`, told and heard.  No method waits for anything.
 
     `state_dir` keeps the key and the topic of the answers (`answers.json`); None: a new one for this run only.
-    `listen`: hear answers, too.  `mark_test`: every message says that it is a test.  Raises `OSError` if `state_dir`
-    cannot be used.
+    `trial`: every message says that it is a test and goes to every address once, answers are not heard, and nothing
+    is written.  Raises `OSError` if `state_dir` cannot be used.
     """
 
     def __init__(
@@ -91,8 +91,7 @@ class Notifier:
         settings: HubConfig,
         state_dir: str | Path | None,
         *,
-        listen: bool = True,
-        mark_test: bool = False,
+        trial: bool = False,
         limit_s: float = LIMIT_S,
         clock: Callable[[], float] = boottime_s,
         wall: Callable[[], float] = time.time,
@@ -102,9 +101,11 @@ class Notifier:
         self.now: Callable[[], float] | None = None
         """Hub time.  Without it, it is reckoned from the newest notice."""
         self._settings = settings
-        self._book = answers.Book.open(Path(state_dir)) if state_dir is not None else answers.Book.new()
-        self._listen = listen
-        self._mark_test = mark_test
+        if trial:
+            self._book = answers.Book.borrowed(state_dir)
+        else:
+            self._book = answers.Book.open(Path(state_dir)) if state_dir is not None else answers.Book.new()
+        self._trial = trial
         self._limit_s = limit_s
         self._clock = clock
         self._wall = wall
@@ -135,7 +136,7 @@ class Notifier:
         self._closing = False
         self._hub_minus_clock = -math.inf
 
-        self._dispatch = Dispatch()
+        self._dispatch = Dispatch(trial=trial)
         self._workers: list[_Worker] = []
         self._since: dict[str, str] = {}
         self._start_at, self._pause_s = -math.inf, AGAIN_S
@@ -317,14 +318,14 @@ class Notifier:
         worker = _Worker(process, now)
         self._workers.append(worker)
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
-        listen = self._listen
         setting = Setting(
             addresses=tuple(self._addresses),
-            topic=self._book.topic if listen else "",
+            topic=self._book.topic,
             key=self._book.key.hex(),
             since=dict(self._since),
             language=self._settings.hub.language,
-            port=self._settings.answers.port if listen else 0,
+            listening=not self._trial,
+            port=0 if self._trial else self._settings.answers.port,
             listen=self._settings.answers.address,
             alive_url=self._settings.hub.alive_url,
         )
@@ -462,9 +463,11 @@ class Notifier:
     # ----------------------------------------------------------------------------------------- words and answers
 
     def _placed(self, contact: Contact, addresses: tuple[str, ...]) -> tuple[Way, ...]:
-        ways = []
+        ways: list[Way] = []
         for address in addresses:
-            ways.append(Way(len(self._addresses), address.partition(":")[0]))
+            scheme = address.partition(":")[0]
+            alike = 1 + sum(way.scheme.partition(" ")[0] == scheme for way in ways)
+            ways.append(Way(len(self._addresses), scheme if alike == 1 else f"{scheme} {alike}"))
             self._addresses.append(address)
         return tuple(ways)
 
@@ -489,7 +492,7 @@ class Notifier:
         token = ""
         fields: dict[str, Any] = {}
         if notice.why in ANSWERABLE:
-            test = notice.why is facts.Told.TEST or self._mark_test
+            test = notice.why is facts.Told.TEST or self._trial
             ticket = answers.Ticket(
                 -1 if test else alert.number,
                 notice.contact,
@@ -504,8 +507,9 @@ class Notifier:
             scheme = self._scheme(start.place)
             if not scheme.startswith(("ntfy", "json")):
                 how = said["how"]["link"].format(url=link) if url else said["how"]["command"].format(alert=alert.number)
-                body = f"{body}\n\n{how}"
-        if self._mark_test:
+                if url or not test:
+                    body = f"{body}\n\n{how}"
+        if self._trial:
             title = said["test"]["title"].format(title=title)
             body = said["test"]["body"].format(body=body)
         fields |= {
@@ -520,7 +524,7 @@ class Notifier:
             "why": notice.why.value,
             "priority": notice.priority,
             "contact": notice.contact,
-            "test": self._mark_test,
+            "test": self._trial or notice.why is facts.Told.TEST,
         }
         return Job(
             job=start.job, at=start.place, title=title, body=body, level=notice.priority, why=notice.why.value,

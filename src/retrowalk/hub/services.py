@@ -7,6 +7,7 @@ that the worker does it in the background before anybody needs it.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -128,4 +129,5 @@ def clean(text: str, address: str) -> str:
     for piece in sorted(pieces, key=len, reverse=True):
         if len(piece) >= 4:  # shorter ones would eat the words themselves
             text = text.replace(piece, "…")
+    text = re.sub(r"\S*://\S*", "(the address)", text)  # Apprise shortens secrets in it; it says nothing then
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]

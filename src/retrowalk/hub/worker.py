@@ -33,7 +33,9 @@ class Setting(Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     """A `Job` names one by its place here."""
     topic: str = ""
-    """Where ntfy answers arrive; empty: nothing is listened to."""
+    """Where ntfy answers arrive; empty: messages carry no buttons."""
+    listening: bool = True
+    """Whether this one hears them."""
     key: str = ""
     """For links, in hexadecimal digits."""
     since: dict[str, str] = {}
@@ -109,7 +111,7 @@ class Worker:
             self.say(unusable=[[place, why] for place, why in self._problems.items()])
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
         servers = {to.server: to for to in reversed(self._ntfy.values())}  # the first address of each server
-        if self._setting.topic:
+        if self._setting.topic and self._setting.listening:
             for server, to in servers.items():
                 self._listen(server, to)
         if self._setting.port:

@@ -588,7 +588,9 @@ class Desk:
         """When a possible fall becomes an alarm by itself."""
         if case.counted_s is None or case.stage is not Stage.POSSIBLE:
             return math.inf
-        return case.counted_s if device.life.lost else case.counted_s + ANSWER_S
+        lost_s = device.life.lost_s
+        answer_s = case.counted_s + ANSWER_S
+        return answer_s if lost_s is None else min(answer_s, max(case.counted_s, lost_s))
 
     # -- people ---------------------------------------------------------------------------------------------
 

@@ -62,8 +62,8 @@ class Life(Struct):
     guard_state: str = ""
     guard_silent: bool = False
     """The device speaks, and its guard does not."""
-    lost: bool = False
-    """The broker has given its connection up."""
+    lost_s: float | None = None
+    """When the broker gave its connection up; None: it has not."""
     battery_percent: float | None = None
     heard_s: float | None = None
     deaf_s: float = 0.0
@@ -83,19 +83,19 @@ class Life(Struct):
     def state_came(self, item: StateCame) -> bool:
         """Learns from a state; returns whether it is a sign of life."""
         if item.state == "lost":
-            if not self.conn or item.conn == self.conn:
-                self.lost = True
+            if self.lost_s is None and (not self.conn or item.conn == self.conn):
+                self.lost_s = item.now_s
             return False
-        if (item.conn, item.state) == (self.conn, self.state) and not self.lost:
+        if (item.conn, item.state) == (self.conn, self.state) and self.lost_s is None:
             return False  # kept by the broker and told again to a hub that has just come
-        self.conn, self.state, self.lost = item.conn, item.state, False
+        self.conn, self.state, self.lost_s = item.conn, item.state, None
         if item.state == "disconnected":
             self.guard_state, self.guard_silent = "", False
         return True
 
     def heartbeat_came(self, item: HeartbeatCame) -> bool:
         """Learns from a heartbeat; returns whether it is a sign of life: of a guard that guards."""
-        self.conn, self.lost = item.conn, False
+        self.conn, self.lost_s = item.conn, None
         self.state = item.state or self.state
         if item.battery_percent is not None:
             self.battery_percent = item.battery_percent
@@ -115,7 +115,7 @@ class Life(Struct):
     @property
     def cause(self) -> str:
         """Why it is silent, as far as known: `guard`, `lost` or nothing."""
-        return "guard" if self.guard_silent else "lost" if self.lost else ""
+        return "guard" if self.guard_silent else "lost" if self.lost_s is not None else ""
 
     def due(self, ears: Ears, knobs: Silence) -> tuple[float, float]:
         """When it is noticed as silent, and when somebody is paged, if it is not heard before (`math.inf`: never)."""

@@ -134,8 +134,10 @@ class Courier:
 
     def stopped(self, now: float) -> bool:
         """Whether the last answers are in, or have taken too long."""
-        if now >= self._farewell_until or not (self._uplink.connected or self._uplink.connects(now)):
+        if now >= self._farewell_until:
             return True
+        if not self._uplink.connected:
+            return not self._uplink.connects(now)
         return not self._uplink.waits_for(self._farewell)
 
     def close(self) -> None:

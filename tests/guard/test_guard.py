@@ -184,6 +184,23 @@ def test_nothing_unconfirmed_is_lost_with_guard_and_courier() -> None:
     assert [(message.number, message.type) for message in handed_over] == happened
 
 
+def test_what_piled_up_follows_as_fast_as_the_courier_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mailbox of ten messages: what waited for a courier is handed over by the answers, not by the second."""
+    monkeypatch.setattr("retrowalk.sim.scheduler.MAILBOX_MESSAGES", 10)
+    many = [wire.EventMessage("old", n, "x", "none", 1.0, 1.0, None, {}) for n in range(1, 301)]
+    state = sm.SavedState(t_saved_s=1.0, guard_state="guarding", guarding_since_s=0.5)
+    bench = Bench(Kept(5, "old", "boot", 0.0, 0.0, state, many))
+    taken: set[int] = set()
+    t = 0.0
+    while t < 1.0:
+        t += 0.01
+        bench.run(t)
+        taken |= {m.number for m in bench.messages(bench.courier, wire.EventMessage) if m.session == "old"}
+        if taken:
+            bench.mail.deliver("guard", wire.encode(wire.CommittedMessage("old", max(taken))))
+    assert taken == set(range(1, 301))
+
+
 def test_of_too_many_unconfirmed_the_grave_ones_are_saved() -> None:
     """A courier that is away for long: the file stays small, no alarm leaves it, and the copy has alarms only."""
     many = [

@@ -619,11 +619,13 @@ class Guard:
                 pass
 
     def _committed(self, message: wire.CommittedMessage) -> None:
-        saved = False
-        for key in [key for key in self._events if key[0] == message.session and key[1] <= message.number]:
-            saved |= self._events.pop(key).priority in IMPORTANT
-        if saved:
+        done = [key for key in self._events if key[0] == message.session and key[1] <= message.number]
+        grave = [key for key in done if self._events.pop(key).priority in IMPORTANT]
+        if grave:
             self._keep()
+        if done and self._held_up:
+            # The courier's mailbox holds ten messages on some machines: as it takes them, the next ones follow.
+            self._resend_due_s = self._now
 
     def _send_status(self, now: float) -> None:
         self._watchers = {name: until for name, until in self._watchers.items() if until > now}

@@ -22,6 +22,7 @@ from retrowalk.core.alerts import (
     HAPTICS,
     KINDS,
     LIMITS,
+    REMOTE_PHRASES,
     Alert,
     clips,
     distance_value,
@@ -86,6 +87,7 @@ def test_every_key_the_companion_uses_has_a_row():
 def test_every_row_is_used():
     """No orphan: each key is asked for somewhere (states by their value)."""
     used = set(re.findall(r'"(\w+)"', SOURCE)) | {state.value for state in GuardState}
+    used |= {f"say_{name}" for name in REMOTE_PHRASES}
     assert {key for key, _ in ALERTS} <= used
 
 

@@ -129,17 +129,19 @@ def test_who_sits_up_and_does_not_move_is_told_of_again():
 
 
 @pytest.mark.parametrize(
-    ("answers", "words"),
+    ("answers", "phrase", "words"),
     [
-        pytest.param([EventDelivered(5.0, 0)], "told", id="told"),
-        pytest.param([EventDelivered(5.0, 0), Command(10.0, "a", "seen")], "seen", id="seen by a person"),
-        pytest.param([], "trying", id="not reached"),
+        pytest.param([EventDelivered(5.0, 0)], "comfort", "told", id="told"),
+        pytest.param(
+            [EventDelivered(5.0, 0), Command(10.0, "a", "seen")], "comfort_seen", "helper", id="seen by a person"
+        ),
+        pytest.param([], "comfort", "trying", id="not reached"),
     ],
 )
-def test_the_one_who_lies_there_hears_what_is_true_of_the_call(answers, words):
+def test_the_one_who_lies_there_hears_what_is_true_of_the_call(answers, phrase, words):
     """With each report, after the broker's answer, a person's, or none: what became of the call, and what helps."""
     street = live(replace(OPEN, untold=True), still(0.1, 40.0), answers, until_s=40.0)
-    comfort = street.spoken("comfort")[0]
+    comfort = street.spoken(phrase)[0]
     assert comfort.value == words
     assert street.first("fall.lasted").alert == comfort.alert
 

@@ -119,10 +119,18 @@ RANK_ALARM = 80
 RANK_FAULT = 70
 RANK_CAUTION = 60
 RANK_STATE = 50
+RANK_HELPER = 46
+"""What a helper has the device say."""
 RANK_COACHING = 30
 RANK_ADVISORY = 20
 RANK_INTRODUCTION = 10
 RANK_TICK = 0
+
+REMOTE_PHRASES = (
+    *("coming", "help_is_coming", "calling", "call_me"),
+    *("stay_there", "sit_down", "come_home", "well_done"),
+)
+"""What a helper may have said to the walker from afar; their words are the phrases `say_...`, with who says it."""
 
 _ROWS = (
     Alert("rear", Level.ADVISORY, earcon="chime", rank=RANK_ADVISORY, deadline_s=0.5),
@@ -363,6 +371,15 @@ _ROWS = (
         "comfort", Level.ADVISORY, phrase="comfort", earcon="good", rank=RANK_STATE + 6, deadline_s=10.0, mutable=False
     ),
     Alert(
+        "comfort_seen",
+        Level.ADVISORY,
+        phrase="comfort_seen",
+        earcon="good",
+        rank=RANK_STATE + 6,
+        deadline_s=10.0,
+        mutable=False,
+    ),
+    Alert(
         "caregiver_told",
         Level.ADVISORY,
         phrase="caregiver_told",
@@ -371,14 +388,35 @@ _ROWS = (
         deadline_s=10.0,
         mutable=False,
     ),
+    # Whoever has got hold of the broker can ask for this, so it cuts nothing that warns or names a fault.
     Alert(
         "caregiver_seen",
         Level.ADVISORY,
         phrase="caregiver_seen",
         earcon="good",
-        rank=RANK_ALARM + 1,
+        rank=RANK_STATE + 7,
         deadline_s=10.0,
         mutable=False,
+    ),
+    # A helper's words, from afar: whatever the device itself has to say goes first.
+    *(
+        Alert(
+            f"say_{name}",
+            Level.ADVISORY,
+            phrase=f"say_{name}",
+            rank=RANK_HELPER,
+            deadline_s=3.0,
+            mutable=False,
+            touch="nudge",
+        )
+        for name in REMOTE_PHRASES
+    ),
+    Alert("looked_for", Level.ADVISORY, phrase="looked_for", rank=RANK_HELPER - 1, deadline_s=3.0, mutable=False),
+    Alert("here", Level.ADVISORY, phrase="here", earcon="good", rank=RANK_HELPER - 1, deadline_s=1.0, mutable=False),
+    # Nothing endangers the walker in this; they are to know it, and need not hear it at once.
+    Alert("unwatched", Level.ADVISORY, phrase="unwatched", rank=RANK_HELPER - 2, deadline_s=10.0, mutable=False),
+    Alert(
+        "watched", Level.ADVISORY, phrase="watched", earcon="good", rank=RANK_HELPER - 2, deadline_s=10.0, mutable=False
     ),
     Alert(
         "caregiver_not_reached",
@@ -543,14 +581,18 @@ HELPERS = ("linked", "away", "none")
 CHARGES = ("good", "half", "low", "unknown")
 """How much the battery has left: more than half, more than a fifth, less, not known."""
 
-COMFORTS = ("told", "seen", "trying")
-"""What may have become of a call for help, for the one who lies there."""
+COMFORTS = ("told", "trying")
+"""What may have become of a call for help that nobody has answered yet, for the one who lies there."""
+
+HELPER = "helper"
+"""A helper without a name of `config.Helper.names`."""
 
 FAULT_PARTS = (
     *("voice", "courier", "guard", "button", "buzzer", "vibration", "vibration-right", "config", "recording"),
     *("battery", "power", "heat", "clip", "led"),
     *("voice-frozen", "voice-gone", "voice-muted", "voice-nowhere", "voice-unheard", "voice-slow", "voice-clipped"),
     *("voice-restarted", "voice-bank", "voice-espeak", "microphone"),
+    *("outbox", "state"),
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 
@@ -570,6 +612,9 @@ VOICE_CAUSES = {
     "microphone": "microphone",
 }
 """What is said of each fault of the voice, by the fault's name; of any other, "voice"."""
+
+COURIER_PARTS = {"broker": "courier", "outbox": "outbox", "recording": "recording", "state": "state"}
+"""Which part each fault of the courier is a fault of; of any other, the courier itself."""
 
 LIMITS = ("unchecked", "imu", "clip", "rear", "unknown", "drop", "ground", "voice", "vibration", "config", "unheard")
 """Causes of limited or missing protection that can be said."""
@@ -595,6 +640,11 @@ def arounds(config: Config) -> tuple[str, ...]:
     if config.battery.chip == "none":
         return helpers
     return tuple(f"{helper}-{charge}" for helper in helpers for charge in CHARGES)
+
+
+def helpers(config: Config) -> tuple[str, ...]:
+    """Who can be said to have seen or said something: by name, or "your helper"."""
+    return tuple(dict.fromkeys((HELPER, *config.helper.names)))
 
 
 def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
@@ -630,9 +680,15 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "all_clear_question": (),
         "say_well": (),
         "comfort": COMFORTS,
+        "comfort_seen": helpers(config),
         "caregiver_told": (),
-        "caregiver_seen": (),
+        "caregiver_seen": helpers(config),
         "caregiver_not_reached": (),
+        **{f"say_{name}": helpers(config) for name in REMOTE_PHRASES},
+        "looked_for": (),
+        "here": (),
+        "unwatched": (),
+        "watched": (),
         "sensor_lost": sensors,
         "sensor_back": sensors,
         "fault": FAULT_PARTS,

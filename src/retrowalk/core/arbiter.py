@@ -240,10 +240,14 @@ class Arbiter:
         nor has cautioned or warned within `rest_s`; and never without a voice: a touch and a buzz tell nobody how to
         walk.
         """
+        deaf = (self.voice_lost or self.voice_doubted) and not self.by_touch
+        return not deaf and self.calm(now, rank, rest_s)
+
+    def calm(self, now: float, rank: int, rest_s: float) -> bool:
+        """As `free`, whether or not there is a voice."""
         coming, at_s = self.coming
         return not (
-            ((self.voice_lost or self.voice_doubted) and not self.by_touch)
-            or now < self._hazard_s + rest_s
+            now < self._hazard_s + rest_s
             or any(_standing(saying.alert) for saying in self._sayings.values())
             or (coming > rank and at_s < now + SOON_S)
             or any(other > rank and now < said_s + rest_s for other, said_s in self._cautioned_s.items())

@@ -15,6 +15,7 @@ from dataclasses import replace
 from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core.alarm import ASK_S, Alarm, Open
+from retrowalk.core.alerts import HELPER
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.events import Level, ms, rounded
 from retrowalk.core.falls import Fallen
@@ -79,8 +80,13 @@ class Care:
         self._told_reports: set[int] = set()
         """Which of them are reports that the fall goes on."""
         self._not_reached = False
-        self._seen = False
-        """Whether a person has answered the open alarm."""
+        self._names = {name.casefold(): name for name in reversed(config.helper.names)}
+        self.opened_s = -math.inf
+        """When began what the walker is asked about, or what is open; `-math.inf`: not known any more."""
+        self._seen_by: str | None = None
+        """Who has answered the open alarm, the latest one; None: nobody, empty: somebody without a name."""
+        self._seen_said: set[str] = set()
+        """Of whom the walker was told so."""
 
     # -- a fall ---------------------------------------------------------------------------------------------
 
@@ -95,6 +101,8 @@ class Care:
         """A question has been asked, as alert `number`: the countdown begins."""
         alarm, seconds = self.alarm, self._knobs.countdown_s
         self.suspected_s = self._down_s = now
+        if not alarm.open:
+            self.opened_s = now
         alarm.fall += 1
         alarm.start(now, seconds)
         self._emit(
@@ -187,6 +195,8 @@ class Care:
 
     def sos(self, now: float) -> None:
         """The button was held for help."""
+        if not self.alarm.open and not self.alarm.counting:
+            self.opened_s = now
         self._open(Open.SOS)
         number = self._arbiter.announce(now, "sos", because="the button was held")
         self._emit(ev.SosRaised(t_s=ms(now), alert=number))
@@ -227,7 +237,8 @@ class Care:
 
     def _open(self, kind: Open) -> None:
         if not self.alarm.open:
-            self._seen = False
+            self._seen_by = None
+            self._seen_said.clear()
         self.alarm.open.add(kind)
 
     # -- a long lie -----------------------------------------------------------------------------------------
@@ -244,16 +255,21 @@ class Care:
         still_s = lying.still_s(now)
         if self._risen and still_s is not None and still_s < MOVES_S and lying.posture(now) != "unknown":
             return
-        helper = "seen" if self._seen else "trying" if self._told else "told"
+        because = f"down for {since_s:.0f} s"
+        if self._seen_by is not None:
+            number = self._arbiter.announce(now, "comfort_seen", self.named(self._seen_by) or HELPER, because=because)
+        else:
+            number = self._arbiter.announce(now, "comfort", "trying" if self._told else "told", because=because)
         self._emit(
             ev.FallLasted(
                 t_s=ms(now),
-                alert=self._arbiter.announce(now, "comfort", helper, because=f"down for {since_s:.0f} s"),
+                alert=number,
                 fall=self.alarm.fall,
                 since_s=round(since_s, 0),
                 posture=lying.posture(now),
                 lain_s=rounded(lying.lain_s(now), 0),
                 moved_s=rounded(still_s, 0),
+                seen_by=self._seen_by or "",
             )
         )
 
@@ -310,10 +326,22 @@ class Care:
             self._not_reached = False
             self._arbiter.release(now, "caregiver_not_reached")
 
-    def seen(self, now: float) -> None:
-        """A person has answered."""
-        self._seen = True
-        self._arbiter.announce(now, "caregiver_seen")
+    def seen(self, now: float, by: str) -> str:
+        """A person has answered the open alarm; the walker hears it once of each.
+
+        Returns what is worth knowing if it is not said.
+        """
+        self._seen_by = by[:40]
+        value = self.named(by) or HELPER
+        if value in self._seen_said:
+            return "said before"
+        self._seen_said.add(value)
+        self._arbiter.announce(now, "caregiver_seen", value, because="a helper has answered")
+        return ""
+
+    def named(self, by: str) -> str:
+        """How a helper is called aloud; empty: by no name that can be said."""
+        return self._names.get(by.casefold(), "")
 
     @property
     def untold(self) -> bool:
@@ -327,7 +355,15 @@ class Care:
         """What must be saved when it changes."""
         alarm = self.alarm
         lies = self.lying.since_s is not None
-        return alarm.fall, alarm.countdown_ends_s, frozenset(alarm.open), self._reports, self._risen, self._seen, lies
+        return (
+            alarm.fall,
+            alarm.countdown_ends_s,
+            frozenset(alarm.open),
+            self._reports,
+            self._risen,
+            self._seen_by,
+            lies,
+        )
 
     def saved(self, now: float, state: SavedState) -> SavedState:
         """`state` with what an alarm needs to go on."""
@@ -343,7 +379,8 @@ class Care:
             lain_s=rounded(lying.lain_s(now), 1),
             still_s=rounded(lying.still_s(now), 1),
             left_in_peace=self._left_in_peace,
-            helper_saw=self._seen,
+            helper_saw=self._seen_by is not None,
+            helper_by=self._seen_by or "",
         )
 
     def restored(self, now: float, state: SavedState, elapsed_s: float) -> None:
@@ -356,10 +393,12 @@ class Care:
         self._settles_s = now + SETTLES_S
         self._reports = max(0, state.fall_reports)
         self._risen = state.fall_risen
-        self._seen = state.helper_saw
+        self._seen_by = state.helper_by if state.helper_saw else None
         self._left_in_peace = state.left_in_peace
         if elapsed_s <= ASK_AGAIN_AFTER_S:
             self.lying.restored(now, _later(state.lain_s, elapsed_s), _later(state.still_s, elapsed_s))
+        if self._seen_by is not None:
+            self._seen_said.add(self.named(self._seen_by) or HELPER)
         if state.fall_ago_s is not None:
             self.suspected_s = self._down_s = now - max(0.0, state.fall_ago_s) - elapsed_s
         else:

@@ -16,7 +16,7 @@ from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.core.alarm import ASK_S, Open
-from retrowalk.core.alerts import RANK_ALARM, sensor_names
+from retrowalk.core.alerts import COURIER_PARTS, RANK_ALARM, sensor_names
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.body import BodyWatch
 from retrowalk.core.care import Care
@@ -30,6 +30,7 @@ from retrowalk.core.gestures import Button, Gesture, Meant
 from retrowalk.core.governor import Governor, protected_speed_m_s
 from retrowalk.core.ground import STIRS_S, GroundWatch
 from retrowalk.core.hazards import Path
+from retrowalk.core.helper import Helper
 from retrowalk.core.posture import unit
 from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
@@ -107,6 +108,7 @@ class Companion:
         self._check = Check(self._arbiter, config.guard.check_limit_s, by_touch=self._by_touch)
         self._body = BodyWatch(config, models, self._arbiter, self._emit)
         self._care = Care(config, self._arbiter, self._emit)
+        self._helper = Helper(config, self._arbiter, self._care, self._emit)
         self._walk = Walk(self._body, self._emit)
         self._introduction = Introduction(self._arbiter, self._emit)
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
@@ -129,7 +131,7 @@ class Companion:
         self._stopping = False
         self._config_unusable = False
         self._felt = {"buzzer", "vibration", *(["vibration-right"] if config.vibration.right_pin >= 0 else ())}
-        self._courier_fault = ""
+        self._courier_faults: frozenset[str] = frozenset()
         self._guarding_since_s: float | None = None
         self._tick_due_s = math.inf
 
@@ -137,8 +139,6 @@ class Companion:
         self._spent_press_s = -math.inf
         self._charge_said = 100
         self._charge_percent: float | None = None
-        self._linked = False
-        """Whether the courier has a connection to the broker."""
         self._saved: SavedState | None = None
         self._saved_what: tuple[object, ...] = ()
 
@@ -344,6 +344,7 @@ class Companion:
         self._due_s = now
 
     def _edge(self, item: sm.ButtonEdge) -> None:
+        self._helper.pressed()
         for meant in self._button.edge(item.t_measured_s, item.pressed):
             self._mean(self._now, meant)
 
@@ -379,33 +380,26 @@ class Companion:
 
     def _courier_heartbeat(self, item: sm.CourierHeartbeat) -> None:
         now = self._now
-        self._linked = item.connected
+        self._helper.heartbeat(item)
         if self._freshness.heard("courier", now):
             self._faults.end(now, "courier", "silent")
-        if item.fault != self._courier_fault:
-            if self._courier_fault:
-                self._faults.end(now, "courier", self._courier_fault)
-            self._courier_fault = item.fault
-            if item.fault:
-                # The network informs, it does not frighten: said once, and again only if somebody waits for help.
-                self._faults.begin(now, "courier", item.fault, repeat=False)
+        faults = frozenset(filter(None, item.fault.split(",")))
+        before, self._courier_faults = self._courier_faults, faults
+        for fault in sorted(before - faults):
+            part = COURIER_PARTS.get(fault, "courier")
+            if part != "courier" or self._helper.link_over():
+                self._faults.end(now, part, fault)
+            else:
+                self._faults.forget(now, part, fault)
+        for fault in sorted(faults - before):
+            # The network informs, it does not frighten: said once, and again only if somebody waits for help.
+            self._faults.begin(now, COURIER_PARTS.get(fault, "courier"), fault, repeat=False)
 
     def _delivered(self, item: sm.EventDelivered) -> None:
         self._care.delivered(self._now, item)
 
     def _command(self, item: sm.Command) -> None:
-        accepted = item.name == "seen"
-        if accepted:
-            self._care.seen(self._now)
-        self._emit(
-            ev.CommandReceived(
-                t_s=ms(self._now),
-                name=item.name[:32],
-                id=item.id[:64],
-                accepted=accepted,
-                reason="" if accepted else "not on the list of commands",
-            )
-        )
+        self._helper.command(self._now, item, self._state)
 
     def _health(self, item: sm.HealthReport) -> None:
         now = self._now
@@ -522,6 +516,7 @@ class Companion:
         self._update_governor(now, walking)
         self._care.advance(now)
         self._walk.advance(now)
+        self._helper.advance(now, walks=self._walk.open, protecting=self._protecting, faults=self._link_fails)
         self._introduction.advance(now, ready=self._may_introduce)
         self._guarding_tick(now)
         self._arbiter.coming = (RANK_ALARM, self._care.alarm.next_count_s(now))
@@ -539,6 +534,7 @@ class Companion:
             self._ground.deadline(now),
             self._governor.deadline(),
             self._care.deadline(now),
+            self._helper.deadline(),
             self._introduction.deadline(),
             self._voice.deadline(now),
         )
@@ -842,14 +838,18 @@ class Companion:
     def _around(self) -> str:
         """Link to the helper and charge, as `arounds` has them."""
         broker = self._config.broker.host
-        linked = self._linked and not any(self._faults.of("courier"))
-        helper = ("linked" if linked else "away") if broker else "none"
+        helper = ("linked" if self._helper.linked(self._link_fails) else "away") if broker else "none"
         if self._config.battery.chip == "none":
             return helper
         charge = self._charge_percent
         if charge is None or any(self._faults.of("battery")):
             return f"{helper}-unknown"
         return f"{helper}-{'good' if charge > 50.0 else 'half' if charge > BATTERY_STEPS[0] else 'low'}"
+
+    @property
+    def _link_fails(self) -> bool:
+        """Whether something is wrong with the way of messages."""
+        return any(True for part in ("courier", "outbox") for _ in self._faults.of(part))
 
     # -- first use ------------------------------------------------------------------------------------------
 

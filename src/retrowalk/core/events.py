@@ -235,6 +235,8 @@ class FallLasted(Event):
     """How long the trunk has been lying; None: it does not lie, or that is not known."""
     moved_s: float | None = None
     """How long ago the last movement was noticed; None: none was noticed since the fall."""
+    seen_by: str = ""
+    """Who has answered, as far as the walker was told; empty: nobody has, or nobody with a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

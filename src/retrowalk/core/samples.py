@@ -243,7 +243,9 @@ class SavedState:
     left_in_peace: bool = False
     """Whether one who lies there was asked already, and has not been up since."""
     helper_saw: bool = False
-    """Whether a person has answered the open alarm."""
+    """Whether a person has answered the open alarm ..."""
+    helper_by: str = ""
+    """... and who, if they have a name."""
     accepted: bool = False
     """Whether the walker has accepted what the device cannot do."""
     sound_confirmed: bool = False

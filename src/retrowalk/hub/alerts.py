@@ -47,6 +47,8 @@ ANSWER_S = 20.0
 """So long after the end of a countdown its outcome must have come; else somebody is needed."""
 SETTLE_S = 5.0
 """What happened long ago waits so long for the news that it is over, which follow it out of the same outbox."""
+GAP_SETTLE_S = 90.0
+"""The same where news of high priority that are newer are there: what fills a gap may be ended by the next answer."""
 COUNTDOWN_S = (5.0, 30.0, 120.0)
 """A countdown is no shorter than this, so long where the event does not say, and no longer than that."""
 NOTE_VOID_S = 86400.0
@@ -106,6 +108,8 @@ class Device(Struct):
     cases: list[Case] = field(default_factory=list)
     ends: dict[Kind, list[End]] = field(default_factory=dict)
     closed: dict[Kind, Closed] = field(default_factory=dict)
+    newest: tuple[int, int] = (0, 0)
+    """Of its events of high priority."""
     held_s: float | None = None
     """When a person was last told that the device holds open what they have called over."""
     notes: Notes = field(default_factory=Notes)
@@ -143,6 +147,8 @@ class Book(Struct):
     devices: dict[str, Device] = field(default_factory=dict)
     ears: Ears = field(default_factory=Ears)
     now_s: float = 0.0
+    rests_s: float = 0.0
+    """Until then nobody is told: the hub was not running, and the news of that time come first."""
     alerts: int = 0
     """The number used last."""
     notices: int = 0
@@ -170,6 +176,8 @@ class Desk:
         book = self._book
         now = max(item.now_s, book.now_s)
         away = now > self.deadline() + AWAY_S
+        if away:
+            book.rests_s = now + SETTLE_S
         if away and book.ears.up and not isinstance(item, LinkCame):
             book.ears.changed(now, book.now_s, up=True)
             self._refresh_all()
@@ -189,7 +197,7 @@ class Desk:
         heap = self._heap
         while heap and self._due.get(heap[0][1]) != heap[0][0]:
             heapq.heappop(heap)
-        return heap[0][0] if heap else math.inf
+        return max(heap[0][0], self._book.rests_s) if heap else math.inf
 
     def alerts(self) -> tuple[Alert, ...]:
         """The open ones, in the order of their numbers."""
@@ -266,13 +274,15 @@ class Desk:
 
     def _advance(self, device: Device, now: float) -> None:
         """What time has brought, and what was found meanwhile is told."""
+        if now >= self._book.rests_s:
+            for case in device.cases:
+                due = self._promote_s(device, case)
+                if now >= due:
+                    case.page(since(due, now))
+            self._watch(device, now)
+            for case in device.cases:
+                case.advance(now, self._names, self._ladder)
         for case in device.cases:
-            due = self._promote_s(device, case)
-            if now >= due:
-                case.page(since(due, now))
-        self._watch(device, now)
-        for case in device.cases:
-            case.advance(now, self._names, self._ladder)
             self._flush(device, case, now)
         device.cases = [case for case in device.cases if case.stage is not Stage.OVER]
         self._refresh(device)
@@ -346,6 +356,8 @@ class Desk:
             if event.id in device.ids:
                 return
             device.ids = [*device.ids[1 - KEPT_IDS :], event.id]
+            if event.priority == "high":
+                device.newest = max(device.newest, order)
         if kind is None:
             if event.priority == "high":
                 self._unknown(device, event, order, now)
@@ -422,7 +434,7 @@ class Desk:
         if step != "possible":
             case.confirmed = True
             if case.stage is Stage.POSSIBLE:
-                case.page(now + SETTLE_S if event.historical else now)
+                case.page(now + settle_s(device, event, order))
                 return
         elif case.stage is Stage.POSSIBLE and case.counted_s is not None:
             case.counted_s = min(case.counted_s, now + countdown_s(event))
@@ -441,7 +453,7 @@ class Desk:
     ) -> Case:
         case = self._open(device, now, kind, event, order)
         case.fall = whole(event.data.get("fall"))
-        case.begins_s = now + SETTLE_S if event.historical else now
+        case.begins_s = now + settle_s(device, event, order)
         if step == "possible":
             case.counted_s = now + countdown_s(event)
         else:
@@ -495,7 +507,7 @@ class Desk:
             case = cases[-1]
         if case is None:
             case = self._open(device, now, Kind.EVENT, event, order)
-            case.page(now + SETTLE_S if event.historical else now)
+            case.page(now + settle_s(device, event, order))
             return
         if order < case.order:
             return
@@ -639,6 +651,13 @@ class Desk:
                         self._tell_note(device, case, now)
                 self._advance(device, now)
                 return
+
+
+def settle_s(device: Device, event: EventCame, order: tuple[int, int]) -> float:
+    """How long the news that it is over may still be on their way."""
+    if not event.historical:
+        return 0.0
+    return GAP_SETTLE_S if event.priority == "high" and order < device.newest else SETTLE_S
 
 
 def whole(value: Any) -> int | None:

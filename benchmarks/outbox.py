@@ -201,7 +201,7 @@ class Programs:
     """What a road consists of; tests put broken ones in their place."""
 
     courier: tuple[str, ...] = (sys.executable, "-m", "retrowalk", "courier")
-    hub: tuple[str, ...] = (sys.executable, "-m", "retrowalk", "hub", "run")
+    hub: tuple[str, ...] = (sys.executable, "-m", "retrowalk", "hub")
     subscriber: tuple[str, ...] = (sys.executable, str(HERE / "outbox_subscriber.py"))
     source: tuple[str, ...] = (sys.executable, str(HERE / "outbox_source.py"))
     hub_is_subscriber: bool = False

@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import json
 import math
 import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +46,8 @@ SURE_S = 0.05
 FAILS_AFTER_S = 1.5
 """So soon after a message it is known that no service took it."""
 WILL_S = 15.0
+PUT_AWAY_EACH = 137
+"""After so many items the desk goes through JSON, as in a hub that is started anew."""
 HISTORICAL_S = 600.0
 
 # ------------------------------------------------------------------------------------------------- a family's day
@@ -542,9 +546,21 @@ def _news(trouble: Trouble, contacts: list[str]) -> Iterator[tuple[float, list[s
 # ---------------------------------------------------------------------------------------------------- the desk
 
 
-def heard_from(day: Family, answers: Answers) -> list[Sent]:
-    """What the desk says on that day."""
-    desk = alerts.Desk([Contact(name=person.name) for person in day.people], Ladder(), Silence())
+@dataclass
+class Cost:
+    """What the desk costs."""
+
+    items: int = 0
+    seconds: float = 0.0
+    state_bytes: int = 0
+    put_away_us: list[float] = field(default_factory=list)
+
+
+def heard_from(day: Family, answers: Answers, cost: Cost | None = None) -> list[Sent]:
+    """What the desk says on that day; now and then the hub is started anew, and goes on from what it has kept."""
+    cost = cost or Cost()
+    contacts = [Contact(name=person.name) for person in day.people]
+    desk = alerts.Desk(contacts, Ladder(), Silence())
     reached = {person.name: person.reached for person in day.people}
     queue: list[tuple[float, int, Item | tuple[str, str]]] = []
     for place, came in enumerate(day.items):
@@ -568,7 +584,18 @@ def heard_from(day: Family, answers: Answers) -> list[Sent]:
                 item = what
         if item.now_s > DAY_S:
             break
-        for one in desk.feed(item):
+        began = time.perf_counter()
+        outcomes = desk.feed(item)
+        cost.seconds += time.perf_counter() - began
+        cost.items += 1
+        if cost.items % PUT_AWAY_EACH == 0:
+            began = time.perf_counter()
+            kept = json.dumps(desk.state(), allow_nan=False)
+            cost.put_away_us.append((time.perf_counter() - began) * 1e6)
+            cost.state_bytes = max(cost.state_bytes, len(kept))
+            desk = alerts.Desk(contacts, Ladder(), Silence())
+            desk.restore(json.loads(kept))
+        for one in outcomes:
             if isinstance(one, Notify):
                 sent.append(Sent(item.now_s, one.contact, one.alert.kind, one.why, one.priority, one.urgent))
                 number += 1
@@ -685,13 +712,13 @@ def broken(name: str) -> Iterator[None]:
 def measure(options: argparse.Namespace) -> list[Row]:
     families = options.families or (60 if options.quick else 5000 if options.full else 500)
     total, messages, wrong_families = Verdict(), Counter[str](), 0
-    days = []
+    days, cost = [], Cost()
     for number in range(families):
         day = family(options.seed * 1_000_003 + number)
         rules, answers = expected(day)
         if number < 120:
             days.append((day, rules, answers))
-        found = compared(rules, heard_from(day, answers))
+        found = compared(rules, heard_from(day, answers, cost))
         messages.update(one.why for one in rules)
         wrong_families += found.wrong() > 0
         for name in ("expected", "sent", "missing", "extra", "late"):
@@ -709,6 +736,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
         Row("notices_late", "retrowalk", "total", total.late, "messages", total.expected, goal="<= 0"),
         Row("families_wrong", "retrowalk", "total", wrong_families, "families", families, goal="<= 0"),
         Row("time_error_ms", "retrowalk", "max", total.worst_s * 1000, "ms", total.expected),
+        Row("feed_us", "retrowalk", "mean an item", cost.seconds / cost.items * 1e6, "us", cost.items),
+        Row("state_us", "retrowalk", "mean to JSON", sum(cost.put_away_us) / len(cost.put_away_us), "us",
+            len(cost.put_away_us)),
+        Row("state_bytes", "retrowalk", "max one device", cost.state_bytes, "bytes", len(cost.put_away_us)),
     ]  # fmt: skip
     caught = 0
     for name in BROKEN:

@@ -24,7 +24,16 @@ from retrowalk.config import Fall as Knobs
 from retrowalk.core.alerts import COUNTDOWNS, COUNTS
 from retrowalk.core.care import EARLIER
 from retrowalk.core.events import Priority, StateSaved
-from retrowalk.core.samples import Command, EventDelivered, ImuSample, Item, Restored, SavedState, Tick
+from retrowalk.core.samples import (
+    Command,
+    EventDelivered,
+    HealthReport,
+    ImuSample,
+    Item,
+    Restored,
+    SavedState,
+    Tick,
+)
 
 FALL_S = 8.0
 """Tips over then; on the ground 0.6 s later; suspected about two seconds after that."""
@@ -228,7 +237,7 @@ def test_alert_numbers_are_never_used_twice_over_a_restart():
     t = 6.0
     for i in range(9000):
         t += 1.0
-        for output in companion.feed(Command(t, str(i), "seen")):
+        for output in companion.feed(HealthReport(t, "button", "stuck", active=i % 2 == 0)):
             if isinstance(output, StateSaved):
                 street.outputs.append(output)
             used = max(used, getattr(output, "alert", None) or 0)

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.courier.helpers import ROOT, Street
+from tests.courier.helpers import ROOT, Street, event
 
 from retrowalk import wire
 from retrowalk.core import events as ev
 from retrowalk.courier import commands
 from retrowalk.courier.commands import Commands
+from retrowalk.sim.scheduler import VirtualClock
 
 WALL_S = 1_800_000_000.0
 """What the clock of a `Street` shows at its beginning."""
@@ -25,11 +26,12 @@ WALL_S = 1_800_000_000.0
 
 def payload(name: str = "seen", *, id: str = "c1", issued_s: float = WALL_S, **fields: Any) -> bytes:
     """A command of good form, but for `fields`."""
-    own = {
+    fitting: dict[str, dict[str, Any]] = {
         "seen": {"event": "01JD"},
         "say": {"phrase": "coming"},
         "resync": {"epoch": "e", "first": 1, "last": 2},
-    }.get(name, {})
+    }
+    own = fitting.get(name, {})
     return json.dumps({"id": id, "by": "Anna", "issued_ms": round(issued_s * 1000), **own, **fields}).encode()
 
 
@@ -80,6 +82,35 @@ def test_what_cannot_be_shown_is_taken_out_of_a_name(tmp_path):
     sent(street, 1.0, "seen", payload(by=" An\u0007na \n"))
     street.run_until(2.0)
     assert passed(street)[0].args["by"] == "Anna"
+
+
+def test_the_guard_hears_how_old_the_event_is_that_was_seen(tmp_path):
+    """So that nobody takes an answer to yesterday's alarm for one to theirs.  Of one that is not known, nothing."""
+    street = Street(tmp_path)
+    street.send(event(1, t_s=0.0))
+    street.run_until(5.0)
+    (envelope,) = street.events()
+    sent(street, 10.0, "seen", payload(id="a", event=envelope["id"]))
+    sent(street, 20.0, "seen", payload(id="b", event="01JD"))
+    street.run_until(21.0)
+    assert [command.args.get("age_s") for command in passed(street)] == ["10.0", None]
+
+
+@pytest.mark.parametrize(
+    ("quality", "age_s"), [pytest.param("ntp", "110.0", id="set"), pytest.param("unset", None, id="not set")]
+)
+def test_an_event_before_the_boot_is_as_old_as_the_clock_says(tmp_path, quality, age_s):
+    """The device was off for a while; where a clock was not set, nothing is known."""
+    street = Street(tmp_path)
+    street.send(event(1, t_s=0.0))
+    street.run_until(5.0)
+    (envelope,) = street.events()
+    street.kill()
+    clock = VirtualClock(wall_origin_s=WALL_S + 100.0)
+    again = Street(tmp_path, clock=clock, boot="boot-2", quality=lambda _: quality)
+    sent(again, 10.0, "seen", payload(event=envelope["id"], issued_s=WALL_S + 110.0))
+    again.run_until(11.0)
+    assert [command.args.get("age_s") for command in passed(again)] == [age_s]
 
 
 SEEN = payload()
@@ -301,7 +332,12 @@ def test_a_flood_of_one_command_does_not_keep_the_others_out(tmp_path):
 def test_a_resync_is_told(tmp_path):
     """It never reaches the guard; that it was asked for is told all the same."""
     street = Street(tmp_path)
-    sent(street, 1.0, "resync", payload("resync"))
-    street.run_until(3.0)
+    street.send(event(1, t_s=0.0))
+    street.run_until(2.0)
+    epoch = street.outbox.epoch
+    sent(street, 3.0, "resync", payload("resync", id="a", epoch=epoch))
+    sent(street, 70.0, "resync", payload("resync", id="b", epoch="another", issued_s=WALL_S + 70.0))
+    street.run_until(72.0)
     assert passed(street) == []
-    assert [(data["name"], data["accepted"], data["what"]) for data in told(street)] == [("resync", True, "1 to 2")]
+    resyncs = [(data["name"], data["id"], data["accepted"], data["what"]) for data in told(street)]
+    assert resyncs == [("resync", "a", True, "1 to 2"), ("resync", "b", False, "1 to 2")]

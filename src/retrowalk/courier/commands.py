@@ -185,9 +185,11 @@ def what(command: wire.RemoteCommand) -> str:
     return ""
 
 
-def message(name: str, command: wire.RemoteCommand) -> wire.CommandMessage:
-    """The command, for the guard."""
+def message(name: str, command: wire.RemoteCommand, age_s: float | None = None) -> wire.CommandMessage:
+    """The command, for the guard; `age_s`: how long ago the event happened that was seen, where that is known."""
     args = {"by": command.by}
+    if age_s is not None:
+        args["age_s"] = f"{age_s:.1f}"
     match command:
         case wire.SeenCommand(event=event):
             args["event"] = event

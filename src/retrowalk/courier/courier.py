@@ -192,7 +192,8 @@ class Courier:
             case wire.ResyncCommand():
                 self._commands.tell(name, command, now, self._resync(command, now))
             case _:
-                self._guard.pass_on(commands.message(name, command))
+                age_s = self._store.age_s(command.event, now) if isinstance(command, wire.SeenCommand) else None
+                self._guard.pass_on(commands.message(name, command, age_s))
 
     def _load_commands(self, now: float) -> None:
         """Which commands an earlier courier took.  Read once, as soon as the outbox can be."""

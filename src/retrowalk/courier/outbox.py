@@ -57,6 +57,9 @@ LIVED_KEPT_S = 600.0
 RESYNC_MAX = 1000
 """Rows that are sent again at one request."""
 
+LATEST = 5000
+"""An event that somebody speaks of is looked for among so many: there is no index for what is asked so seldom."""
+
 SESSIONS_KEPT = 50
 MISSING_KEPT = 1000
 
@@ -605,6 +608,17 @@ class Outbox:
     def id_of(self, session: str, number: int) -> str:
         """The name of an event, as it is published."""
         return event_id(self._owner, session, number)
+
+    def happened(self, id_: str, now: float) -> tuple[Stamp, float] | None:
+        """When the event named `id_` happened: what is known, and its monotonic time.  None: not one of the latest."""
+        db = self._connection(now)
+        with self._reading():
+            row = db.execute(
+                "SELECT boot_id, wall_s, clock, mono_s FROM (SELECT * FROM outbox ORDER BY seq DESC LIMIT ?)"
+                " WHERE id = ?",
+                (LATEST, id_),
+            ).fetchone()
+        return (Stamp(row[0], row[1], row[2]), row[3]) if row else None
 
     def waiting(self, now: float) -> int:
         """How many events are committed and not delivered."""

@@ -75,6 +75,19 @@ class Store:
         with self.caught(now):
             self.outbox.keep(key, value, now)
 
+    def age_s(self, event_id: str, now: float) -> float | None:
+        """How long ago an event happened; None: not known."""
+        found = None
+        with self.caught(now):
+            found = self.outbox.happened(event_id, now)
+        if found is None:
+            return None
+        stamp, mono_s = found
+        if stamp.boot_id == self._times.boot:
+            return self._times.mono_s(now) - mono_s
+        wall_s, quality = self._times.wall()
+        return wall_s - stamp.wall_s if quality == stamp.clock == "ntp" else None
+
     def watch(self, alerts: Callable[[], bytes], now: float) -> None:
         """Loss is an event too: a damaged file, events given up because there were too many.
 

@@ -189,3 +189,22 @@ def test_epochs_are_bounded(tmp_path):
         add(store, event(1, epoch=f"e{number}", received_s=number))
     with sqlite3.connect(tmp_path / "hub.db") as db:
         assert db.execute("SELECT count(*) FROM progress").fetchone()[0] <= 51
+
+
+def test_an_event_that_a_heartbeat_has_overtaken_is_kept(tmp_path):
+    """At first contact the device may hold nothing any more while the broker still brings what it held: nothing of
+    that is taken for a duplicate, and what comes twice is kept once.
+    """
+    store = Store(tmp_path / "hub.db")
+    assert add(store, event(9, priority="high")) == [Came.NEW]
+    with store.turn(0.0):
+        store.device_holds_nothing_below("home/rw-0001", "e1", 11, 0.0)
+    assert acked(store) == (10, [])
+    assert add(store, event(3), event(10), event(3), event(9, id_="other")) == [
+        Came.NEW,
+        Came.NEW,
+        Came.DUPLICATE,
+        Came.OTHER,
+    ]
+    assert acked(store) == (10, [])
+    store.close()

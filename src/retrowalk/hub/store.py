@@ -39,6 +39,10 @@ DAMAGED_KEPT = 3
 EPOCHS_KEPT = 50
 """Of one device; a new one begins only when its outbox was lost."""
 
+BEFORE_US = 2
+"""`gap.lost` of what a device had before this hub heard of it: never asked for, counted nowhere, taken should it come.
+1: asked for in vain."""
+
 DEVICES_MAX = 5000
 """More names than any hub watches over: somebody makes them up."""
 
@@ -91,6 +95,7 @@ CREATE TABLE IF NOT EXISTS device (
     heard_s REAL NOT NULL, heard_wall_s REAL NOT NULL, epoch TEXT NOT NULL, heartbeat TEXT NOT NULL,
     duplicates INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS desk (device TEXT PRIMARY KEY, form BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS alert (
     number INTEGER PRIMARY KEY, device TEXT NOT NULL, stage TEXT NOT NULL, form TEXT NOT NULL, wall_s REAL NOT NULL,
     changed_wall_s REAL NOT NULL
@@ -129,7 +134,7 @@ CREATE TABLE IF NOT EXISTS odd (
 
 _SALVAGED = (
     *("progress", "beyond", "gap", "device", "event", "alert", "notice", "attempt", "answer", "command", "inbox"),
-    "meta",
+    *("desk", "meta"),
 )
 
 
@@ -349,10 +354,11 @@ class Store:
         first = progress.contiguous + 1
         came = sorted(seq for seq in progress.beyond if seq <= floor)
         for last in (*(seq - 1 for seq in came), floor):
-            if first <= last and not fresh:
+            if first <= last:
+                # What was before this hub is not asked for; but a heartbeat overtakes what the broker still brings.
                 self._now.execute(
-                    "INSERT OR IGNORE INTO gap (device, epoch, first, last, found_s) VALUES (?, ?, ?, ?, ?)",
-                    (*place, first, last, now_s),
+                    "INSERT OR IGNORE INTO gap (device, epoch, first, last, found_s, lost) VALUES (?, ?, ?, ?, ?, ?)",
+                    (*place, first, last, now_s, BEFORE_US if fresh else 0),
                 )
             first = last + 2
         progress.contiguous = floor
@@ -397,12 +403,15 @@ class Store:
         """One number of a gap has come after all: while it moves, it is not asked for again."""
         gap = self._gap_around(place, seq)
         assert gap is not None
-        first, last, found_s, _, _, _ = gap
+        first, last, found_s, _, _, lost = gap
+        lost = lost if lost == BEFORE_US else 0
         db = self._now
         db.execute("DELETE FROM gap WHERE device = ? AND epoch = ? AND first = ?", (*place, first))
         for begin, end in ((first, seq - 1), (seq + 1, last)):
             if begin <= end:
-                db.execute("INSERT INTO gap VALUES (?, ?, ?, ?, ?, 0, ?, 0)", (*place, begin, end, found_s, now_s))
+                db.execute(
+                    "INSERT INTO gap VALUES (?, ?, ?, ?, ?, 0, ?, ?)", (*place, begin, end, found_s, now_s, lost)
+                )
 
     def _write_progress(self, db: sqlite3.Connection) -> None:
         for place in self._changed:
@@ -537,6 +546,14 @@ class Store:
         """Keeps a value under a name."""
         self._now.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def put_desk(self, of_all: bytes, of_devices: dict[str, bytes]) -> None:
+        """Keeps the desk: what concerns all, and those devices that have changed (500 devices are 400 kB)."""
+        self.put("desk", of_all)
+        self._now.executemany(
+            "INSERT INTO desk VALUES (?, ?) ON CONFLICT (device) DO UPDATE SET form = excluded.form",
+            of_devices.items(),
+        )
+
     def put_anchor(self, anchor: Anchor) -> None:
         """Keeps a moment of the hub's time."""
         self.put("anchor", wire.encode(anchor))
@@ -603,6 +620,13 @@ class Store:
             assert self._db is not None
             self._devices = {row[0]: Device(*row) for row in self._db.execute("SELECT * FROM device")}
         return self._devices
+
+    def desk(self, now: float) -> tuple[bytes, dict[str, bytes]]:
+        """What `put_desk` has kept; empty: nothing."""
+        with self._reading(now) as db:
+            rows = db.execute("SELECT device, form FROM desk ORDER BY rowid").fetchall()
+            kept = self._get("desk")
+        return kept if isinstance(kept, bytes) else b"", dict(rows)
 
     def waiting_notices(self, now: float) -> list[facts.Notify]:
         """Notices that nobody has taken yet, tried or not."""

@@ -96,11 +96,11 @@ class Hub:
             return db.execute(query, values).fetchall()
 
 
-def hub_settings(folder: Path, port: int, ntfy_port: int | None, *, extra: str = "") -> Path:
+def hub_settings(folder: Path, port: int, ntfy_port: int, *, extra: str = "") -> Path:
     """The hub's settings: this broker, and one contact."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "hub.toml"
-    notify = f'"ntfy://127.0.0.1:{ntfy_port}/bench"' if ntfy_port is not None else ""
+    notify = f'"ntfy://127.0.0.1:{ntfy_port}/bench"'
     path.write_text(
         f'[hub]\nsites = ["{SITE}"]\n[broker]\nhost = "127.0.0.1"\nport = {port}\n'
         f'[[contact]]\nname = "Anna"\nnotify = [{notify}]\n{extra}',
@@ -115,6 +115,6 @@ def hub(folder: Path, settings: Path) -> Iterator[Hub]:
     """The hub, by the command of its service."""
     state = folder / "state"
     state.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "retrowalk", "hub", "run", "--config", settings, "--state-dir", state]
+    command = [sys.executable, "-m", "retrowalk", "hub", "--config", settings, "--state-dir", state]
     with child(command, folder / "hub.log") as process:
         yield Hub(process, state, folder / "hub.log")

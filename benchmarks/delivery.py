@@ -245,7 +245,8 @@ def backlogs(folder: Path, count: int, repetitions: int, with_hub: bool, seed: i
         client = stack.enter_context(Client(broker.port, "retrowalk/v1/+/+/event/#", "retrowalk/v1/+/+/state"))
         watching = None
         if with_hub:
-            watching = stack.enter_context(hub(folder / "hub", hub_settings(folder / "hub", broker.port, None)))
+            ntfy = stack.enter_context(Ntfy())
+            watching = stack.enter_context(hub(folder / "hub", hub_settings(folder / "hub", broker.port, ntfy.port)))
             if client.until(lambda each: b'"up"' in each.payload, READY_S) is None:
                 raise RuntimeError((folder / "hub" / "hub.log").read_text()[-1500:])
         for index in range(repetitions):

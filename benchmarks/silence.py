@@ -16,7 +16,7 @@ after the last message that the hub had of the device as its settings say, until
 1 s, and not before).  `false_alerts`: alerts, of whatever stage, of devices that were switched off or stay in reach.
 
 Settings of the hub: 30 s to a notice and 60 s to a page, the shortest there are, by default; none is waited for with
-`--quick`; the hub's own defaults, 60 s and 180 s, with `--full`.  The device's keepalive is its default, 10 s.
+`--quick`; the hub's own defaults, 60 s and 180 s, with `--full`.  The device's keepalive is its default.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
-from caregiver import SITE, Hub, hub, hub_settings  # noqa: E402  # the path first
+from caregiver import SITE, Hub, Ntfy, hub, hub_settings  # noqa: E402  # the path first
 from common import Row, arguments, run  # noqa: E402
 from device import READY_S, Came, Client, Hands, Place, courier, place  # noqa: E402
 from line import Line  # noqa: E402
@@ -46,8 +46,8 @@ OURS = "retrowalk"
 FATES = ("radio", "stopped", "killed", "switched off", "broker restarted")
 LOST = ("radio", "stopped", "killed")
 NOTICED_GOAL = "<= 15"
-WITHIN_S = 6.0
-"""What happens to the devices happens at moments so far apart at most."""
+WITHIN_S = 12.0
+"""What happens to the devices happens at moments so far apart at most: more than one keepalive."""
 NOTICE_LIMIT_S = 18.0
 NEVER_S = 600.0
 """What was not noticed counts as long as this."""
@@ -116,12 +116,13 @@ def measured(
             word = str(json.loads(came.payload or b"{}").get("state", ""))
             states.setdefault(came.topic, []).append((came.mono_s, word))
 
+        ntfy = stack.enter_context(Ntfy())
         beyond = stack.enter_context(Line(broker.port))
         client = Client(beyond.port, "retrowalk/v1/+/+/state", on_message=heard)
         stack.callback(client.close)
         knobs = f"[silence]\nnotice_after_s = {notice_s}\npage_after_s = {page_s}\n"
         watching = stack.enter_context(
-            hub(folder / "hub", hub_settings(folder / "hub", beyond.port, None, extra=knobs))
+            hub(folder / "hub", hub_settings(folder / "hub", beyond.port, ntfy.port, extra=knobs))
         )
         fates = [fate for fate, count in zip(FATES, counts, strict=True) for _ in range(count)]
         devices = [_worn(stack, folder, broker, index, fate) for index, fate in enumerate(fates)]

@@ -439,6 +439,18 @@ def test_copies_take_bounded_room(tmp_path):
     outbox.close()
 
 
+def test_while_the_hub_works_off_nothing_is_repeated(outbox):
+    """As long as its acknowledgement rises every 10 s, what overtook waits for its turn; then it is sent again."""
+    outbox.commit_all([(event(number), STAMP) for number in range(1, 5)], 0.0)
+    outbox.mark_sent([1, 2, 3, 4], 0.0)
+    outbox.broker_has([1, 2, 4], 0.0)
+    outbox.hub_has(outbox.epoch, 1, 8.0)
+    assert seqs(outbox, 9.9) == []
+    outbox.hub_has(outbox.epoch, 2, 16.0)
+    assert seqs(outbox, 17.9) == [3], "the broker has not answered for this one"
+    assert seqs(outbox, 26.5) == [3, 4]
+
+
 def test_while_the_hub_is_away_only_the_urgent_is_repeated(outbox):
     """What the broker has rests until the hub is back, then all of it is pending at once; a fall is repeated."""
     outbox.commit_all([(event(1), STAMP), (event(2, "fall.confirmed"), STAMP), (event(3), STAMP)], 0.0)

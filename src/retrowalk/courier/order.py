@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 
@@ -47,13 +47,19 @@ class Order:
         if next_try < math.inf:
             heapq.heappush(self._resting, (next_try, seq))
 
-    def due(self, limit: int, now: float) -> list[tuple[int, int]]:
-        """The first of those that have rested enough: (-rank, seq)."""
+    def due(
+        self, limit: int, now: float, held: Collection[int] = (), until: float = -math.inf
+    ) -> list[tuple[int, int]]:
+        """The first of those that have rested enough: (-rank, seq).  Those `held` rest on `until` then."""
         resting, tried = self._resting, self._tried
         while resting and resting[0][0] <= now:
             next_try, seq = heapq.heappop(resting)
             found = tried.get(seq)
-            if found is not None and found.next_try == next_try:
+            if found is None or found.next_try != next_try:
+                continue
+            if until > now and seq in held:
+                self.put(seq, found.rank, found.attempts, until)
+            else:
                 self._due[seq] = found.rank
         return heapq.nsmallest(limit, ((-rank, seq) for seq, rank in self._due.items()))
 

@@ -201,6 +201,7 @@ class Outbox:
         self._at_broker_order: list[int] = []
         self._latest_ack = 0
         self._beyond: frozenset[int] = frozenset()
+        self._progress_at = -math.inf
         self._left: list[int] = []
         self._lived_s = 0.0
         self._lived_kept_s = 0.0
@@ -359,7 +360,8 @@ class Outbox:
         """What is to be sent now: highest priority first, then oldest first."""
         db = self._connection(now)
         with self._reading():
-            found = self._order.due(limit, now)
+            # A hub that works off a backlog has not lost what it does not name yet.
+            found = self._order.due(limit, now, self._at_broker, self._progress_at + ANSWER_LIMIT_S)
             for rank in reversed(range(len(RANKS))):
                 if sum(-better >= rank for better, _ in found) >= limit:
                     break
@@ -478,6 +480,8 @@ class Outbox:
         self._connection(now)
         if epoch != self.epoch or not 0 <= seq <= self._head:
             return False
+        if seq > self._latest_ack:
+            self._progress_at = now
         self._latest_ack = seq
         self._beyond = frozenset(beyond)
         self._apply_ack(now)
@@ -834,6 +838,7 @@ class Outbox:
         self._lived_s = self._lived_kept_s = self._swept_s = float(meta.get("lived", 0.0))
         self._latest_ack = 0
         self._beyond = frozenset()
+        self._progress_at = -math.inf
         self._at_broker.clear()
         self._at_broker_order.clear()
         self._order.clear()

@@ -182,8 +182,10 @@ class Hub:
         self._results: list[Result] = []
         self._attempts: deque[Attempt] = deque(maxlen=ATTEMPTS_MAX)
         self._answers: list[Answer] = []
-        self._desk_kept = b""
+        self._desk_kept: tuple[bytes, dict[str, bytes]] = b"", {}
         """The desk as it was at the last commit: what a transaction that fails goes back to."""
+        self._desk_on_disk = False
+        """Whether the file has all of that: not one that was begun anew."""
         self._damage_told = 0
         self._let_go = 0
 
@@ -246,14 +248,14 @@ class Hub:
         store = self._store
         try:
             self._times.follow(store.anchor(now))
-            state = store.get("desk", now)
+            kept = store.desk(now)
             numbers = store.numbers(now)
             ended_s = store.anchor(now)
             notices = store.waiting_notices(now)
         except StoreError as error:
             self._on_failure(error, now)
             return False
-        self._restore(state, numbers)
+        self._restore(kept, numbers)
         hub_s = self._times.now()
         self._began = True
         away_s = hub_s - ended_s.hub_s if ended_s is not None else 0.0
@@ -262,7 +264,7 @@ class Hub:
             # Whatever could not be heard until now is no device's silence.
             items.append(facts.LinkCame(now_s=hub_s, up=True))
         items.append(facts.LinkCame(now_s=hub_s, up=False))
-        if away_s >= AWAY_TOLD_S and state:
+        if away_s >= AWAY_TOLD_S and kept[0]:
             items.append(self._note("hub.back", {"away_s": round(away_s)}))
         try:
             self._in_turn(now, lambda: self._feed(*items))
@@ -276,18 +278,18 @@ class Hub:
             line.begin()
         return True
 
-    def _restore(self, state: Any, numbers: tuple[int, int]) -> None:
-        if isinstance(state, bytes):
+    def _restore(self, kept: tuple[bytes, dict[str, bytes]], numbers: tuple[int, int]) -> None:
+        if kept[0]:
             try:
-                self._desk.restore(msgspec.json.decode(state))
-                self._desk_kept = state
+                self._desk.restore(_joined(kept))
+                self._desk_kept = kept
                 return
             except (WireError, msgspec.DecodeError) as error:
                 _log.error("the alerts of the last hub cannot be read (%s): beginning anew", error)
         fresh = self._desk.state()
         fresh["alerts"], fresh["notices"] = numbers  # numbers are never used twice: people answer to them
         self._desk.restore(fresh)
-        self._desk_kept = wire.encode(fresh)
+        self._desk_kept = _parted(fresh)
 
     def _on_link(self, line: Line, event: Connected | Disconnected | Arrived, now: float) -> None:
         match event:
@@ -422,6 +424,7 @@ class Hub:
         try:
             with self._store.turn(now):
                 if self._store.damaged != self._damage_told:
+                    self._desk_on_disk = False
                     self._feed(self._note("store.damaged", {"rows": self._store.salvaged}))
                 work()
                 wall_s = self._times.wall_s()
@@ -431,17 +434,20 @@ class Hub:
                     if device is not None:
                         self._store.put_device(device)
                 if self._fed:
-                    kept = wire.encode(self._desk.state())
-                    self._store.put("desk", kept)
+                    kept = _parted(self._desk.state())
+                    before = self._desk_kept[1] if self._desk_on_disk else {}
+                    changed = {name: form for name, form in kept[1].items() if before.get(name) != form}
+                    self._store.put_desk(kept[0], changed, anew=not self._desk_on_disk)
                 status = self._told_status()
                 if status != self._status:
                     self._store.put("status", wire.encode(status))
                 self._store.put_anchor(self._times.anchor())
         except BaseException:
             if self._fed:
-                self._desk.restore(msgspec.json.decode(self._desk_kept))
+                self._desk.restore(_joined(self._desk_kept))
             raise
         self._desk_kept, self._status = kept, status
+        self._desk_on_disk = self._desk_on_disk or self._fed
         self._damage_told = self._store.damaged
         self._follow(now)
 
@@ -844,6 +850,18 @@ class Hub:
 def _line_of_text(value: Any) -> str:
     text = value if isinstance(value, str) else ""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:PERSON_MAX].strip()
+
+
+def _parted(state: dict[str, Any]) -> tuple[bytes, dict[str, bytes]]:
+    """A desk's state as what concerns all, and each device's own."""
+    own = {name: wire.encode(form) for name, form in state["devices"].items()}
+    return wire.encode({name: value for name, value in state.items() if name != "devices"}), own
+
+
+def _joined(parts: tuple[bytes, dict[str, bytes]]) -> dict[str, Any]:
+    """The state of which `_parted` made parts."""
+    state: dict[str, Any] = msgspec.json.decode(parts[0])
+    return state | {"devices": {name: msgspec.json.decode(form) for name, form in parts[1].items()}}
 
 
 def _dropped(heartbeat: str, epoch: str) -> int:

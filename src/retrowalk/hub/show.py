@@ -41,7 +41,11 @@ def status(hub: HubNow) -> RenderableType:
         for device in hub.devices:
             table.add_row(*_device_row(device))
         lines += [Text(), table]
-        lines += [Text(f"{plain(d.device)}: {plain(', '.join(d.faults))}", "yellow") for d in hub.devices if d.faults]
+        lines += [
+            Text(f"{plain(d.device)} has trouble with: {plain(', '.join(d.faults))}", "yellow")
+            for d in hub.devices
+            if d.faults
+        ]
     else:
         lines.append(Text("No device has been heard of yet."))
     return Group(*lines)
@@ -55,7 +59,7 @@ def _hub_line(hub: HubNow) -> Text:
 
 
 def _counts(hub: HubNow) -> Text:
-    line = Text(f"{hub.events} events stored")
+    line = Text(f"{hub.events} {'event' if hub.events == 1 else 'events'} stored")
     missing, lost = sum(d.missing for d in hub.devices), sum(d.lost for d in hub.devices)
     for count, words, style in (
         (hub.open_alerts, "alerts open", "bold red"),

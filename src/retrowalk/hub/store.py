@@ -546,8 +546,13 @@ class Store:
         """Keeps a value under a name."""
         self._now.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def put_desk(self, of_all: bytes, of_devices: dict[str, bytes]) -> None:
-        """Keeps the desk: what concerns all, and those devices that have changed (500 devices are 400 kB)."""
+    def put_desk(self, of_all: bytes, of_devices: dict[str, bytes], *, anew: bool) -> None:
+        """Keeps the desk: what concerns all, and those devices that have changed (500 devices are 400 kB).
+
+        `anew`: nothing of what was kept before holds.
+        """
+        if anew:
+            self._now.execute("DELETE FROM desk")
         self.put("desk", of_all)
         self._now.executemany(
             "INSERT INTO desk VALUES (?, ?) ON CONFLICT (device) DO UPDATE SET form = excluded.form",

@@ -32,6 +32,7 @@ from retrowalk.hub.facts import (
     Void,
 )
 from retrowalk.hub.settings import Contact, Ladder, Silence
+from retrowalk.hub.words import message
 
 THREE = ("Anna", "Ben", "Cleo")
 
@@ -1003,6 +1004,60 @@ def earlier(asked: dict[int, Alert], told: dict[int, set[str]], alert: Alert) ->
     """Who was told of falls that this one has taken the place of."""
     before = [one.number for one in asked.values() if one.device == alert.device and one.ended == "another fall"]
     return set().union(*(told.get(number, set()) for number in before))
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.text(max_size=60)
+    | st.integers()
+    | st.sampled_from([10**400, -(10**30), 1e308, -0.5]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+FIELDS = st.sampled_from(["fall", "countdown_s", "since_s", "posture", "walking", "by", "charge_percent", "sensor",
+                          "part", "cause", "fault", "count", "within_s", "away_s", "of", "type", "rows"])  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*TYPES, "hub.back", "sensor.lost", "\x00{who}", ""]),
+            st.sampled_from(["none", "low", "medium", "high", "", "☠"]),
+            st.dictionaries(FIELDS, JSON, max_size=4),
+            st.text(max_size=30),
+        ),
+        max_size=6,
+    )
+)
+def test_whatever_a_device_writes_is_taken_and_can_be_told(said):
+    """Fields of any type and size: nothing raises, the state stays JSON, and every message has words"""
+    family = Family(*THREE, cut=True)
+    for place, (kind, priority, data, time) in enumerate(said):
+        now = place * 40.0
+        item = EventCame(
+            now_s=now,
+            device="home/a",
+            epoch="e",
+            seq=place + 1,
+            id=f"i{place}",
+            type=kind,
+            priority=priority,
+            time=time,
+            clock=time[:5],
+            session=time,
+            historical=place % 2 == 1,
+            data=data,
+        )
+        family.feed(item)
+        family.feed(NoteCame(now_s=now, device="home/hub", type=kind, data=data))
+    for notice in family.notices():
+        for language in ("en", "de"):
+            title, body = message(notice, wall_s=1.77e9, language=language)
+            assert title
+            assert len(title) <= 130
+            assert body.isprintable()
 
 
 def test_the_state_is_plain_json():

@@ -42,6 +42,7 @@ from retrowalk.hub.facts import (
 from retrowalk.hub.notes import Notes
 from retrowalk.hub.settings import Contact, Ladder, Silence
 from retrowalk.hub.silence import AGAIN_S, AWAY_S, NOTICE_EVERY_S, STEADY_AGAIN_S, STEADY_S, Ears, Life
+from retrowalk.hub.values import real, whole
 
 ANSWER_S = 20.0
 """So long after the end of a countdown its outcome must have come; else somebody is needed."""
@@ -485,8 +486,8 @@ class Desk:
             return None
         if closed.possible:
             return ""
-        since_s = event.data.get("since_s")
-        down = isinstance(since_s, int | float) and not event.historical and now - since_s > closed.now_s
+        since_s = real(event.data.get("since_s"))
+        down = since_s is not None and not event.historical and now - since_s > closed.now_s
         if step == "lasted" and down:
             return ""
         if device.held_s is not None and now < device.held_s + self._ladder.remind_after_s:
@@ -660,15 +661,8 @@ def settle_s(device: Device, event: EventCame, order: tuple[int, int]) -> float:
     return GAP_SETTLE_S if event.priority == "high" and order < device.newest else SETTLE_S
 
 
-def whole(value: Any) -> int | None:
-    """A whole number as a device writes it; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def countdown_s(event: EventCame) -> float:
     """How long a countdown lasts, as far as the event says something that can be."""
     least, usual, most = COUNTDOWN_S
-    value = event.data.get("countdown_s")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return usual
-    return min(max(float(value), least), most)
+    value = real(event.data.get("countdown_s"))
+    return usual if value is None else min(max(value, least), most)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from msgspec import Struct, field
 
 from retrowalk.hub.facts import EventCame
+from retrowalk.hub.values import real
 
 AGAIN_S = 3600.0
 """The same note of the same part is told no more often ..."""
@@ -66,7 +66,7 @@ class Notes(Struct):
 def part(data: dict[str, Any]) -> str:
     """Which part of a device a note is about; an almost empty battery is another than a low one."""
     named = data.get("sensor", data.get("part", ""))
-    charge = data.get("charge_percent")
-    if isinstance(charge, int | float) and math.isfinite(charge):
+    charge = real(data.get("charge_percent"))
+    if charge is not None:
         named = "empty" if charge <= 10 else "low"
     return str(named)[:40]

@@ -7,7 +7,6 @@ limited length; no ids, topics or addresses appear.
 from __future__ import annotations
 
 import datetime
-import math
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -15,12 +14,15 @@ from typing import Any, NamedTuple
 
 from retrowalk.hub.case import same_person
 from retrowalk.hub.facts import Alert, Kind, Notify, Stage, Told
+from retrowalk.hub.values import real
 
 SILENT_S = 90.0
 """Who has not been heard for so long is silent; a device that rests speaks each 60 s."""
+SPAN_MAX_S = 1e9
 CLOCK_WRONG_S = 600.0
 """An event that came at once and tells another time than the hub's by more has a wrong clock."""
 SHOWN_MAX = 40
+SHOWN_NUMBER_MAX = 1e6
 
 
 class Message(NamedTuple):
@@ -85,7 +87,7 @@ class Writer:
             "charge": _number(data.get("charge_percent")),
             "count": _number(data.get("count")),
             "minutes": _number(_number(data.get("within_s"), 60.0)),
-            "away": self._span(_real(data.get("away_s")) or 0.0),
+            "away": self._span(real(data.get("away_s")) or 0.0),
             "more": _number(data.get("more")),
             "part": self._part(data),
             "rows": _number(data.get("rows")),
@@ -199,7 +201,7 @@ class Writer:
     def _span(self, seconds: float) -> str:
         """A time as people say it."""
         formats = self._texts["format"]
-        s = round(max(0.0, seconds))
+        s = round(min(max(0.0, seconds), SPAN_MAX_S))
         if s < 60:
             name = "seconds"
         elif s < 3600:
@@ -255,16 +257,10 @@ def shown(text: Any) -> str:
     return plain if len(plain) <= SHOWN_MAX else plain[: SHOWN_MAX - 1] + "…"
 
 
-def _real(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
 def _number(value: Any, unit: float = 1.0) -> Any:
-    """A number as people write it, in units of `unit`; a question mark for anything else."""
-    real = _real(value)
-    return "?" if real is None else round(real / unit)
+    """A number as people write it, in units of `unit`; a question mark for what nobody would write."""
+    found = real(value)
+    return "?" if found is None or abs(found) > SHOWN_NUMBER_MAX else round(found / unit)
 
 
 def _unix(time: str) -> float | None:

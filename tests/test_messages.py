@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import re
-from collections.abc import Iterator
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from tests.broker import Mosquitto
+from tests.courier.helpers import Street, event, session_message
 from tests.messages import INTERFACE, ROOT
 
 from retrowalk import wire
 from retrowalk.config import Broker
 from retrowalk.courier import commands, outbox
 from retrowalk.hub.settings import Ladder, Silence
+from retrowalk.sim.broker import Published
 
 PAGE = (ROOT / "docs" / "messages.md").read_text(encoding="utf-8")
 DOCUMENT = json.loads((INTERFACE / "asyncapi.json").read_text(encoding="utf-8"))
@@ -125,7 +134,10 @@ class Client:
 
     def publish(self, topic: str) -> int:
         """The reason code."""
-        self._client.publish(topic, b"{}", qos=1)
+        return self.send(topic, b"{}")
+
+    def send(self, topic: str, payload: bytes, retain: bool = False) -> int:
+        self._client.publish(topic, payload, qos=1, retain=retain)
         return self._answers.get(timeout=5.0)
 
     def subscribe(self, topic: str) -> None:
@@ -194,3 +206,132 @@ def test_who_hears_what(guarded):
     finally:
         for client in (device, other, hub):
             client.close()
+
+
+# ------------------------------------------------------------------------------- command lines of the README
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = re.findall(r"^mosquitto_sub .*$", README, re.MULTILINE)
+
+
+class Listening:
+    """A command line of the README, run by a shell, with another broker for its own."""
+
+    def __init__(self, line: str, broker: Mosquitto) -> None:
+        assert "-h localhost" in line
+        here = line.replace("-h localhost", f"-h {broker.host} -p {broker.port}")
+        self._process = subprocess.Popen(
+            ["sh", "-c", here], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+
+    def until_end(self) -> str:
+        """What it writes, when it ends by itself."""
+        return self._process.communicate(timeout=10.0)[0]
+
+    def lines(self, count: int) -> list[str]:
+        """The first lines it writes; then it is ended."""
+        assert self._process.stdout is not None
+        ends = threading.Timer(10.0, self._end)
+        ends.start()
+        try:
+            return [self._process.stdout.readline() for _ in range(count)]
+        finally:
+            ends.cancel()
+            self._end()
+            self._process.communicate()
+
+    def _end(self) -> None:
+        """The shell and what it has started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def told_by_a_courier(directory: Path) -> list[Published]:
+    """What a courier publishes of a walk that ends in a fall."""
+    street = Street(directory)
+    street.send(session_message(), wire.KeepAlive(0.0, "guarding"), event(1, "walk.started"))
+    street.run_until(5.0)
+    street.send(event(2, "fall.suspected", fall=1, countdown_s=30.0), event(3, "fall.confirmed", fall=1))
+    street.run_until(20.0)
+    return street.link.published
+
+
+@pytest.fixture
+def listened(tmp_path: Path) -> Iterator[tuple[Mosquitto, Callable[[str], None]]]:
+    """A broker, and how to have a courier's messages sent to it: those of a topic that ends so."""
+    if shutil.which("mosquitto_sub") is None:
+        assert not os.environ.get("CI"), "mosquitto_sub is not installed: script/setup --dev installs it"
+        pytest.skip("mosquitto_sub is not installed")
+    told = told_by_a_courier(tmp_path / "street")
+    with Mosquitto(tmp_path / "broker") as running:
+        client = Client(running, "courier")
+
+        def send(leaf: str = "") -> None:
+            for message in told:
+                if message.topic.endswith(leaf):
+                    client.send(message.topic, message.payload, message.retain)
+
+        try:
+            yield running, send
+        finally:
+            client.close()
+
+
+def subscribed(broker: Mosquitto, count: int = 1) -> None:
+    """Waits until so many subscriptions were made at the broker."""
+    log = broker.directory / "mosquitto.log"
+    until = time.monotonic() + 10.0
+    while log.read_text(errors="replace").count("Sending SUBACK") < count:
+        assert time.monotonic() < until, "nobody has subscribed"
+        time.sleep(0.02)
+
+
+def test_readme_has_its_command_lines():
+    """The README has four of them: everything, who is there, falls, one heartbeat"""
+    assert len(LINES) == 4
+
+
+@pytest.mark.process
+def test_line_for_everything(listened):
+    """The first line shows each message behind its topic"""
+    broker, send = listened
+    listening = Listening(LINES[0], broker)
+    subscribed(broker)
+    send("fall.confirmed")
+    (line,) = listening.lines(1)
+    topic, _, payload = line.partition(" ")
+    assert topic == "retrowalk/v1/home/rw-0001/event/fall.confirmed"
+    assert json.loads(payload)["eventtype"] == "fall.confirmed"
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_line_for_who_is_there(listened):
+    """The second line shows state and open alert as the broker has kept them, and ends by itself"""
+    broker, send = listened
+    send()
+    shown = dict(line.split(" ", 1) for line in Listening(LINES[1], broker).until_end().splitlines() if "{" in line)
+    assert json.loads(shown["retrowalk/v1/home/rw-0001/state"])["state"] == "walking"
+    assert json.loads(shown["retrowalk/v1/home/rw-0001/alert"])["type"] == "fall.confirmed"
+
+
+@pytest.mark.process
+def test_line_for_falls(listened):
+    """The third line shows a fall, and one that came while it was not running"""
+    broker, send = listened
+    first = Listening(LINES[2], broker)
+    subscribed(broker)
+    send("fall.confirmed")
+    assert json.loads(first.lines(1)[0])["eventtype"] == "fall.confirmed"
+    send("fall.confirmed")
+    (later,) = Listening(LINES[2], broker).lines(1)
+    assert json.loads(later)["priority"] == "high"
+
+
+@pytest.mark.process
+def test_line_for_a_heartbeat(listened):
+    """The fourth line shows one heartbeat, for people to read, and ends"""
+    broker, send = listened
+    listening = Listening(LINES[3], broker)
+    subscribed(broker)
+    send("heartbeat")
+    assert "outbox_depth" in json.loads(listening.until_end())

@@ -236,7 +236,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._line({"id": "open", "time": int(time.time()), "event": "open", "topic": topic})
             while not server.closing.is_set():
                 with server.news:
-                    server.news.wait_for(lambda: len(kept) > sent or server.closing.is_set(), server.keepalive_s)
+                    server.news.wait_for(lambda n=sent: len(kept) > n or server.closing.is_set(), server.keepalive_s)  # type: ignore[misc]
                     new = kept[sent:]
                     sent = len(kept)
                 for message in new:

@@ -95,7 +95,7 @@ class Server:
 
     def __init__(self, address: str, port: int, key: bytes, language: str, take: Take) -> None:
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        bucket = _Bucket()
+        self.bucket = bucket = _Bucket()
 
         class Handler(_Handler):
             pass
@@ -105,6 +105,7 @@ class Server:
 
         class Bounded(http.server.ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 2 * CONNECTIONS_MAX
             address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
             def process_request(self, request: Any, client_address: Any) -> None:
@@ -143,8 +144,13 @@ class Server:
 
 
 class _Bucket:
+    """So many requests and no more."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.fill()
+
+    def fill(self) -> None:
         self._left, self._at = BURST, time.monotonic()
 
     def take(self) -> bool:

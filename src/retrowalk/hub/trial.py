@@ -67,7 +67,7 @@ def notices(contact: Contact, first: int, now_s: float, wall_s: float, device: s
             ended_s=now_s if stage is Stage.OVER else None,
             ended="button" if stage is Stage.OVER else "",
             told=(contact.name,),
-            data={"percent": 18.0} if event == "battery.low" else {},
+            data={"charge_percent": 18.0} if event == "battery.low" else {},
         )
         yield (
             name,

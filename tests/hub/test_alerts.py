@@ -153,6 +153,18 @@ def test_when_nobody_can_be_reached_everybody_is_tried_on():
     assert [who for at, who, _ in family.told() if at == 60.0] == list(THREE)
 
 
+def test_a_device_that_asks_all_day_does_not_tell_each_time():
+    """Ten possible falls an hour are told; a real one always is"""
+    family = Family("Anna")
+    for number in range(1, 40):
+        family.event(number * 20, "fall.suspected", fall=number, countdown_s=30)
+        family.event(number * 20 + 10, "fall.cancelled", fall=number, by="button")
+    assert [why for _, _, why in family.told()] == ["possible", "all_clear"] * 10
+    family.event(900, "fall.suspected", fall=40, countdown_s=30)
+    family.event(930, "fall.confirmed", fall=40)
+    assert family.told(900) == [(930.0, "Anna", "alarm")]
+
+
 def test_a_possible_fall_goes_to_the_first_who_can_be_reached():
     """The first contact cannot be: the next hears of the question, too"""
     family = Family(*THREE)

@@ -52,6 +52,10 @@ GAP_SETTLE_S = 90.0
 """The same where news of high priority that are newer are there: what fills a gap may be ended by the next answer."""
 COUNTDOWN_S = (5.0, 30.0, 120.0)
 """A countdown is no shorter than this, so long where the event does not say, and no longer than that."""
+ASKED_MOST = 10
+"""So many possible falls of a device are told, and further ones are only written down, ..."""
+ASKED_WITHIN_S = 3600.0
+"""... within so long.  Every alarm is told."""
 NOTE_VOID_S = 86400.0
 KEPT_IDS = 64
 KEPT_ENDS = 16
@@ -109,6 +113,8 @@ class Device(Struct):
     cases: list[Case] = field(default_factory=list)
     ends: dict[Kind, list[End]] = field(default_factory=dict)
     closed: dict[Kind, Closed] = field(default_factory=dict)
+    asked: list[float] = field(default_factory=list)
+    """When falls were possible."""
     newest: tuple[int, int] = (0, 0)
     """Of its events of high priority."""
     held_s: float | None = None
@@ -457,6 +463,9 @@ class Desk:
         case.begins_s = now + settle_s(device, event, order)
         if step == "possible":
             case.counted_s = now + countdown_s(event)
+            device.asked = [at for at in device.asked if now - at < ASKED_WITHIN_S] + [now]
+            if len(device.asked) > ASKED_MOST:
+                case.begins_s, device.asked = None, device.asked[-ASKED_MOST:]
         else:
             case.confirmed = True
             case.page(case.begins_s)

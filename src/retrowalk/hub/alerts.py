@@ -114,7 +114,7 @@ class Device(Struct):
     ends: dict[Kind, list[End]] = field(default_factory=dict)
     closed: dict[Kind, Closed] = field(default_factory=dict)
     asked: list[float] = field(default_factory=list)
-    """When falls were possible."""
+    """When a possible fall was told."""
     newest: tuple[int, int] = (0, 0)
     """Of its events of high priority."""
     held_s: float | None = None
@@ -463,9 +463,11 @@ class Desk:
         case.begins_s = now + settle_s(device, event, order)
         if step == "possible":
             case.counted_s = now + countdown_s(event)
-            device.asked = [at for at in device.asked if now - at < ASKED_WITHIN_S] + [now]
-            if len(device.asked) > ASKED_MOST:
-                case.begins_s, device.asked = None, device.asked[-ASKED_MOST:]
+            device.asked = [at for at in device.asked if now - at < ASKED_WITHIN_S]
+            if len(device.asked) < ASKED_MOST:
+                device.asked.append(now)
+            else:
+                case.begins_s = None
         else:
             case.confirmed = True
             case.page(case.begins_s)

@@ -155,6 +155,19 @@ def test_an_answer_stops_the_ladder_and_the_walker_hears_it(tmp_path):
     assert "Ben" not in [contact for contact, _, _ in ward.told()]
 
 
+def test_who_is_coming_is_heard_saying_so(tmp_path):
+    """An answer that says "I am coming" has the walker told that, too."""
+    ward = Ward(tmp_path)
+    ward.send(event(1, "fall.confirmed"))
+    ward.run(1.0)
+    ward.notifier.answer("Ben", 1, say="coming")
+    ward.run(1.0)
+    (said,) = ward.published("cmd/say")
+    command = wire.decode(said.payload, wire.SayCommand)
+    assert (command.phrase, command.by) == ("coming", "Ben")
+    assert len(ward.published("cmd/seen")) == 1
+
+
 def test_the_command_line_answers_through_the_store(tmp_path):
     """What somebody puts into the inbox is done within half a second, and the result stands beside it."""
     ward = Ward(tmp_path)
@@ -262,6 +275,26 @@ def test_a_gap_is_asked_for_and_filled(tmp_path):
     assert ("Anna", "alarm", "fall.confirmed") in ward.told()
 
 
+def test_several_gaps_are_asked_for_at_once(tmp_path):
+    """One question covers gaps that lie near each other; a device is asked no more than once a minute."""
+    ward = Ward(tmp_path)
+    ward.send(event(1))
+    ward.beat(seq_head=1)
+    ward.run(1.0)
+    ward.send(event(3), event(5), event(1500))
+    for _ in range(6):
+        ward.beat(seq_head=1500)
+        ward.run(15.0)
+    asked = [wire.decode(item.payload, wire.ResyncCommand) for item in ward.published("cmd/resync")]
+    assert [(one.first, one.last) for one in asked] == [(2, 4), (2, 4)]
+    ward.send(event(2), event(4))
+    for _ in range(6):
+        ward.beat(seq_head=1500)
+        ward.run(15.0)
+    last = wire.decode(ward.published("cmd/resync")[2].payload, wire.ResyncCommand)
+    assert (last.first, last.last) == (6, 1005)
+
+
 def test_a_gap_that_nobody_can_fill_is_lost_for_good(tmp_path):
     """After three questions a gap is given up, somebody is told, and it is taken all the same when it comes."""
     ward = Ward(tmp_path)
@@ -278,6 +311,18 @@ def test_a_gap_that_nobody_can_fill_is_lost_for_good(tmp_path):
     ward.run(1.0)
     assert ward.rows("SELECT first, last, lost FROM gap") == [(3, 3, 0)]
     assert ward.rows("SELECT seq FROM event ORDER BY seq") == [(1,), (2,)]
+
+
+def test_of_a_long_gap_only_what_was_asked_for_is_given_up(tmp_path):
+    """A gap longer than one question is given up piece by piece."""
+    ward = Ward(tmp_path)
+    ward.send(event(1))
+    ward.beat(seq_head=1)
+    ward.run(1.0)
+    for _ in range(18):
+        ward.beat(seq_head=1501)
+        ward.run(15.0)
+    assert ward.rows("SELECT first, last, lost FROM gap ORDER BY first") == [(2, 1001, 1), (1002, 1501, 0)]
 
 
 def test_what_still_waits_on_the_device_is_no_gap(tmp_path):

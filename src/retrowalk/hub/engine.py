@@ -53,7 +53,7 @@ RETRY_S = 2.0
 GAP_LOOK_S = 1.0
 ASK_AFTER_S = 5.0
 """A gap in which nothing moved for so long is asked for: what the broker still holds comes by itself."""
-ASK_AGAIN_S = 60.0
+ASK_AGAIN_S = 62.0
 ASK_TIMES = 3
 ASK_NUMBERS = 1000
 """Numbers asked for at a time."""
@@ -195,6 +195,8 @@ class Hub:
         self._inbox_at = -math.inf
         self._inbox_change = -1
         self._gaps_at = -math.inf
+        self._asked_s: dict[str, float] = {}
+        """Hub time at which each device was asked for a gap last."""
         self._sweep_at = -math.inf
         self._commands_at = math.inf
         self._sent_commands: list[str] = []
@@ -392,8 +394,7 @@ class Hub:
                 self._store.inbox_done(waiting.row, self._do(waiting, hub_s, wall_s))
             for id_ in sent:
                 self._store.command_sent(id_)
-            for gap in gaps:
-                self._ask(gap, hub_s)
+            self._ask(gaps, hub_s)
             if sweep:
                 more = self._store.sweep(hub_s - self._settings.hub.keep_days * 86400.0)
             if self._desk.deadline() <= hub_s:
@@ -651,35 +652,49 @@ class Hub:
     # ------------------------------------------------------------------------------------------- gaps, acks
 
     def _gaps_due(self, now: float) -> list[Gap]:
-        """Of each device that is there the lowest gap, if it is time to ask or to give it up."""
+        """Gaps, if it is time to ask for them or to give them up: of each device the lowest that one question covers.
+
+        A device serves its present outbox, and hears one question a minute.
+        """
         self._gaps_at = now + GAP_LOOK_S
         gaps = self._store.gaps(now)
         if not gaps:
             self._gaps_at = now + 5.0
             return []
         hub_s = self._times.now()
-        present = {device.device for device in self._store.devices(now) if hub_s - device.heard_s <= PRESENT_S}
-        lowest: dict[str, Gap] = {}
-        for gap in gaps:
-            if gap.device in present and self._line_of(gap.device) is not None:
-                lowest.setdefault(gap.device, gap)
-        return [
-            gap
-            for gap in lowest.values()
-            if hub_s - max(gap.found_s, gap.asked_s) >= (ASK_AGAIN_S if gap.asked else ASK_AFTER_S)
-        ]
+        found: list[Gap] = []
+        for device in self._store.devices(now):
+            own = [gap for gap in gaps if gap.device == device.device]
+            if not own or hub_s - device.heard_s > PRESENT_S or self._line_of(device.device) is None:
+                continue
+            own = [gap for gap in own if gap.epoch == device.epoch] or [gap for gap in own if gap.epoch == own[0].epoch]
+            first = own[0]
+            waits_s = ASK_AGAIN_S if first.asked else ASK_AFTER_S
+            since_s = max(first.found_s, first.asked_s)
+            if hub_s - since_s >= waits_s and hub_s - self._asked_s.get(device.device, -math.inf) >= ASK_AGAIN_S:
+                found += [gap for gap in own if gap is first or gap.last < first.first + ASK_NUMBERS]
+        return found
 
-    def _ask(self, gap: Gap, hub_s: float) -> None:
-        if gap.asked >= ASK_TIMES:
-            self._store.lost(gap)
-            count = gap.last - gap.first + 1
-            _log.warning("%s: %d events (from %d of %s) will not come", gap.device, count, gap.first, gap.epoch)
-            self._feed(facts.NoteCame(now_s=hub_s, device=gap.device, type="events.missed", data={"count": count}))
-            return
-        self._store.asked(gap, hub_s)
-        last = min(gap.last, gap.first + ASK_NUMBERS - 1)
-        args = {"epoch": gap.epoch, "first": gap.first, "last": last}
-        self._command(gap.device, "resync", "", args, self._times.wall_s())
+    def _ask(self, gaps: list[Gap], hub_s: float) -> None:
+        """Asks each device for its gaps by one question, or gives up what was asked for in vain."""
+        wanted: dict[tuple[str, str], list[Gap]] = {}
+        lost: dict[str, int] = {}
+        for gap in gaps:
+            if gap.asked >= ASK_TIMES:
+                last = min(gap.last, gap.first + ASK_NUMBERS - 1)
+                self._store.lost(gap, last)
+                lost[gap.device] = lost.get(gap.device, 0) + last - gap.first + 1
+            else:
+                self._store.asked(gap, hub_s)
+                wanted.setdefault((gap.device, gap.epoch), []).append(gap)
+        for device, count in lost.items():
+            _log.warning("%s: %d events will not come", device, count)
+            self._feed(facts.NoteCame(now_s=hub_s, device=device, type="events.missed", data={"count": count}))
+        for (device, epoch), own in wanted.items():
+            first = own[0].first
+            args = {"epoch": epoch, "first": first, "last": min(own[-1].last, first + ASK_NUMBERS - 1)}
+            self._asked_s[device] = hub_s
+            self._command(device, "resync", "", args, self._times.wall_s())
 
     def _line_of(self, device: str) -> Line | None:
         line = self._lines.get(device.partition("/")[0])

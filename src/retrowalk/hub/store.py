@@ -441,11 +441,18 @@ class Store:
             (now_s, gap.device, gap.epoch, gap.first),
         )
 
-    def lost(self, gap: Gap) -> None:
-        """Nothing of a gap will come; it is kept as lost, and taken all the same should it come."""
-        self._now.execute(
-            "UPDATE gap SET lost = 1 WHERE device = ? AND epoch = ? AND first = ?", (gap.device, gap.epoch, gap.first)
+    def lost(self, gap: Gap, last: int) -> None:
+        """Nothing of a gap up to `last` will come; it is kept as lost, and taken all the same should it come."""
+        db = self._now
+        db.execute(
+            "UPDATE gap SET lost = 1, last = ? WHERE device = ? AND epoch = ? AND first = ?",
+            (last, gap.device, gap.epoch, gap.first),
         )
+        if last < gap.last:  # what was not asked for yet
+            db.execute(
+                "INSERT INTO gap (device, epoch, first, last, found_s) VALUES (?, ?, ?, ?, ?)",
+                (gap.device, gap.epoch, last + 1, gap.last, gap.found_s),
+            )
 
     def device(self, name: str) -> Device | None:
         """What is known of a device, to be changed and given to `put_device`; None: too many names."""
@@ -612,6 +619,7 @@ class Store:
         with self._reading(now) as db:
             rows = db.execute(
                 "SELECT device, epoch, first, last, found_s, asked, asked_s, lost FROM gap WHERE lost = 0"
+                " ORDER BY device, epoch, first"
             ).fetchall()
         return [Gap(*row) for row in rows]
 

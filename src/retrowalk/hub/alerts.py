@@ -222,7 +222,7 @@ class Desk:
             self._book = msgspec.convert(state, Book, str_keys=True)
         except msgspec.ValidationError as error:
             raise WireError(f"state of the desk: {error}") from error
-        self._due, self._heap = {}, []
+        self._due, self._heap, self._out = {}, [], []
         for device in self._book.devices.values():
             self._refresh(device)
 

@@ -224,7 +224,7 @@ SUBSCRIBER = (sys.executable, str(FOLDER / "outbox_subscriber.py"))
 @pytest.mark.process
 def test_nothing_is_lost_that_is_kept_until_it_is_acknowledged(outbox):
     """The device's own programs, and whoever acknowledges what it has: the small run loses nothing"""
-    assert lost(outbox, {"broker": 3, "hub": 3}, hub=(*SUBSCRIBER, "--ack"), hub_is_subscriber=True) == 0
+    assert lost(outbox, {"broker": 4, "hub": 4}, hub=(*SUBSCRIBER, "--ack"), hub_is_subscriber=True) == 0
 
 
 @pytest.mark.slow
@@ -232,7 +232,8 @@ def test_nothing_is_lost_that_is_kept_until_it_is_acknowledged(outbox):
 def test_a_courier_that_forgets_too_early_is_found_out(outbox):
     """Who takes for delivered what it has only sent, loses events with the broker, and is told so"""
     courier = (sys.executable, str(HERE / "courier_that_forgets.py"), "courier")
-    assert lost(outbox, {"broker": 4}, courier=courier, hub=(*SUBSCRIBER, "--ack"), hub_is_subscriber=True) > 0
+    hub = (*SUBSCRIBER, "--ack")
+    assert lost(outbox, {"broker": 4, "hub": 4}, courier=courier, hub=hub, hub_is_subscriber=True) > 0
 
 
 @pytest.mark.slow

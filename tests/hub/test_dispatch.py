@@ -188,7 +188,8 @@ ACTIONS = st.lists(
 @given(ACTIONS)
 def test_whatever_happens_every_notice_ends_and_is_told_of(actions):
     """No notice is forgotten: when all is over, each that was not called off has been told of, and nothing flies."""
-    dispatch, now, jobs, sent, voided = Dispatch(), 0.0, [], set(), set()
+    dispatch, now, sent, voided = Dispatch(), 0.0, set(), set()
+    jobs: list[int] = []
     for what, number, priority, more in actions:
         if what == "send" and number not in sent:
             sent.add(number)

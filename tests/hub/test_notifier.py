@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.broker import free_port
@@ -52,7 +53,8 @@ def notifier(settings, directory, **more):
 
 def collect(ask, enough, within_s=15.0):
     """Asks until there is enough; returns all there was."""
-    found, end = [], time.monotonic() + within_s
+    found: list[Any] = []
+    end = time.monotonic() + within_s
     while not enough(found):
         assert time.monotonic() < end, f"only {found}"
         time.sleep(0.01)

@@ -157,7 +157,8 @@ def bad(rng: random.Random, sent: int) -> tuple[str, bytes]:
     else:
         kind = rng.choice(TYPES)
         topic = f"{device}/event/{kind}"
-        form = good_event(rng.randint(1, 10**6), kind, rng.choice(PRIORITIES))
+        number = rng.randint(1, 20 if rng.random() < 0.95 else 10**6)
+        form = good_event(number, kind, rng.choice(PRIORITIES))
         form |= {"epoch": f"bad-{rng.randrange(20)}", "id": f"bad-{rng.randrange(10**9)}"}
         form["source"] = f"retrowalk:{'/'.join(device.split('/')[2:])}"
     if rng.random() < 0.06:
@@ -176,6 +177,7 @@ def test_bad_messages_lose_no_event(count, tmp_path, caplog):
     town.pass_s(1.0)
     kinds: dict[int, tuple[str, str]] = {}
     turn_messages = 50
+    settled = 0
     for turn in range(count // turn_messages):
         for _ in range(turn_messages - 1):
             town.link.send(*bad(rng, len(kinds)), retained=rng.random() < 0.05, sure=rng.random() < 0.8)
@@ -186,7 +188,9 @@ def test_bad_messages_lose_no_event(count, tmp_path, caplog):
         town.link.published.clear()
         if turn == count // turn_messages // 2:
             tracemalloc.start()
-    kept = tracemalloc.get_traced_memory()[0]
+        elif turn == count // turn_messages * 3 // 4:
+            settled = tracemalloc.get_traced_memory()[0]  # what is only exchanged for something newer has been by now
+    kept = tracemalloc.get_traced_memory()[0] - settled
     tracemalloc.stop()
     before = town.told.count
     last = len(kinds) + 1
@@ -201,5 +205,5 @@ def test_bad_messages_lose_no_event(count, tmp_path, caplog):
     assert {"epoch": EPOCH, "seq": last, "beyond": []} in acks
     assert town.told.count > before
     assert town.rows("SELECT count(*) FROM odd")[0][0] <= ODD_KEPT
-    assert kept < 3_000_000
+    assert kept < 1_500_000
     town.hub.close()

@@ -27,8 +27,9 @@ program is spared the guard's kills, and meets the courier's and `power`.
 - `events_waiting`: still in the outbox at the end (`drain_s` is then the limit)
 - `duplicates_unrecognised`: the same event kept as two.  `duplicates_recognised`: it came again and was known
 - `high_priority_out_of_order`: an event of high priority that reached the receiver after a less grave one which was
-  committed later, both over one connection of the device and one of the receiver
-- `high_overtaken`: the same over any connections: it had to be sent again
+  committed later and yet sent before it, both over one connection of the device and one of the receiver
+- `high_overtaken`: it reached the receiver after a less grave one which was committed later, whatever the reason: it was
+  sent first, and the broker or the line lost it, so that it had to be sent again (`overtaken_s max`: how much later)
 - `arrival_s`: from the ledger to the receiver's line, down times and faults included; `high` those of high priority
 - `drain_s`: from the last fault or event until everything has arrived
 - `kills`, `line_faults`, and `died`: ended by itself, which nothing should
@@ -514,33 +515,44 @@ def _arrivals(outcome: Outcome) -> list[Passed]:
     return [event for event in outcome.passed if event.line.endswith(" hub") and event.way == "down"]
 
 
-def out_of_order(passed: Sequence[Passed]) -> tuple[int, int]:
+def out_of_order(passed: Sequence[Passed]) -> tuple[int, int, float]:
     """Events of high priority that came after a less grave one which was committed later.
 
-    Over one connection each of device and receiver, and over any.  Only the first time counts that an event comes.
+    First those for which that was sent earlier, all over one connection each of device and receiver; then all of them;
+    then by how much the latest of these was late (s).  Only the first time counts that an event comes.
     """
-    sent: dict[tuple[str, int], int] = {}
+    last: dict[tuple[str, int], int] = {}
+    """The connection on which an event was sent last."""
+    order: dict[tuple[int, str, int], int] = {}
+    """When, in the order of all that passed, it was first sent on a connection."""
     came: set[tuple[str, int]] = set()
-    highest: dict[tuple[str, int, int], int] = {}
-    highest_ever: dict[str, int] = {}
+    slight: list[tuple[str, int, int, int, float]] = []
+    """Less grave ones that came: epoch, number, both connections, when."""
     strictly = widely = 0
-    for event in passed:
+    late_s = 0.0
+    for place, event in enumerate(passed):
         name = (event.epoch, event.seq)
         if event.line.endswith(" device"):
             if event.way == "up":
-                sent[name] = event.connection
+                last[name] = event.connection
+                order.setdefault((event.connection, *name), place)
             continue
         if event.way != "down" or name in came:
             continue
         came.add(name)
-        place = (event.epoch, sent.get(name, 0), event.connection)
-        if event.priority == "high":
-            strictly += highest.get(place, 0) > event.seq
-            widely += highest_ever.get(event.epoch, 0) > event.seq
-        else:
-            highest[place] = max(highest.get(place, 0), event.seq)
-            highest_ever[event.epoch] = max(highest_ever.get(event.epoch, 0), event.seq)
-    return strictly, widely
+        sent = last.get(name, 0)
+        if event.priority != "high":
+            slight.append((*name, sent, event.connection, event.at_s))
+            continue
+        mine = order.get((sent, *name), -1)
+        overtook = [other for other in slight if other[0] == event.epoch and other[1] > event.seq]
+        if overtook:
+            widely += 1
+            late_s = max(late_s, event.at_s - min(other[4] for other in overtook))
+        strictly += any(
+            other[2:4] == (sent, event.connection) and order.get((sent, *other[:2]), mine) < mine for other in overtook
+        )
+    return strictly, widely, late_s
 
 
 def rows(outcome: Outcome) -> list[Row]:
@@ -550,7 +562,7 @@ def rows(outcome: Outcome) -> list[Row]:
     goal = "<= 0" if case == HUB_ACK else None
     n = len(outcome.happened)
     unrecognised, recognised = duplicates(outcome)
-    strictly, widely = out_of_order(outcome.passed)
+    strictly, widely, late_s = out_of_order(outcome.passed)
     high = {event.number for event in outcome.happened if event.priority == "high"}
     missing = outcome.missing
     acts = missing & outcome.acts
@@ -572,6 +584,7 @@ def rows(outcome: Outcome) -> list[Row]:
         Row("duplicates_unrecognised", subject, case, unrecognised, "events", n, goal=goal),
         Row("high_priority_out_of_order", subject, case, strictly, "events", len(high), goal=goal),
         Row("high_overtaken", subject, case, widely, "events", len(high)),
+        Row("overtaken_s", subject, f"max {case}", round(late_s, 3), "s", widely),
         Row("duplicates_recognised", subject, case, recognised, "events", n),
         Row("events_waiting", subject, case, len(outcome.waiting), "events", n),
         Row("lost_in_the_act", subject, case, len(acts), "events", outcome.struck["guard"] + cuts),

@@ -28,8 +28,8 @@ program is spared the guard's kills, and meets the courier's and `power`.
 - `duplicates_unrecognised`: the same event kept as two.  `duplicates_recognised`: it came again and was known
 - `high_priority_out_of_order`: an event of high priority that reached the receiver after a less grave one which was
   committed later and yet sent before it, both over one connection of the device and one of the receiver
-- `high_overtaken`: it reached the receiver after a less grave one which was committed later, whatever the reason: it was
-  sent first, and the broker or the line lost it, so that it had to be sent again (`overtaken_s max`: how much later)
+- `high_overtaken`: it reached the receiver after a less grave one which was committed later, whatever the reason; as a
+  rule the broker or the line lost it and it had to be sent again (`overtaken_s max`: how much later it was)
 - `arrival_s`: from the ledger to the receiver's line, down times and faults included; `high` those of high priority
 - `drain_s`: from the last fault or event until everything has arrived
 - `kills`, `line_faults`, and `died`: ended by itself, which nothing should

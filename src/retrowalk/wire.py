@@ -528,6 +528,10 @@ def hub_topic(site: str) -> str:
     return topic_root(site, "hub") + "/state"
 
 
+TRIED = "doctor.tried"
+"""Below `event/`, with nothing in it: `retrowalk doctor` tries whether the broker takes events.  It is none."""
+
+
 class CloudEvent(Struct, frozen=True, kw_only=True):
     """`event/<type>` (QoS 1, not retained): something happened.  A CloudEvent 1.0 in structured JSON.
 

@@ -172,7 +172,7 @@ class Clinic:
             ),
             runner=self.runner,
             connect=self._connect,
-            try_broker=lambda broker, device: self._try(broker, device, trial),
+            try_broker=lambda broker, _site, device: self._try(broker, device, trial),
             render=lambda config, text: text.encode(),
             play=self._play,
             missing_phrases=lambda config: missing,

@@ -46,7 +46,7 @@ def password(tmp_path: Path, word: str) -> str:
 def test_a_broker_that_takes_us(broker: Mosquitto, tmp_path: Path) -> None:
     """Name of the device and the right password: accepted."""
     settings = Broker(host=broker.host, port=broker.port, password_file=password(tmp_path, "right"))
-    assert try_broker(settings, "rw-0001") == Trial()
+    assert try_broker(settings, "home", "rw-0001") == Trial(takes=True)
     assert look_at_broker(settings, Trial()).state is State.OK
 
 
@@ -55,7 +55,7 @@ def test_a_broker_that_takes_us(broker: Mosquitto, tmp_path: Path) -> None:
 def test_a_wrong_password_is_told_apart_from_no_broker(broker: Mosquitto, tmp_path: Path, word: str) -> None:
     """It answers and refuses."""
     settings = Broker(host=broker.host, port=broker.port, password_file=password(tmp_path, word))
-    trial = try_broker(settings, "rw-0001")
+    trial = try_broker(settings, "home", "rw-0001")
     assert trial.failed == "login"
     assert "password" in look_at_broker(settings, trial).mend
 
@@ -67,7 +67,7 @@ def test_a_wrong_password_is_told_apart_from_no_broker(broker: Mosquitto, tmp_pa
 def test_a_broker_without_encryption_where_it_is_asked_for(broker: Mosquitto) -> None:
     """TLS towards a plain port fails, and is called so."""
     settings = Broker(host=broker.host, port=broker.port, tls=True)
-    trial = try_broker(settings, "rw-0001")
+    trial = try_broker(settings, "home", "rw-0001")
     assert trial.failed in ("tls", "reach")
     assert look_at_broker(settings, trial).state is State.LOOK
 
@@ -75,7 +75,7 @@ def test_a_broker_without_encryption_where_it_is_asked_for(broker: Mosquitto) ->
 @pytest.mark.process
 def test_no_broker_there() -> None:
     """Nobody listens at the port."""
-    trial = try_broker(Broker(host="127.0.0.1", port=free_port()), "rw-0001")
+    trial = try_broker(Broker(host="127.0.0.1", port=free_port()), "home", "rw-0001")
     assert trial.failed == "reach"
     assert "refused" in trial.detail
 
@@ -91,18 +91,18 @@ def test_something_else_at_the_port() -> None:
             connection.close()
 
         threading.Thread(target=close_all, daemon=True).start()
-        trial = try_broker(Broker(host="127.0.0.1", port=server.getsockname()[1]), "rw-0001")
+        trial = try_broker(Broker(host="127.0.0.1", port=server.getsockname()[1]), "home", "rw-0001")
     assert trial.failed in ("login", "reach")
 
 
 def test_a_name_that_does_not_exist() -> None:
     """`.invalid` is never a host."""
-    assert try_broker(Broker(host="retrowalk.invalid"), "rw-0001").failed == "name"
+    assert try_broker(Broker(host="retrowalk.invalid"), "home", "rw-0001").failed == "name"
 
 
 def test_a_password_file_that_is_not_there(tmp_path: Path) -> None:
     """It is named before anything is asked."""
-    trial = try_broker(Broker(password_file=str(tmp_path / "none")), "rw-0001")
+    trial = try_broker(Broker(password_file=str(tmp_path / "none")), "home", "rw-0001")
     assert trial == Trial("file", "No such file or directory")
 
 

@@ -21,7 +21,7 @@ from retrowalk.core.samples import ButtonEdge, CourierHeartbeat, Item, VoiceHear
 from retrowalk.devices import battery
 from retrowalk.devices.lines import InputLine
 from retrowalk.doctor import computer
-from retrowalk.doctor.broker import look_at_broker
+from retrowalk.doctor.broker import look_at_broker, look_at_hub
 from retrowalk.doctor.bus import Scan, scan
 from retrowalk.doctor.ground import Ground, pause
 from retrowalk.doctor.report import Check, Report, State, report
@@ -245,7 +245,10 @@ def examine(
         checks.append(_phrases(config, ground))
         if config.broker.host:
             tell(f"asking the broker, {config.broker.host}")
-        checks.append(look_at_broker(config.broker, ground.try_broker(config.broker, config.device.name)))
+        trial = ground.try_broker(config.broker, config.device.site, config.device.name)
+        checks.append(look_at_broker(config.broker, trial))
+        hub = look_at_hub(config.broker, trial)
+        checks += [hub] if hub else []
         if control is None and not computer.board(machine):
             checks += computer.look_at_cards(machine, config)
             return report(checks)  # nothing of a device is here: no need to say it of each part

@@ -103,7 +103,8 @@ class Ground:
     runner: Runner
     connect: Callable[[], Control | None]
     """A line to the guard that runs; None: none runs."""
-    try_broker: Callable[[Broker, str], Trial]
+    try_broker: Callable[[Broker, str, str], Trial]
+    """With site and name of the device."""
     render: Callable[[Config, str], bytes]
     """Sound of a text, which is kept where the voice finds it.  Raises `BankError`."""
     play: Callable[[str, bytes], None]

@@ -545,6 +545,8 @@ class Hub:
             device = self._store.device(place.device)
             if device is None:
                 raise OddError("more devices than anybody has")
+            if place.leaf == f"event/{wire.TRIED}" and not payload:
+                return
             if place.leaf.startswith("event/"):
                 self._keep_event(place.device, arrivals.event(place.device, payload), waits)
             elif place.leaf == "state":

@@ -16,7 +16,8 @@ is in these figures.
   delivered by the device's own word.  `reconnect_s`: of these, until it was connected.  `hub-ack`: its hub has every
   event, too (by the hub's own store); `puback`: a device without a hub.
 
-`--delay-ms` lays a line between device and broker that is so slow each way: how a miss looks.
+With `--quick` the attempts are not yet that rare.  `--delay-ms` lays a line between device and broker that is so slow
+each way: how a miss looks.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ LOST_MS = 60_000.0
 LIMIT_S = 30.0
 DRAIN_LIMIT_S = 240.0
 FALLS_AT_A_TIME = 4
-FALL_AT_S, CONFIRMED_BY_S = 4.0, 26.0
+FALL_AT_S, CONFIRMED_BY_S = 2.5, 26.0
 AWAY_S = (18.0, 33.0)
 """Without a broker so long, paho waits as long as it ever does between two attempts."""
+AWAY_QUICK_S = (3.0, 6.0)
 SHARES = {"none": 0.86, "low": 0.10, "medium": 0.03, "high": 0.01}
 """Of priorities on a walk, more or less (`commit.py`); high is more frequent here."""
 TYPES = {"none": "alert.spoken", "low": "guard.changed", "medium": "fault.raised", "high": "fall.confirmed"}
@@ -236,7 +238,9 @@ def fill(where: Place, count: int, seed: int) -> None:
     outbox.close()
 
 
-def backlogs(folder: Path, count: int, repetitions: int, with_hub: bool, seed: int, found: Found) -> None:
+def backlogs(
+    folder: Path, count: int, repetitions: int, with_hub: bool, seed: int, away_s: tuple[float, float], found: Found
+) -> None:
     """Returns, one after the other: so many devices that have been away together."""
     draw = random.Random(f"away:{seed}:{with_hub}")
     case = "hub-ack" if with_hub else "puback"
@@ -260,7 +264,7 @@ def backlogs(folder: Path, count: int, repetitions: int, with_hub: bool, seed: i
                 one.enter_context(courier(where))
                 hands = Hands(where)
                 one.callback(hands.close)
-                time.sleep(draw.uniform(*AWAY_S))
+                time.sleep(draw.uniform(*away_s))
                 line.set("healthy")
                 back = _come_back(where, client, hands, count, watching)
                 found.backlogs.setdefault(case, []).append(back)
@@ -345,7 +349,7 @@ def _told(text: str) -> None:
 
 
 SIZES = {
-    "quick": (40, 4, 6, 1500, 1),
+    "quick": (30, 2, 6, 1500, 1),
     "default": (300, 12, 100, 10_000, 3),
     "full": (3000, 100, 300, 10_000, 10),
 }
@@ -363,6 +367,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
         else (300, 12, 100, 10_000, 3)
     )
     event_count, fall_count, notify_count, waiting, returns = sizes
+    away_s = AWAY_QUICK_S if options.quick else AWAY_S
     parts = options.parts.split(",") if options.parts else PARTS
     found = Found()
     with tempfile.TemporaryDirectory(prefix="rw-") as temporary:
@@ -375,7 +380,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
             notifications(folder / "notes", notify_count, options.seed, options.delay_ms, found)
         for part in ("puback", "hub-ack"):
             if part in parts:
-                backlogs(folder / part, waiting, returns, part == "hub-ack", options.seed, found)
+                backlogs(folder / part, waiting, returns, part == "hub-ack", options.seed, away_s, found)
     return rows_of(found)
 
 

@@ -12,10 +12,10 @@ from retrowalk.sim.virtual import VirtualWalk
 from retrowalk.voice import bank
 
 
-def walked(name: str, seed: int, *faults: str) -> tuple[scenarios.Scenario, Evidence]:
-    """A scenario and what its walk left behind."""
+def walked(name: str, seed: int, *faults: str, phrases: bank.Bank | None = None) -> tuple[scenarios.Scenario, Evidence]:
+    """A scenario and what its walk left behind; `phrases`: if not those of a device as it is delivered."""
     scenario = scenarios.SCENARIOS[name](seed)
-    phrases = bank.build(Config(), bank.default_directory())
+    phrases = phrases or bank.build(Config(), bank.default_directory())
     broken = Faults([Fault.parse(text) for text in faults])
     walk = VirtualWalk(scenario.config, scenario, seed, phrases, faults=broken)
     try:
@@ -55,6 +55,36 @@ def test_a_first_use_without_a_button_is_judged_so():
     assert missed >= {'"Guarding" after the check', "the answer to the press", "limits.accepted"}
 
 
+@pytest.fixture(scope="session")
+def annas_bank(request: pytest.FixtureRequest) -> bank.Bank:
+    """Phrases with a helper's name, kept between runs."""
+    return bank.build(scenarios.answered(1).config, request.config.cache.mkdir("retrowalk-bank-anna"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_helper_is_heard_by_name(annas_bank, seed):
+    """Nobody watches, and the walker hears that; then somebody does, has seen the fall, and says that they come."""
+    scenario, evidence = walked("answered", seed, phrases=annas_bank)
+    assert [met for met in scenarios.judge(scenario, evidence) if not met.met] == []
+
+
+@pytest.mark.slow
+def test_a_helper_whom_nobody_hears_is_judged_so(annas_bank):
+    """With a voice that is gone the scenario says what was not heard."""
+    scenario, evidence = walked("answered", 1, "voice:off@20-50", phrases=annas_bank)
+    missed = {met.text for met in scenarios.judge(scenario, evidence) if not met.met}
+    assert missed >= {'"Anna has seen it"', '"Anna says: I am coming"'}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_flood_of_commands_is_heard_over_no_warning(seed):
+    """The walker stops before the wall as ever, and nothing from afar is heard while a warning holds."""
+    scenario, evidence = walked("flooded", seed)
+    assert [met for met in scenarios.judge(scenario, evidence) if not met.met] == []
+
+
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
 def test_a_device_of_other_settings_is_worn_on_the_same_walk(name):
     """What the walk itself needs holds: its countdown, a recording, no stranger's broker; all else is the device's"""
@@ -67,7 +97,8 @@ def test_a_device_of_other_settings_is_worn_on_the_same_walk(name):
     )
     worn = usual.worn(device)
     own = usual.config.fall.countdown_s if usual.settings else 77.0
-    assert worn.config == Config(range_sensor=(A02yyuw(),), fall=Fall(countdown_s=own, impact_g=3.0))
+    helper = usual.config.helper
+    assert worn.config == Config(range_sensor=(A02yyuw(),), fall=Fall(countdown_s=own, impact_g=3.0), helper=helper)
     assert worn.script == usual.script
 
 

@@ -133,6 +133,7 @@ class Helper:
     def pressed(self) -> None:
         """The button: whoever is there has heard the device."""
         self._here_s = math.inf
+        self._arbiter.retract("looked_for")
 
     # -- whether anybody watches ------------------------------------------------------------------------------
 
@@ -200,7 +201,8 @@ class Helper:
         elif self._care.alarm.counting or not self._arbiter.calm(now, RANK_HELPER, REST_S):
             self._here_s = now + 1.0
         else:
-            self._arbiter.announce(now, self._here_key, because="a helper asked for it", insist=False)
+            first = self._here_key == "looked_for"
+            self._arbiter.announce(now, self._here_key, because="a helper asked for it", insist=first)
             self._here_key, self._here_s = "here", now + HERE_EVERY_S
 
     def _watched(self, now: float, linked: bool) -> None:

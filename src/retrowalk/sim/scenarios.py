@@ -19,6 +19,7 @@ from msgspec import structs
 from retrowalk.config import Broker, Config, Recording, from_table, to_table
 from retrowalk.core.alerts import INTRODUCTION
 from retrowalk.core.falls import LOOK_UNTIL_S
+from retrowalk.sim.broker import Hub, Outage
 from retrowalk.sim.walker import OLDER, Profile
 from retrowalk.sim.world import Action, Fall, HandBehind, Lean, Place, Press, Remove, Stand, Walk
 
@@ -77,6 +78,16 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """A command that somebody (`by`) sends to the device at `t_s`, with its own fields."""
+
+    t_s: float
+    name: str
+    by: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """One scripted walk of `duration_s`, drawn from a seed."""
 
@@ -93,6 +104,10 @@ class Scenario:
     """What it is configured with otherwise."""
     first_use: bool = False
     """Whether nobody has accepted yet what the device cannot do; else it was used, and switched off, before."""
+    remote: tuple[Remote, ...] = ()
+    """What is sent to the device, in virtual time."""
+    hub: Hub | None = None
+    """Who acknowledges its events, in virtual time; None: nobody, the broker is enough."""
 
     @property
     def config(self) -> Config:
@@ -222,6 +237,79 @@ def first_use(seed: int) -> Scenario:
     return Scenario("first use", 60.0, script, WALKER, scenes, {"hand": hand_s, "press": press_s}, first_use=True)
 
 
+def answered(seed: int) -> Scenario:
+    """Nobody watches when the walk begins; then somebody does, and answers a fall that nobody calls off."""
+    draw = random.Random(f"answered:{seed}")
+    hand_s = draw.uniform(3.8, 4.1)
+    walk_s = draw.uniform(10.0, 10.2)
+    stand_s = walk_s + 8.5
+    back_s = stand_s + 0.5
+    fall_s = back_s + draw.uniform(4.0, 4.4)
+    seen_s = fall_s + FALL_COUNTDOWN_S + draw.uniform(6.5, 7.0)
+    say_s = seen_s + draw.uniform(4.0, 5.0)
+    script: tuple[tuple[float, Action], ...] = (
+        (0.0, Place("wall", 7.0)),
+        (hand_s, HandBehind(for_s=1.0)),
+        (walk_s, Walk(0.4)),
+        (stand_s, Stand()),
+        (fall_s, Fall()),
+    )
+    scenes = (
+        Scene(0.0, "Standing still: the device checks itself; the hub is away"),
+        Scene(walk_s, "Walking backward, and nobody watches"),
+        Scene(back_s, "The hub is back"),
+        Scene(fall_s, "A fall, and nobody presses the button"),
+        Scene(seen_s, "A helper answers"),
+    )
+    marks = {"hand": hand_s, "walk": walk_s, "back": back_s, "fall": fall_s, "seen": seen_s, "say": say_s}
+    settings = f"[fall]\ncountdown_s = {FALL_COUNTDOWN_S}\n[helper]\nnames = [{ANNA!r}]\n"
+    remote = (
+        Remote(seen_s, "seen", ANNA.lower(), {"event": "any"}),
+        Remote(say_s, "say", ANNA, {"phrase": "coming"}),
+    )
+    hub = Hub(outages=(Outage(0.0, back_s),))
+    return Scenario("answered", 54.0, script, WALKER, scenes, marks, settings, remote=remote, hub=hub)
+
+
+def flooded(seed: int) -> Scenario:
+    """Somebody floods the device with commands while the walker comes to a wall, waits there, and walks away."""
+    draw = random.Random(f"flooded:{seed}")
+    speed = draw.uniform(0.42, 0.5)
+    hand_s = draw.uniform(3.8, 4.1)
+    walk_s = draw.uniform(10.0, 10.2)
+    near_s = walk_s + (WALL_M - 1.6) / speed
+    away_s = near_s + draw.uniform(5.0, 6.0)
+    script: tuple[tuple[float, Action], ...] = (
+        (0.0, Place("wall", WALL_M)),
+        (hand_s, HandBehind(for_s=1.0)),
+        (walk_s, Walk(speed)),
+        (away_s, Walk(-0.65)),
+        (away_s + 4.0, Stand()),
+    )
+    scenes = (
+        Scene(0.0, "Standing still: the device checks itself"),
+        Scene(walk_s, "Walking backward to a wall, in a flood of commands"),
+        Scene(away_s, "Walking forward, away from the wall"),
+    )
+    names = ("say", "seen", "locate", "say", "mute", "resync")
+    fields = {
+        "say": {"phrase": "sit_down"},
+        "seen": {"event": "any"},
+        "resync": {"epoch": "none"},
+    }
+    count = round((away_s - walk_s) * FLOOD_HZ)
+    remote = tuple(
+        Remote(walk_s + i / FLOOD_HZ, (name := names[i % len(names)]), "Mallory", fields.get(name, {}))
+        for i in range(count)
+    )
+    marks = {"hand": hand_s, "walk": walk_s, "wall_near": near_s, "away": away_s}
+    return Scenario("flooded", away_s + 16.0, script, WALKER, scenes, marks, remote=remote)
+
+
+ANNA = "Anna"
+WALL_M = 5.0
+FLOOD_HZ = 50.0
+"""Commands a second of a flood."""
 DEMO_COUNTDOWN_S = 30.0
 """What the 90 seconds have room for."""
 FALL_COUNTDOWN_S = 10.0
@@ -362,6 +450,44 @@ def _judge_alarm(scenario: Scenario, evidence: Evidence, found: _Findings, count
         found.add("no event is left waiting", evidence.waiting == 0, f"{evidence.waiting} waiting")
 
 
+def _judge_answered(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    marks = scenario.marks
+    found = _Findings(evidence)
+    _judge_check(scenario, found)
+    found.must_hear('"Nobody is watching" at the start of the walk', {"unwatched"}, marks["walk"], marks["back"])
+    found.must_hear("that a helper watches again", {"watched"}, marks["back"], marks["back"] + 3.0)
+    _judge_alarm(scenario, evidence, found, 4)
+    seen = {f"caregiver_seen:{ANNA}", f"comfort_seen:{ANNA}"}  # the same words at their beginning
+    found.must_hear('"Anna has seen it"', seen, marks["seen"], marks["seen"] + 3.0)
+    found.must_hear('"Anna says: I am coming"', {f"say_coming:{ANNA}"}, marks["say"], marks["say"] + 4.0)
+    return found.results
+
+
+def _judge_flooded(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    marks = scenario.marks
+    near_s, away_s = marks["wall_near"], marks["away"]
+    found = _Findings(evidence)
+    _judge_check(scenario, found)
+    found.must_hear("the warning of the wall, in time to stop", {"warning"}, near_s - 3.0, near_s + 1.2)
+    found.must_hear('"Stop" for the wall', {"stop"}, near_s - 3.0, near_s + 1.4)
+    touched = ", ".join(f"{t:.2f} s" for t in evidence.contacts[:3])
+    found.add("the walker touches nothing", not evidence.contacts, touched or f"{evidence.smallest_gap_m:.2f} m")
+    warned = [h.start_s for h in evidence.heard if h.key in ("warning", "stop") and h.start_s <= away_s]
+    afar = ("say_", "caregiver_seen", "looked_for", "here")
+    found.must_not_hear(
+        "nothing from afar from the first warning to a second after the last",
+        afar,
+        min(warned, default=0.0),
+        max(warned, default=away_s) + 1.0,
+    )
+    said = [h.key for h in evidence.heard if h.key.startswith("say_")]
+    found.add("words from afar are seldom", len(said) <= scenario.duration_s / 10.0, f"{len(said)} times")
+    told = [p for p in evidence.published if p.payload.get("eventtype") == "command.received"]
+    found.add("few events tell of the flood", 0 < len(told) <= 60, f"{len(told)} of {len(scenario.remote)} commands")
+    found.must_not_be_published("nobody is called", lambda payload: payload.get("priority") == "high")
+    return found.results
+
+
 def _judge_recorded_fall(scenario: Scenario, evidence: Evidence) -> list[Met]:
     found = _Findings(evidence)
     found.must_be_published(
@@ -377,13 +503,21 @@ def _judge_recorded_life(scenario: Scenario, evidence: Evidence) -> list[Met]:
     return found.results
 
 
-SCENARIOS: dict[str, Callable[[int], Scenario]] = {"demo": demo, "fall": fall, "first use": first_use}
+SCENARIOS: dict[str, Callable[[int], Scenario]] = {
+    "demo": demo,
+    "fall": fall,
+    "first use": first_use,
+    "answered": answered,
+    "flooded": flooded,
+}
 """Every scenario, by its name, drawn from a seed."""
 
 _JUDGES: dict[str, Callable[[Scenario, Evidence], list[Met]]] = {
     "demo": _judge_demo,
     "fall": _judge_fall,
     "first use": _judge_first_use,
+    "answered": _judge_answered,
+    "flooded": _judge_flooded,
     RECORDED_FALL: _judge_recorded_fall,
     RECORDED_LIFE: _judge_recorded_life,
 }

@@ -26,14 +26,14 @@ from retrowalk.guard.guard import Guard
 from retrowalk.guard.process import build_steps, light_of
 from retrowalk.guard.state import Kept, accepted_before
 from retrowalk.platform import Platform, Step, no_wake
-from retrowalk.sim.broker import Outage, ScriptedLink
+from retrowalk.sim.broker import Incoming, Outage, ScriptedLink
 from retrowalk.sim.ear import Ear
 from retrowalk.sim.evidence import published
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.hardware import Hardware
 from retrowalk.sim.microphone import Air, SimMicrophone, SimMicrophones
 from retrowalk.sim.noise import EchoParameters
-from retrowalk.sim.scenarios import Evidence, Heard, Scenario
+from retrowalk.sim.scenarios import Evidence, Heard, Remote, Scenario
 from retrowalk.sim.scheduler import MemoryMail, MemoryMailbox, Scheduler, VirtualClock
 from retrowalk.sim.sound import Listener, SimSoundSystem, WalkWav
 from retrowalk.sim.world import World
@@ -217,12 +217,21 @@ class VirtualWalk(Worn):
         if not scenario.first_use:
             self.shelf.kept = accepted_before("simulated")
         self.seed = seed
-        self.link = ScriptedLink(self.clock, outages=outages)
+        incoming = tuple(self._sent(number, remote) for number, remote in enumerate(scenario.remote))
+        self.link = ScriptedLink(self.clock, outages=outages, incoming=incoming, hub=scenario.hub)
         self._directory = Path(tempfile.mkdtemp(prefix="retrowalk-"))
         self.courier: Courier
         self.start_courier()
         self.start_voice()
         self.start_guard()
+
+    def _sent(self, number: int, remote: Remote) -> Incoming:
+        """A command of the scenario as it comes from the broker."""
+        root = wire.topic_root(self.config.device.site, self.config.device.name)
+        numbers = {"first": 1, "last": 2} if remote.name == "resync" else {}
+        issued_ms = round((self.clock.wall_s() + remote.t_s) * 1000.0)
+        content = {"id": f"remote-{number}", "by": remote.by, "issued_ms": issued_ms, **remote.fields, **numbers}
+        return Incoming(remote.t_s, f"{root}/cmd/{remote.name}", wire.encode(content))
 
     # -- the courier -------------------------------------------------------------------------------------------
 

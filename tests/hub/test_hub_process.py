@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +172,14 @@ class Process:
         self._settings.write_text(json.dumps(settings))
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, **environment: str) -> None:
         program = Path(__file__).parent / "run_hub.py"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, program, self._settings, self.state_dir], stdout=log, stderr=log
+                [sys.executable, program, self._settings, self.state_dir],
+                stdout=log,
+                stderr=log,
+                env=os.environ | environment,
             )
 
     def end(self, how: signal.Signals = signal.SIGKILL) -> int:
@@ -281,3 +287,22 @@ def test_a_store_has_one_owner(hub, broker, tmp_path):
         assert second._process.wait(10.0) != 0
         assert "another hub runs on" in (tmp_path / "hub.log").read_text()
         assert hub.said("status").exit_code == 0
+
+
+@pytest.mark.slow
+def test_the_watchdog_is_fed_by_a_turning_loop(hub, tmp_path):
+    """systemd hears that the hub is ready, and of each second in which its loop turned; of a stopped one nothing."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5.0)
+        hub.start(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert manager.recv(100) == b"READY=1"
+        assert [manager.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+        hub._process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        manager.setblocking(False)
+        with suppress(BlockingIOError):
+            manager.recv(100)  # what it had said before it was stopped
+        manager.settimeout(1.5)
+        with pytest.raises(TimeoutError):
+            manager.recv(100)

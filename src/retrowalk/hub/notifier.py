@@ -298,6 +298,8 @@ class Notifier:
 
     def _begin(self, now: float) -> _Worker | None:
         environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        # Without a network the resolver's usual patience would outlast LIMIT_S, and every message cost a process.
+        environment.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
         try:
             process = subprocess.Popen(
                 [sys.executable, "-m", "retrowalk.hub.worker"],
@@ -506,7 +508,11 @@ class Notifier:
                 fields["answer_url"] = link = f"{url}/a/{token}"
             scheme = self._scheme(start.place)
             if not scheme.startswith(("ntfy", "json")):
-                how = said["how"]["link"].format(url=link) if url else said["how"]["command"].format(alert=alert.number)
+                how = (
+                    said["how"]["link"].format(url=link)
+                    if url
+                    else said["how"]["command"].format(alert=alert.number, contact=notice.contact)
+                )
                 if url or not test:
                     body = f"{body}\n\n{how}"
         if self._trial:

@@ -13,6 +13,7 @@ import ssl
 import threading
 import urllib.parse
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from retrowalk import __version__
@@ -57,11 +58,7 @@ class Connection:
         try:
             port = parts.port
             if parts.scheme == "https":
-                context = ssl.create_default_context()
-                if not verify:
-                    context.check_hostname = False
-                    context.verify_mode = ssl.CERT_NONE
-                self._http = http.client.HTTPSConnection(host, port, timeout=connect_s, context=context)
+                self._http = http.client.HTTPSConnection(host, port, timeout=connect_s, context=_context(verify))
             else:
                 self._http = http.client.HTTPConnection(host, port, timeout=connect_s)
         except (ValueError, http.client.HTTPException) as error:
@@ -85,6 +82,16 @@ class Connection:
             except OSError:
                 pass  # it has ended already
         self._http.close()
+
+
+@cache
+def _context(verify: bool) -> ssl.SSLContext:
+    """To read the system's certificates takes a Pi a tenth of a second: it is done once."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class words_for_errors:  # noqa: N801 - reads as a function where it stands

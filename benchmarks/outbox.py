@@ -221,6 +221,8 @@ class Road:
         self.lines = lines
         self.plan = plan_
         self.struck: Counter[str] = Counter()
+        self.calm_s: float | None = None
+        """Since when everything has happened and nothing more goes wrong."""
         self.at_power_cut: dict[int, float] = {}
         """Events that nobody had on disk when the power went, and how old they were (s)."""
         for name in ("broker", "run", "state", "hub"):
@@ -464,25 +466,25 @@ def carry_out(kinds: Sequence[str], plan_: Plan, seed: int, programs: Programs =
                 for down_s, process in again:
                     order += 1
                     heapq.heappush(actions, (now + down_s, order, road, process))
+            busy = {road.kind for _, _, road, _ in actions}
             for road in roads:
                 for process in road.processes:
                     process.look()
+                if road.calm_s is None and road.kind not in busy and road.ledger.handed >= plan_.events:
+                    road.calm_s = now
             time.sleep(0.005 if actions and actions[0][0] - now < 0.05 else 0.02)
         return _settled(roads, plan_)
 
 
 def _settled(roads: Sequence[Road], plan_: Plan) -> list[Outcome]:
     """Waits until nothing more is to be expected; everything works now."""
-    calm_s = time.monotonic()
-    drained: dict[str, float] = {}
-    while time.monotonic() - calm_s < plan_.drain_s and len(drained) < len(roads):
+    until_s = time.monotonic() + plan_.drain_s
+    while time.monotonic() < until_s and not all(road.settled() for road in roads):
         for road in roads:
             for process in road.processes:
                 process.look()
-            if road.kind not in drained and road.settled():
-                drained[road.kind] = time.monotonic() - calm_s
         time.sleep(0.5)
-    return [_outcome(road, calm_s, plan_) for road in roads]
+    return [_outcome(road, road.calm_s or until_s, plan_) for road in roads]
 
 
 def _outcome(road: Road, calm_s: float, plan_: Plan) -> Outcome:

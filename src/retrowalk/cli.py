@@ -790,7 +790,7 @@ def hub(context: click.Context, config_file: Path | None, state_dir: Path | None
     if warning := settings.exposed(config_file, config):
         click.echo(warning, err=True)
     directory = _own_directory(state_dir or _hub_state_dir(), 0o750)
-    process.run(config, directory, Notifier(config, directory))
+    process.run(config, directory, lambda: Notifier(config, directory))
 
 
 _hub_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of words.")

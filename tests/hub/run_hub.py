@@ -58,4 +58,4 @@ if __name__ == "__main__":
     settings = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=HubConfig)
     state_dir = Path(sys.argv[2])
     state_dir.mkdir(parents=True, exist_ok=True)
-    run(settings, state_dir, Scribe(state_dir / "notices.jsonl"))
+    run(settings, state_dir, lambda: Scribe(state_dir / "notices.jsonl"))

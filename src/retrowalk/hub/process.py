@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,13 +29,16 @@ STORE_FILE = "hub.db"
 LOCK_FILE = "hub.lock"
 """Held by the hub that owns the directory."""
 
+LOCK_TRIES, LOCK_PAUSE_S = 20, 0.05
+"""Whoever only asks whether a hub runs holds it for a moment."""
+
 _log = logging.getLogger(__name__)
 
 
 def run(
     settings: HubConfig,
     state_dir: str | Path,
-    notifier: Notifier,
+    notifier: Callable[[], Notifier],
     *,
     clock: Clock | None = None,
     links: Mapping[str, BrokerLink] | None = None,
@@ -42,8 +46,8 @@ def run(
 ) -> None:
     """The hub's main loop, until SIGTERM or SIGINT; then it says `down` and finishes its file.
 
-    `ready` is called when it runs.  Raises `StoreError` when the store cannot be used at the start, or another hub
-    uses it.
+    `notifier` makes the one who tells people, `ready` is called when the hub runs.  Raises `StoreError` when the store
+    cannot be used at the start, or another hub uses it.
     """
     state_dir = Path(state_dir)
     clock = clock or MonotonicClock()
@@ -52,7 +56,7 @@ def run(
         store.ask(clock.now())
         desk = Desk(settings.contact, settings.ladder, settings.silence)
         times = HubTime(boot_id(), store.anchor(clock.now()))
-        hub = Hub(settings, store, desk, notifier, links or links_of(settings), clock, times)
+        hub = Hub(settings, store, desk, notifier(), links or links_of(settings), clock, times)
         hub.wake = waker.wake
         stop = threading.Event()
         _on_signals(stop, waker)
@@ -96,10 +100,15 @@ def _owned(state_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"{state_dir}: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError(f"another hub runs on {state_dir}: give this one a --state-dir of its own") from error
+        for attempt in range(LOCK_TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if attempt == LOCK_TRIES - 1:
+                    words = f"another hub runs on {state_dir}: give this one a --state-dir of its own"
+                    raise StoreError(words) from error
+                time.sleep(LOCK_PAUSE_S)
         yield
     finally:
         os.close(handle)

@@ -33,6 +33,7 @@ VERSION = 1
 REOPEN_S = 2.0
 """A file that cannot be used is tried again after this time."""
 
+WISHES_KEPT = 1000
 ODD_KEPT = 200
 ODD_BYTES = 1024
 DAMAGED_KEPT = 3
@@ -117,10 +118,11 @@ CREATE TABLE IF NOT EXISTS answer (
     over INTEGER NOT NULL, via TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS command (
-    id TEXT PRIMARY KEY, device TEXT NOT NULL, name TEXT NOT NULL, by TEXT NOT NULL, args TEXT NOT NULL,
+    row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    device TEXT NOT NULL, name TEXT NOT NULL, by TEXT NOT NULL, args TEXT NOT NULL,
     issued_ms INTEGER NOT NULL, ttl_s INTEGER NOT NULL, sent INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS command_waiting ON command (id) WHERE sent = 0;
+);
+CREATE INDEX IF NOT EXISTS command_waiting ON command (row) WHERE sent = 0;
 CREATE TABLE IF NOT EXISTS inbox (
     row INTEGER PRIMARY KEY AUTOINCREMENT, wall_s REAL NOT NULL, kind TEXT NOT NULL, form TEXT NOT NULL,
     result TEXT  -- NULL: the hub has not seen it yet
@@ -571,8 +573,15 @@ class Store:
         self.put("anchor", wire.encode(anchor))
 
     def sweep(self, older_than_s: float) -> bool:
-        """Deletes some events of low priority received before that hub time; whether there may be more."""
+        """Deletes some events of low priority received before that hub time; whether there may be more.
+
+        Of what was asked and commanded the latest are kept.
+        """
         db = self._now
+        for table, done in (("inbox", "result IS NOT NULL"), ("command", "sent = 1")):
+            db.execute(
+                f"DELETE FROM {table} WHERE {done} AND row <= (SELECT max(row) FROM {table}) - ?", (WISHES_KEPT,)
+            )
         after = int(self._get("swept") or 0)
         rows = db.execute(
             "SELECT row, priority, received_s FROM event WHERE row > ? ORDER BY row LIMIT ?", (after, RETENTION_STEP)
@@ -651,7 +660,7 @@ class Store:
         """Commands not sent yet: id, device, name, by, args, issued_ms, ttl_s."""
         with self._reading(now) as db:
             rows = db.execute(
-                "SELECT id, device, name, by, args, issued_ms, ttl_s FROM command WHERE sent = 0 ORDER BY issued_ms"
+                "SELECT id, device, name, by, args, issued_ms, ttl_s FROM command WHERE sent = 0 ORDER BY row"
             ).fetchall()
         return [(*row[:4], msgspec.json.decode(row[4]), row[5], row[6]) for row in rows]
 

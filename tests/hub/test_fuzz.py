@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from tests.fuzz import spoilt, written
-from tests.messages import INTERFACE
+from tests.messages import INTERFACE, message_name, misfits
 
+from retrowalk import wire
 from retrowalk.hub import facts
 from retrowalk.hub.alerts import Desk
 from retrowalk.hub.engine import Hub
@@ -48,6 +49,8 @@ class Told:
         self.now: Callable[[], float] | None = None
         self.latest: facts.Notify | None = None
         self.count = 0
+        self.reply: tuple[str, int, bool, str, str] | None = None
+        """What somebody answers next."""
         self._taken: list[tuple[int, bool, str]] = []
 
     def send(self, notice: facts.Notify) -> None:
@@ -66,7 +69,8 @@ class Told:
         return []
 
     def answers(self) -> list[tuple[str, int, bool, str, str]]:
-        return []
+        reply, self.reply = self.reply, None
+        return [reply] if reply else []
 
     def close(self) -> None:
         pass
@@ -143,7 +147,7 @@ def good_event(seq: int, kind: str, priority: str, **data: Any) -> dict[str, Any
 def bad(rng: random.Random, sent: int) -> tuple[str, bytes]:
     """Something that somebody sends.  It never takes a number that the device itself is still to use."""
     what = rng.choices(("event", "again", "state", "heartbeat", "hub"), (60, 10, 15, 12, 3))[0]
-    device = rng.choice((ROOT, ROOT, "retrowalk/v1/home/rw-0002", f"retrowalk/v1/home/d-{rng.randrange(50)}"))
+    device = rng.choice((ROOT, ROOT, "retrowalk/v1/home/rw-0002", f"retrowalk/v1/home/d-{rng.randrange(5)}"))
     if what == "again" and sent:
         old = good_event(rng.randint(1, sent), "hazard.raised", "none")
         # Replayed; under a number that is taken; from the wrong device.
@@ -206,4 +210,42 @@ def test_bad_messages_lose_no_event(count, tmp_path, caplog):
     assert town.told.count > before
     assert town.rows("SELECT count(*) FROM odd")[0][0] <= ODD_KEPT
     assert kept < 1_500_000
+    town.hub.close()
+
+
+def test_the_trial_of_a_doctor_is_nobody_s_event(tmp_path):
+    """The empty message with which a doctor tries the broker is neither an event nor anything odd"""
+    town = Town(tmp_path)
+    town.pass_s(1.0)
+    town.link.send(f"{ROOT}/event/{wire.TRIED}", b"")
+    town.pass_s(1.0)
+    assert town.link.unhandled == {}
+    assert town.rows("SELECT count(*) FROM odd") == town.rows("SELECT count(*) FROM event") == [(0,)]
+    town.hub.close()
+
+
+def test_what_a_hub_sends_is_what_is_documented(tmp_path):
+    """Its state, its acknowledgements and its commands fit the strict schemas, and nothing else is sent"""
+    town = Town(tmp_path)
+    town.pass_s(1.0)
+    town.link.send(f"{ROOT}/state", written(example("state")))
+    town.link.send(f"{ROOT}/heartbeat", written({**example("heartbeat"), "epoch": EPOCH, "seq_low": 9, "seq_head": 9}))
+    town.link.send(f"{ROOT}/event/tea.spilt", written(good_event(2, "tea.spilt", "none")))
+    town.pass_s(1.0)
+    town.link.send(f"{ROOT}/event/fall.confirmed", written(good_event(9, "fall.confirmed", "high", fall=1)))
+    town.pass_s(1.0)
+    town.told.reply = ("Anna", 1, False, "ntfy", "coming")
+    for _ in range(8):
+        town.link.send(f"{ROOT}/heartbeat", written({**example("heartbeat"), "epoch": EPOCH, "seq_low": 20}))
+        town.pass_s(15.0)
+    town.hub.begin_stop(town.clock.now())
+    town.pass_s(1.0)
+    sent = town.link.published
+    assert [text for message in sent for text in misfits(message.topic, message.payload)] == []
+    assert {message_name(message.topic) for message in sent} == {
+        *("hub.state", "cmd.ack", "cmd.seen", "cmd.say", "cmd.resync"),
+    }
+    for message in sent:
+        retained = message_name(message.topic) in ("hub.state", "cmd.ack")
+        assert (message.qos, message.retain) == (1, retained), message.topic
     town.hub.close()

@@ -9,6 +9,7 @@ import http.server
 import itertools
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -43,6 +44,7 @@ class NtfyServer:
     token: str = ""
     retry_after: str = ""
     keepalive_s: float = 0.3
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         self.asked: list[Asked] = []
@@ -64,6 +66,8 @@ class NtfyServer:
                 pass  # who asks may break off at any moment
 
         self._server = Server(("127.0.0.1", 0), Handler)
+        if self.tls is not None:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()

@@ -130,6 +130,25 @@ def test_a_webhook_answers_in_its_response(tmp_path):
 
 
 @pytest.mark.slow
+def test_every_other_service_goes_through_apprise(tmp_path):
+    """Gotify as one of them: loud as an alarm is, with a word on how to answer, and its refusal in plain words."""
+    with NtfyServer() as server:
+        config = HubConfig(contact=contacts(Anna=[f"gotify://127.0.0.1:{server.port}/5ecr3tT0ken"]))
+        with notifier(config, tmp_path) as hub:
+            hub.send(notice())
+            server.wait(1, "message")
+            assert collect(hub.results, at_least(1)) == [(1, True, "gotify: taken")]
+            form = server.asked[0].json()
+            assert (form["title"], form["priority"]) == ("FALL: rw-0001", 10)
+            assert "To answer: retrowalk hub ack 1 --by 'Anna'" in form["message"]
+            server.mood = "401"
+            hub.send(notice(2, of=2))
+            (refused,) = collect(hub.results, at_least(1))
+            assert "401" in refused.detail
+            assert "5ecr3t" not in refused.detail
+
+
+@pytest.mark.slow
 def test_a_link_answers_and_says_so(tmp_path):
     """Where answers.port is set, messages carry a link, and its page says whether the answer has arrived."""
     import urllib.request

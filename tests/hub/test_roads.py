@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
@@ -102,6 +103,29 @@ def test_nobody_there_is_said_in_words():
     """No address and no traceback in it."""
     with pytest.raises(web.WebError, match=r"^not reached: connection refused$"):
         web.request("GET", "http://127.0.0.1:1/")
+
+
+@pytest.mark.slow
+def test_a_certificate_that_nobody_vouches_for_is_refused_unless_it_is_asked_for(tmp_path):
+    """`verify=no` in the address is the owner's word for a server of their own; without it nothing is sent."""
+    import ssl
+    import subprocess
+
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    files = [str(tmp_path / name) for name in ("key.pem", "cert.pem")]
+    make = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "2"]
+    subprocess.run([*make, "-keyout", files[0], "-out", files[1]], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files[1], files[0])
+    with NtfyServer(tls=context) as server:
+        to = ntfy.read(f"ntfys://127.0.0.1:{server.port}/family")
+        with pytest.raises(web.WebError, match="its certificate is not to be trusted"):
+            ntfy.publish(to, {"topic": "family", "message": "secret"})
+        assert server.messages() == []
+        to = ntfy.read(f"ntfys://127.0.0.1:{server.port}/family?verify=no")
+        assert ntfy.publish(to, {"topic": "family", "message": "hello"}).status == 200
 
 
 def test_a_publication_arrives_as_ntfy_wants_it(server):

@@ -276,6 +276,7 @@ def test_a_clean_end_says_down(hub, broker):
         stranger.wait(lambda heard: heard[-1].json()["state"] == "lost")
 
 
+@pytest.mark.slow
 def test_a_store_has_one_owner(hub, broker, tmp_path):
     """A second hub on the same directory ends with words, and the first goes on."""
     with Stranger(broker, HUB_STATE) as stranger:

@@ -233,3 +233,26 @@ def test_the_cost_of_a_commit_is_told_beside_others():
         assert rows["commit_ms", subject, "p99"]["value"] > 0.0
         assert rows["mib_per_h", subject, "events"]["value"] >= 0.0
     assert rows["events_per_h", "retrowalk", "priority high"]["value"] > 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("options", "met"), [pytest.param((), True, id="as it is"), pytest.param(("--dead-line",), False, id="a deaf hub")]
+)
+def test_a_hub_that_hears_nothing_is_seen(options, met):
+    """A device out of reach is noticed in time; by a hub that is cut off itself it is not, and that is a miss"""
+    rows = ran("silence.py", *options)
+    assert rows["noticed_s", "retrowalk", "max radio"]["met"] is met
+    assert rows["noticed_s", "retrowalk", "max killed"]["met"] is met
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_fall_reaches_client_caregiver_and_hub():
+    """Rows for each part, nothing lost on the way"""
+    rows = ran("delivery.py", "--parts", "falls,notifications,hub-ack")
+    for metric in ("fall_ms", "notify_ms"):
+        assert 0.0 < rows[metric, "retrowalk", "p99"]["value"] < 60_000.0
+    assert rows["notify_lost", "retrowalk", "all"]["value"] == 0
+    assert rows["missing", "retrowalk", "hub-ack"]["value"] == 0

@@ -465,6 +465,18 @@ def test_hub_is_kept_alive():
     assert {key: unit("hub")[key] for key in expected} == {key: [value] for key, value in expected.items()}
 
 
+def test_program_takes_the_command_line_of_the_hub():
+    """What the hub's unit starts is a command that exists; settings and folder are those it takes by itself"""
+    (line,) = unit("hub")["Service.ExecStart"]
+    program, name, *arguments = shlex.split(line)
+    assert (program, name) == (PROGRAM, "hub")
+    command = cli.cli.commands["hub"]
+    with command.make_context(name, arguments) as context:
+        given = context.params
+    assert (given["config_file"], given["state_dir"]) == (cli.HUB_CONFIG_FILE, cli.HUB_STATE_DIR)
+    assert Path("/var/lib", *unit("hub")["Service.StateDirectory"]) == cli.HUB_STATE_DIR
+
+
 def test_hub_has_a_network_and_nothing_else():
     """The hub has no device, no group but its own, a user of its own and one folder to write to"""
     hub = unit("hub")

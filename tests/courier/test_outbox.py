@@ -509,6 +509,21 @@ def test_a_full_disk_refuses_and_recovers(tmp_path):
     outbox.close()
 
 
+def test_a_full_disk_forgets_no_acknowledgement(tmp_path):
+    """The hub's word that could not be written down counts as soon as there is room; nothing is half delivered."""
+    outbox = Outbox(tmp_path / "outbox.db")
+    outbox.commit_all([(event(number, "fall.confirmed"), STAMP) for number in range(1, 41)], 0.0)
+    outbox.broker_has(list(range(1, 41)), 0.0)
+    assert outbox._db is not None
+    outbox._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with files_limited_to(2048), pytest.raises(OutboxError):
+        outbox.hub_has(outbox.epoch, 30, 1.0)
+    assert (outbox.waiting(2.0), outbox.low(2.0), outbox.delivered_high("s1", 2.0)) == (40, 1, 0)
+    assert outbox.hub_has(outbox.epoch, 30, 3.0)
+    assert (outbox.waiting(4.0), outbox.low(4.0), outbox.delivered_high("s1", 4.0)) == (10, 31, 30)
+    outbox.close()
+
+
 def test_a_directory_that_cannot_be_used_is_an_error_not_the_end(tmp_path):
     """An outbox without a place for its file raises at each use, and works once there is one."""
     (tmp_path / "state").write_text("in the way")

@@ -832,16 +832,17 @@ class Outbox:
         head = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         high = "SELECT session, max(number) FROM outbox WHERE rank = ? AND delivered IS NOT NULL GROUP BY session"
         self._high_delivered = dict(db.execute(high, (RANKS[Priority.HIGH],)))
-        self.epoch = str(meta["epoch"])
+        before, self.epoch = self.epoch, str(meta["epoch"])
         self.dropped = int(meta.get("dropped", 0))
         self.dropped_untold = int(meta.get("dropped_untold", 0))
         self._lived_s = self._lived_kept_s = self._swept_s = float(meta.get("lived", 0.0))
-        self._latest_ack = 0
-        self._beyond = frozenset()
-        self._progress_at = -math.inf
-        self._at_broker.clear()
-        self._at_broker_order.clear()
-        self._order.clear()
+        if self.epoch != before:  # else it is the file that was closed a moment ago: what is known of its rows holds
+            self._latest_ack = 0
+            self._beyond = frozenset()
+            self._progress_at = -math.inf
+            self._at_broker.clear()
+            self._at_broker_order.clear()
+            self._order.clear()
         self._reached.clear()
         self._count, self._bytes, self._copy_bytes = 0, 0, copy_bytes + copies * ROW_OVERHEAD_BYTES
         self._waits(data_bytes, count)

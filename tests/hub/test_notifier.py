@@ -81,6 +81,7 @@ def test_an_alarm_arrives_and_its_button_answers(tmp_path):
         assert collect(hub.answers, at_least(1)) == [("Anna", 1, True, "ntfy", "")]
 
 
+@pytest.mark.slow
 def test_an_answer_given_while_the_hub_was_away_counts_when_it_is_back(tmp_path):
     """The ntfy server keeps it; the hub hears it after its restart, with the same key and topic, and counts it once."""
     with NtfyServer() as server:

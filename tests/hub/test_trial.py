@@ -70,6 +70,7 @@ def test_an_address_that_takes_nothing_is_shown_with_its_reason(notify_test):
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_one_contact_can_be_asked_for(notify_test):
     """Whoever changes their telephone need not wake the others."""
     with NtfyServer() as server:

@@ -33,6 +33,7 @@ def test_a_broker_that_refuses_events_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_a_broker_that_keeps_nothing_is_named(tmp_path: Path) -> None:
     """A broker without retained messages is told apart from a good one"""
     with Mosquitto(tmp_path / "broker", extra="retain_available false") as broker:
@@ -42,7 +43,9 @@ def test_a_broker_that_keeps_nothing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("word", ["up", "down", "lost"])
+@pytest.mark.parametrize(
+    "word", ["up", pytest.param("down", marks=pytest.mark.slow), pytest.param("lost", marks=pytest.mark.slow)]
+)
 def test_the_hub_is_seen(tmp_path: Path, word: str) -> None:
     """What a hub has said of itself, or the broker in its name, is what the doctor shows"""
     with Mosquitto(tmp_path / "broker") as broker, Stranger(broker, "none") as hub:
@@ -55,6 +58,7 @@ def test_the_hub_is_seen(tmp_path: Path, word: str) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_the_trial_leaves_nothing_behind(tmp_path: Path) -> None:
     """What is tried is one empty message that nobody keeps"""
     with Mosquitto(tmp_path / "broker") as broker, Stranger(broker, "retrowalk/v1/#") as listener:

@@ -57,7 +57,7 @@ def quiet(start_s: float, end_s: float) -> list[Item]:
     return merged(ranges(steady(start_s, end_s, None), latency_s=0.0), still, heartbeats(start_s, end_s))
 
 
-def live(*items: Iterable[Item], state: SavedState = GUARDED, until_s: float = 30.0, config: Config = NAMES) -> Street:
+def live(*items: Iterable[Item], state: SavedState = GUARDED, until_s: float = 16.0, config: Config = NAMES) -> Street:
     """Goes on from `state` and stands, while `items` come."""
     street = Street(config, voice=True).run([Restored(0.0, state, 0.0)])
     return street.run(merged(quiet(0.1, until_s), *items), until_s)
@@ -105,7 +105,7 @@ def test_the_names_are_in_the_bank():
 def test_of_each_helper_it_is_said_once():
     """Whoever answers again and again is not heard again and again."""
     seen = [command(5.0 + 3.0 * i, "seen", "Anna") for i in range(5)]
-    street = live([*seen, command(21.0, "seen", "Ben")], state=OPEN)
+    street = live([*seen, command(21.0, "seen", "Ben")], state=OPEN, until_s=25.0)
     assert heard(street, "caregiver_seen") == [("caregiver_seen", "Anna"), ("caregiver_seen", "helper")]
     assert [reason for _, _, reason in answers(street)] == ["", *["said before"] * 4, ""]
 
@@ -147,6 +147,7 @@ def test_what_is_seen_while_the_walker_is_asked_is_said_afterwards():
     assert not heard(off, "caregiver_seen")
 
 
+@pytest.mark.slow
 def test_who_lies_there_is_comforted_by_name():
     """The reports name who has seen it, to the walker and to the caregivers; over a restart, too."""
     street = live([command(5.0, "seen")], state=OPEN, until_s=35.0)
@@ -157,6 +158,7 @@ def test_who_lies_there_is_comforted_by_name():
     assert heard(again, "comfort_seen", "caregiver_seen") == [("comfort_seen", "Anna")]
 
 
+@pytest.mark.slow
 def test_a_new_alarm_has_been_seen_by_nobody():
     """Who called the first one off and needs help again is not comforted with what was."""
     street = live([command(5.0, "seen")], press(10.0), press(11.5), press(15.0, 3.3), state=OPEN, until_s=25.0)
@@ -169,7 +171,13 @@ def test_a_new_alarm_has_been_seen_by_nobody():
 # -------------------------------------------------------------------------------------------------------- say
 
 
-@pytest.mark.parametrize("phrase", alerts.REMOTE_PHRASES)
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        alerts.REMOTE_PHRASES[0],
+        *(pytest.param(phrase, marks=pytest.mark.slow) for phrase in alerts.REMOTE_PHRASES[1:]),
+    ],
+)
 def test_a_helper_says_something(phrase):
     """At once where it is quiet, as theirs, and it is told when it is said."""
     street = live([command(8.0, "say", phrase=phrase)])
@@ -210,7 +218,7 @@ def test_words_that_are_not_said_are_refused_by_name(state, items, reason):
 
 def test_words_come_once_in_ten_seconds():
     """Nobody talks without end into the walker's ear."""
-    street = live([command(8.0 + 2.0 * i, "say", phrase="coming") for i in range(10)])
+    street = live([command(8.0 + 2.0 * i, "say", phrase="coming") for i in range(10)], until_s=28.0)
     times = [t_s for t_s, speak in street.heard if speak.phrase == "say_coming"]
     assert len(times) == 2
     assert times[1] - times[0] >= 10.0
@@ -247,7 +255,7 @@ def test_words_that_find_no_quiet_are_refused():
 
 def test_a_device_that_is_looked_for_makes_itself_heard():
     """For half a minute, every five seconds; then it is quiet again.  No position is known, and that is told."""
-    street = live([command(8.0, "locate")], until_s=60.0)
+    street = live([command(8.0, "locate")], until_s=45.0)
     times = [t_s for t_s, speak in street.heard if speak.phrase in ("looked_for", "here")]
     assert times == pytest.approx([8.0 + 5.0 * i for i in range(6)], abs=0.2)
     assert heard(street, "looked_for", "here")[0] == ("looked_for", "")
@@ -261,6 +269,7 @@ def test_the_button_ends_it_and_does_what_it_does():
     assert heard(street, "around")
 
 
+@pytest.mark.slow
 def test_a_device_lying_beside_its_walker_is_found_after_the_question():
     """Not into the countdown; half a minute after it."""
     state = replace(GUARDED, fall_number=1, countdown_left_s=20.0, fall_ago_s=10.0)
@@ -344,6 +353,7 @@ def test_a_link_that_works_again_does_not_say_so_while_nobody_watches():
     assert street.first("fault.cleared", part="courier", fault="broker")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "values"),
     [
@@ -416,10 +426,8 @@ def without_answers(items: Stream) -> Stream:
     return Stream(item for item in items if not isinstance(item, (VoiceProgress, Command)))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(items=streams(), spread=st.lists(st.tuples(st.floats(0.0, 1.0), remote), min_size=1, max_size=60))
-def test_no_command_changes_a_warning_an_alarm_or_a_state(items, spread):
-    """With any stream of commands everything that protects happens as without them, at the same instants."""
+def compare(items: Stream, spread: list[tuple[float, Command]]) -> None:
+    """Lives `items` with commands in between, and without them."""
     items = without_answers(items)
     if not items:
         return
@@ -430,6 +438,24 @@ def test_no_command_changes_a_warning_an_alarm_or_a_state(items, spread):
         mixed.insert(index + 1, replace(one, t_received_s=t_s))
         bare.insert(index + 1, Tick(t_s))  # time is looked at as often
     assert decided(mixed) == decided(bare)
+
+
+sown = st.lists(st.tuples(st.floats(0.0, 1.0), remote), min_size=1, max_size=60)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(items=streams(), spread=sown)
+def test_no_command_changes_a_warning_an_alarm_or_a_state(items, spread):
+    """With any stream of commands everything that protects happens as without them, at the same instants."""
+    compare(items, spread)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(items=streams(max_pieces=16), spread=sown)
+def test_no_command_changes_what_protects_in_many_lives(items, spread):
+    """As above, longer lives and more of them."""
+    compare(items, spread)
 
 
 def test_no_row_from_afar_outranks_what_protects():

@@ -51,7 +51,7 @@ class Helper:
         self._said_s = -math.inf
         self._here_s = math.inf
         self._here_until_s = -math.inf
-        self._here_key = ""
+        self._located_s = -math.inf
         self._connected = False
         self._hub_away = False
         self._away_s = math.inf
@@ -80,7 +80,7 @@ class Helper:
                 self._answer(now, item, False, "switching off")
             case "locate":
                 self._here_s, self._here_until_s = now, now + LOCATE_S
-                self._here_key = "looked_for"
+                self._located_s = now
                 self._answer(now, item, True, "heard; no position is known")
             case _:
                 self._answer(now, item, False, "not on the list of commands")
@@ -133,7 +133,6 @@ class Helper:
     def pressed(self) -> None:
         """The button: whoever is there has heard the device."""
         self._here_s = math.inf
-        self._arbiter.retract("looked_for")
 
     # -- whether anybody watches ------------------------------------------------------------------------------
 
@@ -201,9 +200,10 @@ class Helper:
         elif self._care.alarm.counting or not self._arbiter.calm(now, RANK_HELPER, REST_S):
             self._here_s = now + 1.0
         else:
-            first = self._here_key == "looked_for"
-            self._arbiter.announce(now, self._here_key, because="a helper asked for it", insist=first)
-            self._here_key, self._here_s = "here", now + HERE_EVERY_S
+            # Why it calls is said until that was heard.
+            key = "here" if self._arbiter.ended_s("looked_for") >= self._located_s else "looked_for"
+            self._arbiter.announce(now, key, because="a helper asked for it", insist=False)
+            self._here_s = now + HERE_EVERY_S
 
     def _watched(self, now: float, linked: bool) -> None:
         arbiter = self._arbiter

@@ -475,10 +475,10 @@ def _judge_flooded(scenario: Scenario, evidence: Evidence) -> list[Met]:
     warned = [h.start_s for h in evidence.heard if h.key in ("warning", "stop") and h.start_s <= away_s]
     afar = ("say_", "caregiver_seen", "looked_for", "here")
     found.must_not_hear(
-        "nothing from afar from the first warning to a second after the last",
+        "nothing from afar from the first warning to the end of the last",
         afar,
         min(warned, default=0.0),
-        max(warned, default=away_s) + 1.0,
+        max(warned, default=away_s) + 0.4,
     )
     said = [h.key for h in evidence.heard if h.key.startswith("say_")]
     found.add("words from afar are seldom", len(said) <= scenario.duration_s / 10.0, f"{len(said)} times")

@@ -359,14 +359,8 @@ PARTS = ("events", "falls", "notifications", "puback", "hub-ack")
 
 def measure(options: argparse.Namespace) -> list[Row]:
     """Every part, or those that were asked for."""
-    sizes = (
-        (40, 4, 6, 1500, 1)
-        if options.quick
-        else (3000, 100, 300, 10_000, 10)
-        if options.full
-        else (300, 12, 100, 10_000, 3)
-    )
-    event_count, fall_count, notify_count, waiting, returns = sizes
+    size = "quick" if options.quick else "full" if options.full else "default"
+    event_count, fall_count, notify_count, waiting, returns = SIZES[size]
     away_s = AWAY_QUICK_S if options.quick else AWAY_S
     parts = options.parts.split(",") if options.parts else PARTS
     found = Found()

@@ -458,6 +458,17 @@ def test_no_command_changes_what_protects_in_many_lives(items, spread):
     compare(items, spread)
 
 
+def test_a_wall_is_told_in_a_flood_of_commands_as_without_one():
+    """Cautions and warnings of an approach come at the same instants."""
+    wall = ranges([*approach(6.0, 2.6, 0.4, 0.8), *steady(10.5, 14.0, 0.8)], latency_s=0.0)
+    life = [*settled(), *merged(wall, posed(8.0, 6.0, (0.0, 0.0, 1.0)), heartbeats(6.0, 14.0))]
+    names = ("say", "seen", "locate", "mute")
+    flood = [command(5.0 + 0.05 * i, names[i % 4], phrase="coming", event="e") for i in range(180)]
+    told = decided(merged(life, flood))
+    assert told == decided(merged(life, [Tick(one.t_received_s) for one in flood]))
+    assert {one[4] for one in told if isinstance(one, tuple) and len(one) == 6} >= {"caution", "warning"}
+
+
 def test_no_row_from_afar_outranks_what_protects():
     """Whatever a command has said is cut by every warning, caution, question and named fault."""
     afar = [row for row in alerts.ALERTS.values() if row.rank <= HEARD_FROM_AFAR]

@@ -63,7 +63,7 @@ FALLS_AT_A_TIME = 4
 FALL_AT_S, CONFIRMED_BY_S = 2.5, 26.0
 AWAY_S = (18.0, 33.0)
 """Without a broker so long, paho waits as long as it ever does between two attempts."""
-AWAY_QUICK_S = (3.0, 6.0)
+AWAY_QUICK_S = (1.5, 3.0)
 SHARES = {"none": 0.86, "low": 0.10, "medium": 0.03, "high": 0.01}
 """Of priorities on a walk, more or less (`commit.py`); high is more frequent here."""
 TYPES = {"none": "alert.spoken", "low": "guard.changed", "medium": "fault.raised", "high": "fall.confirmed"}
@@ -349,7 +349,7 @@ def _told(text: str) -> None:
 
 
 SIZES = {
-    "quick": (30, 2, 6, 1500, 1),
+    "quick": (20, 2, 4, 1000, 1),
     "default": (300, 12, 100, 10_000, 3),
     "full": (3000, 100, 300, 10_000, 10),
 }

@@ -11,7 +11,7 @@ import tracemalloc
 
 import pytest
 from tests.courier.helpers import ROOT, Street, event, session_message
-from tests.fuzz import spoilt, written
+from tests.fuzz import held_bytes, spoilt, written
 from tests.messages import INTERFACE
 
 from retrowalk import wire
@@ -90,8 +90,8 @@ def test_bad_commands_stop_no_event(count, hub, tmp_path, caplog):
         if turn == count // 20:
             tracemalloc.start()
         elif turn == count // 40 * 3:
-            settled = tracemalloc.get_traced_memory()[0]  # what is only exchanged for something newer has been by now
-    kept = tracemalloc.get_traced_memory()[0] - settled
+            settled = held_bytes()  # what is only exchanged for something newer has been by now
+    kept = held_bytes() - settled
     tracemalloc.stop()
     street.run_until(street.clock.now() + 30.0)
     numbers += [found["data"]["fall"] for found in street.events() if "fall" in found["data"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.errors import SensorError
-from retrowalk.guard.guard import EVENTS_KEPT, EVENTS_SAVED, WATCHERS_MAX, Guard
+from retrowalk.guard.guard import EVENTS_KEPT, EVENTS_SAVED, WATCHERS_MAX, Guard, Memory
+from retrowalk.guard.pending import Pending
 from retrowalk.guard.state import Kept
 from retrowalk.sim.scheduler import MemoryMail, VirtualClock
 
@@ -39,7 +41,7 @@ class Shelf:
 class Bench:
     """A guard with the mailboxes of its neighbours, in virtual time."""
 
-    def __init__(self, kept: Kept | None = None, session: str = "s1") -> None:
+    def __init__(self, kept: Kept | None = None, session: str = "s1", memory: Memory | None = None) -> None:
         self.mail = MemoryMail()
         self.voice = self.mail.open("voice")
         self.courier = self.mail.open("courier")
@@ -52,6 +54,7 @@ class Bench:
             mailbox=self.mail.open("guard"),
             touch=self.felt,
             saver=self.shelf,
+            memory=memory,
             session=session,
             boot_id="boot",
             started_wall="2026-01-01T00:00:00Z",
@@ -111,6 +114,31 @@ def test_events_are_kept_until_committed() -> None:
     bench.mail.deliver("guard", wire.encode(wire.CommittedMessage("s1", 1_000)))
     bench.run(26.0)
     assert first[0] not in bench.messages(bench.courier, wire.EventMessage)
+
+
+def test_an_event_of_the_last_instant_outlives_the_guard(tmp_path: Path) -> None:
+    """The guard dies before its thread has saved anything, beside a dead courier: the next one hands it over"""
+    bench = Bench(memory=Pending(tmp_path))
+    first = bench.messages(bench.courier, wire.EventMessage)
+    following = Bench(kept=None, session="s2", memory=Pending(tmp_path))
+    following.run(3.0)
+    again = following.messages(following.courier, wire.EventMessage)
+    assert [message for message in again if message.session == "s1"][: len(first)] == first
+    following.mail.deliver("guard", wire.encode(wire.CommittedMessage("s1", 1_000)))
+    following.mail.deliver("guard", wire.encode(wire.CommittedMessage("s2", 1_000)))
+    following.run(4.0)
+    assert Pending(tmp_path).read() == [], "confirmed, and forgotten"
+
+
+def test_a_full_memory_keeps_what_waits(tmp_path: Path) -> None:
+    """However much has been written and confirmed there, what nobody has confirmed is in it"""
+    memory = Pending(tmp_path)
+    while memory.add(wire.encode(wire.EventMessage("s0", 1, "guard.changed", "low", 0.0, 0.0, None, {"x": "." * 900}))):
+        pass
+    bench = Bench(memory=memory)
+    first = bench.messages(bench.courier, wire.EventMessage)
+    left = Pending(tmp_path).read()
+    assert [message for message in left if message.session == "s1"] == first
 
 
 def courier_faults(bench: Bench, until_s: float) -> list[str]:

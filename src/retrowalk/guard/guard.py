@@ -98,6 +98,22 @@ class Saver(Protocol):
         """Takes the latest content; never waits."""
 
 
+class Memory(Protocol):
+    """Keeps unconfirmed events where the guard's own death cannot reach them; see `guard.pending`."""
+
+    def read(self) -> list[wire.EventMessage]:
+        """What an earlier guard left."""
+
+    def add(self, data: bytes) -> bool:
+        """Keeps one more; False: there is no room.  Never waits."""
+
+    def replace(self, waiting: Sequence[bytes]) -> None:
+        """Only these still wait."""
+
+    def clear(self) -> None:
+        """Nothing waits."""
+
+
 class Guard:
     """Owns the Companion and routes what it says.  A step: `poll(now)`; items come in through `take`."""
 
@@ -110,6 +126,7 @@ class Guard:
         touch: TouchOutput,
         led: LedOutput | None = None,
         saver: Saver,
+        memory: Memory | None = None,
         session: str,
         boot_id: str,
         started_wall: str,
@@ -127,6 +144,7 @@ class Guard:
         self._led = led
         self._light = ""
         self._saver = saver
+        self._memory = memory
         self._session = session
         self._boot_id = boot_id
         self._now = 0.0
@@ -179,6 +197,10 @@ class Guard:
 
         Then, unless the walker has accepted the limits before, that this is the first use.
         """
+        if self._memory is not None:
+            for message in self._memory.read():
+                self._events[message.session, message.number] = message
+                self._resend_due_s = now
         if kept is None:
             self._copy_until_s, self._copy_ask_s = now + COPY_WAIT_S, now
             self.take([sm.Tick(now)], now)
@@ -190,7 +212,9 @@ class Guard:
         self._kept_count = max(self._kept_count, kept.count)
         self._earlier = kept.important
         for message in kept.events:
-            self._events[message.session, message.number] = message
+            self._events.setdefault((message.session, message.number), message)
+        # The courier takes them in the order in which they happened; within a boot, monotonic time tells it.
+        self._events = dict(sorted(self._events.items(), key=lambda item: (item[1].mono_s, item[0][1])))
         self._resend_due_s = now
         if kept.state is None:
             self.take([sm.Tick(now)], now)
@@ -326,11 +350,14 @@ class Guard:
             alert=event.alert,
             data=wire.event_data(event),
         )
+        data = wire.encode(message)
         self._events[message.session, message.number] = message
         if len(self._events) > EVENTS_KEPT:
             self._forget_least()
+        if self._memory is not None and not self._memory.add(data):
+            self._memory.replace([wire.encode(waiting) for waiting in self._to_save()])
         if not self._held_up:
-            self._held_up = not self._to_courier(wire.encode(message))
+            self._held_up = not self._to_courier(data)
         if self._resend_due_s == math.inf:
             self._resend_due_s = self._now + RESEND_S
         self._recent.append(f"{event.t_s:.1f} {event.type}")
@@ -621,6 +648,8 @@ class Guard:
     def _committed(self, message: wire.CommittedMessage) -> None:
         done = [key for key in self._events if key[0] == message.session and key[1] <= message.number]
         grave = [key for key in done if self._events.pop(key).priority in IMPORTANT]
+        if done and not self._events and self._memory is not None:
+            self._memory.clear()
         if grave:
             self._keep()
         if done and self._held_up:

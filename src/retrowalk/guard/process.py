@@ -31,6 +31,7 @@ from retrowalk.devices.turns import Turns
 from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.errors import DeviceError, SensorError, WireError
 from retrowalk.guard.guard import Guard
+from retrowalk.guard.pending import Pending
 from retrowalk.guard.state import Kept, StateFile, StateSaver
 from retrowalk.platform import Clock, I2CBus, Platform, Step, boot_id, notify
 from retrowalk.wire import StateMessage, StateRequest, decode, decode_local, encode
@@ -298,6 +299,15 @@ def recall(platform: Platform, file: StateFile, wait_s: float = COURIER_COPY_WAI
     return None
 
 
+def _pending(run_dir: Path) -> Pending | None:
+    """Where unconfirmed events outlive the guard; None: it cannot be had, and the state's slots must do."""
+    try:
+        return Pending(run_dir)
+    except (OSError, ValueError) as error:
+        log.warning("events of the last instant may be lost with the guard: %s", error)
+        return None
+
+
 def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *, unusable: bool = False) -> int:
     """Guards until asked to stop; returns the exit status.  `problem`: what is wrong with the configuration file."""
     clock = platform.clock
@@ -314,6 +324,7 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
         touch=touch,
         led=light_of(steps),
         saver=saver,
+        memory=_pending(run_dir),
         session=uuid.uuid4().hex[:16],
         boot_id=boot_id(),
         started_wall=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -130,6 +130,22 @@ def test_an_event_of_the_last_instant_outlives_the_guard(tmp_path: Path) -> None
     assert Pending(tmp_path).read() == [], "confirmed, and forgotten"
 
 
+def test_an_event_makes_no_state_younger() -> None:
+    """A countdown runs on from when it was saved, however many events are saved after it with the same state"""
+    bench = Bench()
+    for tenth in range(40):
+        now = bench.clock.now() + 0.1
+        bench.guard.take([sm.HealthReport(now, "buzzer", "broken", active=tenth % 2 == 0)], now)
+        bench.run(now)
+    saved = [kept for kept in bench.shelf.kept if kept.state is not None]
+    times: dict[float, set[float]] = {}
+    for kept in saved:
+        assert kept.state is not None
+        times.setdefault(kept.state.t_saved_s, set()).add(kept.saved_mono_s)
+    assert len(saved) > len(times), "some events were saved with a state that had been saved before"
+    assert all(len(found) == 1 for found in times.values())
+
+
 def test_a_full_memory_keeps_what_waits(tmp_path: Path) -> None:
     """However much has been written and confirmed there, what nobody has confirmed is in it"""
     memory = Pending(tmp_path)

@@ -172,6 +172,8 @@ class Guard:
         self._button_pressed = False
         self._touch_until_s = -math.inf
         self._state: sm.SavedState | None = None
+        self._state_at: tuple[float, float] | None = None
+        """When it was made: monotonic and wall time.  A countdown in it has run on since then."""
         self._kept_count = 0
         self._copy_until_s = -math.inf
         """Until when the courier is asked whether its copy knows more than we do."""
@@ -313,6 +315,7 @@ class Guard:
                 save = True
             elif type(output) is ev.StateSaved:
                 self._state = output.state
+                self._state_at = (self._clock.origin_mono_s + self._now, self._clock.wall_s())
                 copy = True
         if save or copy:
             self._keep(copy=copy)
@@ -385,12 +388,13 @@ class Guard:
     def _keep(self, *, copy: bool = True) -> None:
         """Saves state and events in the run directory; `copy`: the courier, too, is to have them on the card."""
         self._kept_count += 1
+        mono_s, wall_s = self._state_at or (self._clock.origin_mono_s + self._now, self._clock.wall_s())
         kept = Kept(
             count=self._kept_count,
             session=self._session,
             boot_id=self._boot_id,
-            saved_mono_s=self._clock.origin_mono_s + self._now,
-            saved_wall_s=self._clock.wall_s(),
+            saved_mono_s=mono_s,
+            saved_wall_s=wall_s,
             state=self._state,
             events=self._to_save(),
             important=self._important if self._important[1] else self._earlier,

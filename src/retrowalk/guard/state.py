@@ -27,7 +27,7 @@ class Kept(Struct, frozen=True):
     session: str
     boot_id: str
     saved_mono_s: float
-    """CLOCK_MONOTONIC of the save."""
+    """CLOCK_MONOTONIC of when the state was as it is here; events beside it may be later."""
     saved_wall_s: float
     state: SavedState | None
     events: list[EventMessage]
@@ -35,7 +35,7 @@ class Kept(Struct, frozen=True):
     """Session and number of the latest event of high priority, which the walker is told the delivery of."""
 
     def elapsed_s(self, boot_id: str, mono_s: float, wall_s: float) -> float:
-        """Seconds since the save: by the monotonic clock within a boot, else by the wall clock (never negative)."""
+        """Seconds since the state was so, never negative: by the monotonic clock within a boot, else by wall time."""
         same = boot_id == self.boot_id and boot_id != "unknown"
         return max(0.0, mono_s - self.saved_mono_s if same else wall_s - self.saved_wall_s)
 

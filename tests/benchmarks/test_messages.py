@@ -200,6 +200,7 @@ def ran(program: str, *options: str) -> dict[tuple[str, str, str], dict[str, Any
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("delay_ms", "met"), [pytest.param(0, True, id="a good line"), pytest.param(300, False, id="300 ms each way")]
@@ -212,6 +213,7 @@ def test_a_slow_line_misses_the_goal_of_delivery(delay_ms, met):
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("waits_ms", "met"), [pytest.param(0, True, id="as it is"), pytest.param(50, False, id="a guard that waits")]
@@ -236,6 +238,7 @@ def test_the_cost_of_a_commit_is_told_beside_others():
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("options", "met"), [pytest.param((), True, id="as it is"), pytest.param(("--dead-line",), False, id="a deaf hub")]
@@ -248,6 +251,7 @@ def test_a_hub_that_hears_nothing_is_seen(options, met):
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.process
 def test_a_fall_reaches_client_caregiver_and_hub():
     """Rows for each part, nothing lost on the way"""

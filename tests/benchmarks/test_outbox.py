@@ -220,6 +220,7 @@ SUBSCRIBER = (sys.executable, str(FOLDER / "outbox_subscriber.py"))
 
 @pytest.mark.slow
 @pytest.mark.process
+@pytest.mark.release
 def test_nothing_is_lost_that_is_kept_until_it_is_acknowledged(outbox):
     """The device's own programs, and whoever acknowledges what it has: the small run loses nothing"""
     assert lost(outbox, {"broker": 4, "hub": 4}, hub=(*SUBSCRIBER, "--ack"), hub_is_subscriber=True) == 0
@@ -227,6 +228,7 @@ def test_nothing_is_lost_that_is_kept_until_it_is_acknowledged(outbox):
 
 @pytest.mark.slow
 @pytest.mark.process
+@pytest.mark.release
 def test_a_courier_that_forgets_too_early_is_found_out(outbox):
     """Who takes for delivered what it has only sent, loses events with the broker, and is told so"""
     courier = (sys.executable, str(HERE / "courier_that_forgets.py"), "courier")
@@ -236,6 +238,7 @@ def test_a_courier_that_forgets_too_early_is_found_out(outbox):
 
 @pytest.mark.slow
 @pytest.mark.process
+@pytest.mark.release
 def test_a_hub_that_acknowledges_too_early_is_found_out(outbox):
     """Who acknowledges what it has not committed, loses events when it is killed, and is told so"""
     assert lost(outbox, {"hub": 4}, hub=(*SUBSCRIBER, "--ack-early"), hub_is_subscriber=True) > 0

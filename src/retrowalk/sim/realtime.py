@@ -407,7 +407,7 @@ class RealWalk:
         """Events left in the outbox, as its file says."""
         try:
             with contextlib.closing(sqlite3.connect(self.state_dir / "outbox.db")) as db:
-                return int(db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+                return int(db.execute("SELECT count(*) FROM outbox WHERE delivered IS NULL").fetchone()[0])
         except sqlite3.Error:
             return None
 

@@ -1,4 +1,4 @@
-"""Where recorded data lies, when it is there."""
+"""Where recorded data lies, when it is there; which tests of real processes may run beside others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from pathlib import Path
 import pytest
 
 DEFAULT = Path(__file__).parents[2] / "shared" / "data"
+
+TOGETHER = ("courier", "hub", "test_messages.py")
+"""Folders and files whose real processes are judged by what they do and not by how soon: they share the machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks these, for `script/test`."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in TOGETHER:
+            item.add_marker(pytest.mark.together)
 
 
 @pytest.fixture(scope="session")

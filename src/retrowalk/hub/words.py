@@ -171,13 +171,16 @@ class Writer:
         return lines
 
     def _how_certain(self) -> str:
-        """How much the time of the event is worth."""
+        """How much the time of the event is worth.
+
+        Whether it is historical the device knows by its monotonic clock, however wrong the other one is.
+        """
         alert, happened_s = self._alert, self._happened_s
         if alert.clock not in ("ntp", "rtc", "gps") or happened_s is None:
-            return "unset"
+            return "unset" if alert.historical else "unset_live"
         off_s = self._wall_of(alert.opened_s) - happened_s
         if off_s < -CLOCK_WRONG_S or (off_s > CLOCK_WRONG_S and not alert.historical):
-            return "wrong"
+            return "wrong" if alert.historical else "wrong_live"
         return "delayed" if alert.historical else "at"
 
     def _wall_of(self, hub_s: float) -> float:

@@ -217,3 +217,14 @@ def test_whatever_happens_every_notice_ends_and_is_told_of(actions):
     assert sent - voided <= {result.notice for result in dispatch.results}
     first_ok = [result.notice for result in dispatch.results if result.ok]
     assert len(first_ok) == len(set(first_ok))
+
+
+def test_an_alarm_waits_for_no_note():
+    """After a day without a network a hundred notes wait; a fall is the next message by every address."""
+    dispatch = Dispatch()
+    for number in range(1, 101):
+        dispatch.send(notice(number, priority="low" if number % 2 else "medium", alert=number), (NTFY,), 86400.0)
+    ((first, _),) = started = begun(dispatch, 0.0)
+    dispatch.send(notice(101, alert=101), (NTFY,), 60.0)
+    dispatch.done(started[first, 0], False, "no answer in time", 12.0, 12.0)
+    assert set(begun(dispatch, 12.0)) == {(101, 0)}

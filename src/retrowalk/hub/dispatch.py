@@ -1,9 +1,10 @@
 """What is to be sent by which address, and when again: pure, time as an argument.
 
 A notice goes to every address of its contact at once; one of low priority to the first that takes it.  Each address
-has one message in flight at a time, the oldest first, so that a contact reads things in their order; one that waits
-to be tried again does not hold up the next.  What was not taken is tried again, ever later, until the notice is void.
-A message that went by an address makes older ones about the same alert superfluous there.
+has one message in flight at a time, the loudest first and of these the oldest, so that a contact reads things in
+their order and an alarm waits for no note; one that waits to be tried again does not hold up the next.  What was not
+taken is tried again, ever later, until the notice is void.  A message that went by an address makes older ones about
+the same alert superfluous there.
 
 At least once: a message whose worker died may have gone already, and is sent again.
 """
@@ -19,6 +20,8 @@ from retrowalk.hub.facts import Notify
 
 AGAIN_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Pauses before the next attempts; the last one goes on."""
+
+_ORDER = {"high": 0, "medium": 1, "low": 2}
 
 NO_WAY = "no address to reach them by"
 
@@ -128,8 +131,8 @@ class Dispatch:
                 self.void(errand.notice.notice)
         busy = {one.way.place for _, one in self._flying.values()}
         starts = []
-        for number in sorted(self._errands):
-            errand = self._errands[number]
+        # What may wait, waits: after a day without a network a hundred notes must not keep a fall from the line.
+        for errand in sorted(self._errands.values(), key=self._place):
             for one in self._ready(errand, now):
                 if one.way.place not in busy:
                     busy.add(one.way.place)
@@ -138,6 +141,9 @@ class Dispatch:
                     self._flying[one.job] = (errand, one)
                     starts.append(Start(one.job, errand.notice, one.way.place))
         return starts
+
+    def _place(self, errand: _Errand) -> tuple[int, int]:
+        return 0 if self._trial else _ORDER.get(errand.notice.priority, 0), errand.notice.notice
 
     def _ready(self, errand: _Errand, now: float) -> Iterable[_Try]:
         for one in errand.tries:

@@ -1080,3 +1080,16 @@ def test_the_state_is_plain_json():
     family.event(6, "gas.smelt")
     state = family.desk.state()
     assert json.loads(json.dumps(state, allow_nan=False)).keys() == state.keys()
+
+
+def test_a_fall_is_told_however_many_outboxes_a_device_has_lost():
+    """On a card that keeps nothing each start begins a new outbox: what one of them ended says nothing of the next"""
+    family = Family(*THREE)
+    for number in range(300):
+        at, epoch = 100.0 * number, f"e{number}"
+        family.event(at, "fall.suspected", 50, epoch=epoch, id=f"s{number}")
+        family.event(at + 1, "fall.cancelled", 51, epoch=epoch, id=f"c{number}", by="button")
+    at = 30_100.0
+    family.event(at, "fall.confirmed", 7, epoch="e300", id="last")
+    family.until(at + 1)
+    assert family.told(at) == [(at, "Anna", "alarm")]

@@ -60,7 +60,7 @@ NOTE_VOID_S = 86400.0
 KEPT_IDS = 64
 KEPT_ENDS = 16
 EPOCHS_MAX = 256
-"""A device that has lost its outbox so often is believed to be in its last one."""
+"""So many outboxes of a device are told apart, the latest; on a card that keeps nothing each start begins one."""
 EVENT_KINDS_MAX = 8
 """Open alerts of unknown events that a device may have; further types count as the last one."""
 PERSON_MAX = 40
@@ -107,7 +107,9 @@ class Device(Struct):
     name: str
     life: Life = field(default_factory=Life)
     epochs: list[str] = field(default_factory=list)
-    """In the order in which they were first heard of."""
+    """The latest, in the order in which they were first heard of."""
+    epochs_before: int = 0
+    """How many there were before those."""
     ids: list[str] = field(default_factory=list)
     """Of the latest events that concern alerts: the same may come in two epochs."""
     cases: list[Case] = field(default_factory=list)
@@ -130,10 +132,11 @@ class Device(Struct):
     def order(self, event: EventCame) -> tuple[int, int]:
         """Where an event stands among all of the device."""
         if event.epoch not in self.epochs:
-            if len(self.epochs) >= EPOCHS_MAX:
-                return EPOCHS_MAX, event.seq
             self.epochs.append(event.epoch)
-        return self.epochs.index(event.epoch), event.seq
+            if len(self.epochs) > EPOCHS_MAX:
+                del self.epochs[0]
+                self.epochs_before += 1
+        return self.epochs_before + self.epochs.index(event.epoch), event.seq
 
     @property
     def troubled(self) -> list[Case]:

@@ -10,6 +10,7 @@ A store that fails keeps all of that back: the broker is told that nobody watche
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import random
@@ -576,6 +577,14 @@ class Hub:
             data=wire.encode(event.data).decode(),
         )
         came = self._store.add_event(stored)
+        epoch = event.epoch
+        if came is Came.OTHER:
+            # A card that lost what it had said to be written uses numbers twice.  The device hears that this one has
+            # come, and lets the event go: so it is kept, and told, beside the first.
+            epoch = f"{event.epoch}+"
+            came = self._store.add_event(dataclasses.replace(stored, epoch=epoch))
+            if came is Came.NEW:
+                _log.warning("%s has used the number %d twice", name, event.seq)
         self._heard.add(name)
         device = self._store.device(name)
         if device is not None:
@@ -583,13 +592,13 @@ class Hub:
             device.duplicates += came is Came.DUPLICATE
         self._ack_soon(name, event.epoch)
         if came is Came.OTHER:
-            raise OddError("another event came under this number before")
+            raise OddError("other events came under this number before")
         if came is Came.NEW and feed:
             self._feed(
                 facts.EventCame(
                     now_s=waits.hub_s,
                     device=name,
-                    epoch=event.epoch,
+                    epoch=epoch,
                     seq=event.seq,
                     id=event.id,
                     type=event.eventtype,

@@ -481,3 +481,29 @@ def test_a_number_that_is_used_twice_hides_no_fall(tmp_path):
     ward.send(event(3, "sos.raised", id="a third"))
     ward.run(1.0)
     assert len(ward.rows("SELECT topic FROM odd")) == 1
+
+
+def test_a_hub_that_cannot_write_does_not_count_as_alive(tmp_path, monkeypatch):
+    """It asks the notifier for nothing, by which whoever watches over the hub is told that it lives."""
+    ward = Ward(tmp_path)
+    asked: list[float] = []
+
+    def results() -> list[Any]:
+        asked.append(ward.clock.now())
+        return []
+
+    monkeypatch.setattr(ward.notifier, "results", results)
+    real = Store.put
+
+    def full(self: Store, key: str, value: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Store, "put", full)
+    ward.send(event(1, "fall.confirmed"))
+    ward.run(1.0)
+    asked.clear()
+    ward.run(60.0)
+    assert asked == []
+    monkeypatch.setattr(Store, "put", real)
+    ward.run(5.0)
+    assert asked

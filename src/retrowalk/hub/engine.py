@@ -234,10 +234,12 @@ class Hub:
         for line in self._lines.values():
             for event in line.read(word, now):
                 self._on_link(line, event, now)
-        self._results += [Result(*result) for result in self._notifier.results()]
-        self._attempts += [Attempt(*attempt) for attempt in self._notifier.attempts()]
-        if not self._answers:
-            self._answers += [Answer(*answer) for answer in self._notifier.answers()]
+        if not self._failing:
+            # A hub that cannot write tells nobody anything new: whoever asks whether it is alive must hear nothing.
+            self._results += [Result(*result) for result in self._notifier.results()]
+            self._attempts += [Attempt(*attempt) for attempt in self._notifier.attempts()]
+            if not self._answers:
+                self._answers += [Answer(*answer) for answer in self._notifier.answers()]
         if now >= self._retry_at and not self._stopping:
             self._work(now)
             self._acknowledge(now)

@@ -507,3 +507,28 @@ def test_a_hub_that_cannot_write_does_not_count_as_alive(tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "put", real)
     ward.run(5.0)
     assert asked
+
+
+@pytest.mark.parametrize(
+    ("beat", "changes", "age_s"),
+    [
+        pytest.param({"monoms": 500_000}, {"monoms": 440_000, "historical": True}, 60.0, id="same boot"),
+        pytest.param({"monoms": 500_000}, {"monoms": 900_000}, 0.0, id="later than now"),
+        pytest.param({"monoms": 2**62}, {"monoms": 440_000}, None, id="sign of life that cannot be"),
+        pytest.param({"boot": "boot-2"}, {}, None, id="another boot"),
+        pytest.param(None, {}, None, id="never heard"),
+    ],
+)
+def test_the_hub_reckons_when_it_happened(tmp_path, beat, changes, age_s):
+    """Where the device's clock is not set, the monotonic times of event and sign of life say how long ago it was."""
+    ward = Ward(tmp_path)
+    ward.run(30.0)
+    if beat is not None:
+        ward.beat(**beat)
+        ward.run(0.01)
+    ward.send(event(1, "fall.confirmed", clock="unset", time="1970-01-01T00:07:20Z", **changes))
+    ward.run(10.0)
+    ((notice,),) = (ward.notifier.sent,)
+    found = notice.alert.happened_s
+    age = None if found is None else notice.alert.opened_s - found
+    assert age is None if age_s is None else age == pytest.approx(age_s, abs=0.1)

@@ -341,6 +341,7 @@ class Desk:
                 session=event.session if event else "",
                 opened_s=now,
                 happened=event.time if event else "",
+                happened_s=event.happened_s if event else None,
                 clock=event.clock if event else "",
                 historical=event.historical if event else False,
                 data=dict(event.data) if event else {},

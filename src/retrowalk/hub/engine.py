@@ -61,6 +61,9 @@ ASK_NUMBERS = 1000
 PRESENT_S = 150.0
 """A device that was heard within this time can be asked (it speaks each 60 s at least)."""
 
+EVENT_AGE_MAX_S = 400 * 86400.0
+MONO_MAX_MS = 2**53
+
 COMMAND_TTL_S = {"seen": 300, "resync": 60, "say": 60, "locate": 60}
 """That somebody has seen it is still worth hearing after a tunnel; a sentence is not."""
 INBOX_OLD_S = 60.0
@@ -196,6 +199,8 @@ class Hub:
         self._inbox_at = -math.inf
         self._inbox_change = -1
         self._gaps_at = -math.inf
+        self._began_s: dict[str, tuple[str, float]] = {}
+        """Boot of each device, and the hub time of its beginning, from its latest sign of life."""
         self._asked_s: dict[str, float] = {}
         """Hub time at which each device was asked for a gap last."""
         self._sweep_at = -math.inf
@@ -609,9 +614,19 @@ class Hub:
                     clock=event.clock,
                     session=event.session,
                     historical=event.historical,
+                    happened_s=self._happened_s(name, event, waits),
                     data=event.data,
                 )
             )
+
+    def _happened_s(self, name: str, event: wire.CloudEvent, waits: _Waits) -> float | None:
+        """Hub time at which an event happened, whatever the device's clock shows; None: not known."""
+        boot, began_s = self._began_s.get(name, ("", 0.0))
+        if boot and event.bootid == boot and abs(event.monoms) < MONO_MAX_MS:
+            at_s = min(began_s + event.monoms / 1000, waits.hub_s)
+            if at_s > waits.hub_s - EVENT_AGE_MAX_S:
+                return at_s
+        return None
 
     def _on_state(self, device: Device, payload: bytes, waits: _Waits) -> None:
         state = arrivals.state(payload)
@@ -640,6 +655,7 @@ class Hub:
         if beat.epoch:
             device.epoch = beat.epoch
         device.heard_s, device.heard_wall_s = waits.hub_s, waits.wall_s
+        self._began_s[device.device] = beat.boot, waits.hub_s - max(-MONO_MAX_MS, min(beat.monoms, MONO_MAX_MS)) / 1000
         self._heard.add(device.device)
         self._feed(
             facts.HeartbeatCame(

@@ -76,6 +76,8 @@ class EventCame:
     clock: str
     session: str
     historical: bool = False
+    happened_s: float | None = None
+    """Hub time at which it happened, by the hub's own reckoning; None: not known."""
     data: dict[str, Any] = field(default_factory=dict)
 
 
@@ -185,6 +187,8 @@ class Alert:
     """Hub time."""
     happened: str
     """RFC 3339, as the device told."""
+    happened_s: float | None = None
+    """Hub time, as the hub reckons; None: not known."""
     clock: str
     historical: bool
     answered_by: str = ""

@@ -155,7 +155,8 @@ def event(seen: EventSeen) -> Text:
     line = Text(f"{moment(seen.received)}  {plain(seen.device)}  ")
     line.append(plain(seen.type), _STYLES.get(seen.priority, ""))
     if seen.historical:
-        line.append(f"  happened {plain(seen.time)}", "yellow")
+        known = "  happened at an unknown time (clock not set)" if seen.clock == "unset" else ""
+        line.append(known or f"  happened {plain(seen.time)}", "yellow")
     data = plain(json.dumps(seen.data, ensure_ascii=False, separators=(", ", ": "))[1:-1])
     return line.append(f"  {data[:200]}", "dim")
 

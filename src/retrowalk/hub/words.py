@@ -73,6 +73,10 @@ class Writer:
         heard_of_s = self._wall_of(alert.opened_s)
         happened_s = _unix(alert.happened)
         self._happened_s = happened_s
+        self._reckoned = False
+        if alert.happened_s is not None and self._how_certain() not in ("at", "delayed"):
+            self._reckoned = True
+            self._happened_s = happened_s = self._wall_of(alert.happened_s)
         values: dict[str, Any] = {
             "who": texts["hub"]["name"] if name == "hub" else walker or shown(name),
             "by": shown(alert.answered_by),
@@ -154,7 +158,7 @@ class Writer:
     def _when(self) -> list[str]:
         notify, alert, when = self._notify, self._alert, self._texts["when"]
         if notify.why in (Told.TEST, Told.NOTE):
-            return [when["delayed"]] if alert.historical and self._happened_s is not None else []
+            return [when[self._how_certain()]] if alert.historical else []
         if alert.kind is Kind.SILENT:
             if notify.why is Told.ALL_CLEAR:
                 return []
@@ -171,11 +175,13 @@ class Writer:
         return lines
 
     def _how_certain(self) -> str:
-        """How much the time of the event is worth.
+        """How much the time of the event is worth: the device's own, else what the hub reckons.
 
         Whether it is historical the device knows by its monotonic clock, however wrong the other one is.
         """
         alert, happened_s = self._alert, self._happened_s
+        if self._reckoned:
+            return "delayed" if alert.historical else "at"
         if alert.clock not in ("ntp", "rtc", "gps") or happened_s is None:
             return "unset" if alert.historical else "unset_live"
         off_s = self._wall_of(alert.opened_s) - happened_s

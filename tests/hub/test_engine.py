@@ -532,3 +532,26 @@ def test_the_hub_reckons_when_it_happened(tmp_path, beat, changes, age_s):
     found = notice.alert.happened_s
     age = None if found is None else notice.alert.opened_s - found
     assert age is None if age_s is None else age == pytest.approx(age_s, abs=0.1)
+
+
+def test_a_lost_connection_stands_among_the_events(tmp_path):
+    """The broker's word that a connection broke off, and its return, are kept with their times; nobody is told."""
+    ward = Ward(tmp_path)
+    ward.beat()
+    ward.state("walking")
+    ward.run(12.0)
+    ward.state("lost")
+    ward.state("lost")
+    ward.run(5.0)
+    ward.state("walking", "c2")
+    ward.state("walking", "c2")
+    ward.run(1.0)
+    rows = ward.rows(
+        "SELECT type, priority, data, CAST(received_wall_s - 1800000000 AS INTEGER) FROM event ORDER BY row"
+    )
+    assert rows == [
+        ("connection.lost", "none", '{"silent_s":12}', 12),
+        ("connection.back", "none", '{"silent_s":17}', 17),
+    ]
+    assert ward.told() == []
+    assert ward.acks() == []

@@ -116,3 +116,21 @@ def test_mistakes_are_told_in_a_line(tmp_path, words, says):
     assert found.exit_code != 0
     assert says in found.output
     assert "Traceback" not in found.output
+
+
+def test_a_lost_connection_is_shown_with_its_time(tmp_path):
+    """Whoever looks sees at once that the connection of a device broke off, and when."""
+    ward = Ward(tmp_path)
+    ward.beat()
+    ward.state("walking")
+    ward.run(1.0)
+    ward.state("lost")
+    ward.run(1.0)
+    view = View(tmp_path / "hub.db")
+    (device,) = view.hub(running=True, wall_s=ward.clock.wall_s()).devices
+    assert device.state_at == pytest.approx(ward.clock.wall_s() - 1.0, abs=0.5)
+    shown = printed(show.status(view.hub(running=True, wall_s=ward.clock.wall_s())))
+    assert "connection lost" in shown
+    assert f"home/rw-0001 lost its connection at {show.moment(device.state_at)}." in shown
+    (seen,) = view.events()
+    assert "connection.lost" in show.event(seen).plain

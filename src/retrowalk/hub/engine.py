@@ -634,6 +634,7 @@ class Hub:
             return  # the will of an old connection
         if waits.message.retained and (state.state, state.conn) == (device.state, device.conn):
             return  # known; it says nothing of now
+        self._link_changed(device, state.state, waits)
         device.state, device.conn, device.boot = state.state, state.conn, state.boot
         device.state_wall_s = waits.wall_s
         if state.state != "lost" and not waits.message.retained:
@@ -644,6 +645,15 @@ class Hub:
                 now_s=waits.hub_s, device=device.device, state=state.state, conn=state.conn, boot=state.boot
             )
         )
+
+    def _link_changed(self, device: Device, state: str, waits: _Waits) -> None:
+        """That a device's connection broke off, or is back, stands among its events.  It tells nobody."""
+        if (device.state == "lost") == (state == "lost"):
+            return
+        since_s = waits.hub_s - device.heard_s
+        data = {"silent_s": round(since_s)} if 0 <= since_s < EVENT_AGE_MAX_S else {}
+        kind = "connection.lost" if state == "lost" else "connection.back"
+        self._store.add_own(device.device, kind, waits.hub_s, waits.wall_s, data)
 
     def _on_heartbeat(self, device: Device, payload: bytes, waits: _Waits) -> None:
         if waits.message.retained:

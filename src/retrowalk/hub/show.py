@@ -42,6 +42,11 @@ def status(hub: HubNow) -> RenderableType:
             table.add_row(*_device_row(device))
         lines += [Text(), table]
         lines += [
+            Text(f"{plain(d.device)} lost its connection at {moment(d.state_at)}.", "red")
+            for d in hub.devices
+            if d.state == "lost"
+        ]
+        lines += [
             Text(f"{plain(d.device)} has trouble with: {plain(', '.join(d.faults))}", "yellow")
             for d in hub.devices
             if d.faults

@@ -25,7 +25,7 @@ import msgspec
 from retrowalk import wire
 from retrowalk.errors import StoreError
 from retrowalk.hub import facts
-from retrowalk.hub.times import Anchor
+from retrowalk.hub.times import Anchor, timestamp
 
 VERSION = 1
 """Of the tables.  A file of a newer program is not touched."""
@@ -339,6 +339,18 @@ class Store:
         if kept is not None:
             return Came.DUPLICATE if kept[0] == event.id else Came.OTHER
         return Came.AGAIN if again else Came.NEW
+
+    def add_own(self, device: str, type_: str, now_s: float, wall_s: float, data: dict[str, Any]) -> None:
+        """Keeps something that the hub itself has seen of a device among its events, in an epoch of the hub's own."""
+        epoch = f"hub-{self.epoch}"
+        db = self._now
+        last = db.execute("SELECT max(seq) FROM event WHERE device = ? AND epoch = ?", (device, epoch)).fetchone()[0]
+        seq = (last or 0) + 1
+        db.execute(
+            "INSERT INTO event (device, epoch, seq, id, type, priority, time, clock, session, historical,"
+            " received_s, received_wall_s, data) VALUES (?, ?, ?, ?, ?, 'none', ?, 'hub', 'hub', 0, ?, ?, ?)",
+            (device, epoch, seq, f"{epoch}-{seq}", type_, timestamp(wall_s), now_s, wall_s, _text(data)),
+        )
 
     def device_holds_nothing_below(self, device: str, epoch: str, low: int, now_s: float) -> None:
         """The device says that of `epoch` no number below `low` waits any more: what has not come, is a gap.

@@ -28,6 +28,8 @@ class DeviceNow(Struct, frozen=True, kw_only=True):
 
     device: str
     state: str
+    state_at: float | None
+    """Unix time at which it was told."""
     heard_s: float | None
     """Seconds since its last sign of life."""
     overdue: bool
@@ -141,15 +143,17 @@ class View:
         return int(self._db.execute(f"SELECT count(*) FROM {what}", values).fetchone()[0])
 
     def _device(self, row: Sequence[Any], wall_s: float) -> DeviceNow:
-        name, state, _, _, _, _, heard_wall_s, _, heartbeat, duplicates = row
+        name, state, _, _, state_wall_s, _, heard_wall_s, _, heartbeat, duplicates = row
         beat = json.loads(heartbeat)
         heard_s = max(0.0, wall_s - heard_wall_s) if heard_wall_s else None
         expected = state not in ("disconnected", "")
-        overdue = expected and (heard_s is None or heard_s > OVERDUE_S.get(state, OVERDUE_OTHERWISE_S))
+        own = beat.get("state", "") if state == "lost" else state
+        overdue = expected and (heard_s is None or heard_s > OVERDUE_S.get(own, OVERDUE_OTHERWISE_S))
         gaps = "SELECT coalesce(sum(last - first + 1), 0) FROM gap WHERE device = ? AND lost = ?"
         return DeviceNow(
             device=name,
             state=state,
+            state_at=state_wall_s or None,
             heard_s=heard_s,
             overdue=overdue,
             guard_state=beat.get("guard_state", ""),

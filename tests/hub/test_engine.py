@@ -555,3 +555,13 @@ def test_a_lost_connection_stands_among_the_events(tmp_path):
     ]
     assert ward.told() == []
     assert ward.acks() == []
+
+
+def test_what_was_never_taken_waits_no_longer(tmp_path):
+    """A notice whose time is over is shown as missed, and not as one that is still on its way."""
+    ward = Ward(tmp_path)
+    ward.send(event(1, "fall.confirmed"))
+    ward.run(1.0)
+    ward.notifier.result(1, False, "ntfy: not reached")
+    ward.run(3700.0)
+    assert ward.rows("SELECT state FROM notice WHERE notice = 1") == [("missed",)]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrowalk.errors import StoreError
+from retrowalk.hub import store as store_module
 from retrowalk.hub.store import Came, Store, StoredEvent
 
 
@@ -160,11 +161,11 @@ def test_old_events_of_low_priority_go_in_small_steps(tmp_path):
     store = Store(tmp_path / "hub.db")
     add(store, *(event(seq, priority="high" if seq % 100 == 0 else "low", received_s=seq) for seq in range(1, 1301)))
     with store.turn(0.0):
-        assert store.sweep(1200.0)
+        assert store.sweep(1200.0, 1300.0)
     with store.turn(0.0):
-        assert store.sweep(1200.0)
+        assert store.sweep(1200.0, 1300.0)
     with store.turn(0.0):
-        assert not store.sweep(1200.0)
+        assert not store.sweep(1200.0, 1300.0)
     with sqlite3.connect(tmp_path / "hub.db") as db:
         kept = [row[0] for row in db.execute("SELECT seq FROM event WHERE received_s < 1200")]
     assert kept == list(range(100, 1200, 100))
@@ -208,3 +209,15 @@ def test_an_event_that_a_heartbeat_has_overtaken_is_kept(tmp_path):
     ]
     assert acked(store) == (10, [])
     store.close()
+
+
+def test_attempts_are_bounded(tmp_path):
+    """An address that takes nothing for days is tried thousands of times; the latest attempts are kept."""
+    store = Store(tmp_path / "hub.db")
+    with store.turn(0.0):
+        for number in range(store_module.ATTEMPTS_KEPT + 50):
+            store.add_attempt(number, "ntfy", False, "not reached", 0.1, 0.0)
+        store.sweep(0.0, 0.0)
+    with sqlite3.connect(tmp_path / "hub.db") as db:
+        found = db.execute("SELECT count(*), min(notice) FROM attempt").fetchone()
+    assert found == (store_module.ATTEMPTS_KEPT, 50)

@@ -404,7 +404,7 @@ class Hub:
                 self._store.command_sent(id_)
             self._ask(gaps, hub_s)
             if sweep:
-                more = self._store.sweep(hub_s - self._settings.hub.keep_days * 86400.0)
+                more = self._store.sweep(hub_s - self._settings.hub.keep_days * 86400.0, hub_s)
             if self._desk.deadline() <= hub_s:
                 self._feed(facts.Tick(now_s=hub_s))
 

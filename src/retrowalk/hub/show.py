@@ -150,6 +150,8 @@ def _told_line(contact: str, notices: Sequence[dict[str, Any]]) -> Text:
         line.append(", " if sent else "").append("not reached yet", "red")
         if open_ones[-1]["detail"]:
             line.append(f" ({plain(open_ones[-1]['detail'])[:80]})")
+    elif not sent and any(notice["state"] == "missed" for notice in notices):
+        line.append("not reached", "red")
     elif not sent:
         line.append("not told any more")
     return line

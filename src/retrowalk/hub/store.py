@@ -35,6 +35,8 @@ REOPEN_S = 2.0
 
 WISHES_KEPT = 1000
 ODD_KEPT = 200
+ATTEMPTS_KEPT = 20_000
+"""An address that takes nothing for a day is tried thousands of times."""
 ODD_BYTES = 1024
 DAMAGED_KEPT = 3
 EPOCHS_KEPT = 50
@@ -103,7 +105,7 @@ CREATE TABLE IF NOT EXISTS alert (
 );
 CREATE TABLE IF NOT EXISTS notice (
     notice INTEGER PRIMARY KEY, alert INTEGER NOT NULL, contact TEXT NOT NULL, why TEXT NOT NULL, form TEXT NOT NULL,
-    state TEXT NOT NULL,  -- waiting, sent, failed, void
+    state TEXT NOT NULL,  -- waiting, sent, failed, void (not wanted any more), missed (its time is over)
     wall_s REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS notice_waiting ON notice (notice) WHERE state IN ('waiting', 'failed');
@@ -519,7 +521,7 @@ class Store:
 
     def notice_went(self, notice: int, ok: bool, wall_s: float) -> None:
         """A notice was taken, or could not be handed over for the time being."""
-        state, before = ("sent", "('waiting', 'failed', 'void')") if ok else ("failed", "('waiting')")
+        state, before = ("sent", "('waiting', 'failed', 'void', 'missed')") if ok else ("failed", "('waiting')")
         self._now.execute(
             f"UPDATE notice SET state = ?, wall_s = ? WHERE notice = ? AND state IN {before}", (state, wall_s, notice)
         )
@@ -584,16 +586,23 @@ class Store:
         """Keeps a moment of the hub's time."""
         self.put("anchor", wire.encode(anchor))
 
-    def sweep(self, older_than_s: float) -> bool:
+    def sweep(self, older_than_s: float, now_s: float) -> bool:
         """Deletes some events of low priority received before that hub time; whether there may be more.
 
-        Of what was asked and commanded the latest are kept.
+        Of what was asked, commanded and attempted the latest are kept.  Notices whose time is over (`now_s`: hub time)
+        wait no longer.
         """
         db = self._now
         for table, done in (("inbox", "result IS NOT NULL"), ("command", "sent = 1")):
             db.execute(
                 f"DELETE FROM {table} WHERE {done} AND row <= (SELECT max(row) FROM {table}) - ?", (WISHES_KEPT,)
             )
+        db.execute("DELETE FROM attempt WHERE row <= (SELECT max(row) FROM attempt) - ?", (ATTEMPTS_KEPT,))
+        rows = db.execute("SELECT notice, form FROM notice WHERE state IN ('waiting', 'failed')").fetchall()
+        for number, form in rows:
+            notice = _read(form, facts.Notify)
+            if notice is None or notice.void_s <= now_s:
+                db.execute("UPDATE notice SET state = 'missed' WHERE notice = ?", (number,))
         after = int(self._get("swept") or 0)
         rows = db.execute(
             "SELECT row, priority, received_s FROM event WHERE row > ? ORDER BY row LIMIT ?", (after, RETENTION_STEP)

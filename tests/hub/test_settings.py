@@ -50,6 +50,11 @@ def test_contacts_stand_in_their_order():
         ),
         ('[[contact]]\nname="Anna"', "contact[0].notify", "has no address to tell Anna by"),
         (
+            '[[contact]]\nname="Anna"\nurgent=["sms://a"]',
+            "contact[0].notify",
+            "nobody is told in the first 300 s: give Anna an address",
+        ),
+        (
             '[[contact]]\nname="Anna"\nnotify=["ntfy://a", 5]',
             "contact[0].notify[1]",
             "must be an Apprise address such as",

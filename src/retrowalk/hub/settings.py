@@ -161,6 +161,9 @@ def _rules(settings: HubConfig) -> Iterator[Rule]:
     for index, contact in enumerate(settings.contact):
         if not contact.notify and not contact.urgent:
             yield Rule((f"contact[{index}].notify",), "[]", f"has no address to tell {contact.name} by")
+    if settings.contact and all(contact.urgent and not contact.notify for contact in settings.contact):
+        name, late_s = settings.contact[0].name, ladder.all_after_s
+        yield Rule(("contact[0].notify",), "[]", f"nobody is told in the first {late_s:g} s: give {name} an address")
     for index, site in enumerate(settings.hub.sites):
         if site in settings.hub.sites[:index]:
             yield Rule(("hub.sites",), f'"{site}"', "stands there twice")

@@ -805,7 +805,7 @@ _hub_by = click.option(
 def hub_status(state_dir: Path | None, as_json: bool) -> None:
     """Show how the hub and its devices are.
 
-    The exit status is 0 when the hub runs and hears every broker, else 1.
+    The exit status is 0 when the hub runs, hears every broker and has somebody to tell, else 1.
     """
     import time
 
@@ -817,7 +817,8 @@ def hub_status(state_dir: Path | None, as_json: bool) -> None:
         click.echo(_json_text(now))
     else:
         _console().print(show.status(now))
-    sys.exit(OK if now.running and all(site["connected"] for site in now.sites.values()) else DIFFERENT)
+    well = now.running and now.contacts != 0 and all(site["connected"] for site in now.sites.values())
+    sys.exit(OK if well else DIFFERENT)
 
 
 @hub.command("alerts", epilog=_examples("hub alerts", "hub alerts --all"))

@@ -12,6 +12,7 @@ from tests.hub.helpers import Ward, event
 
 from retrowalk.cli import cli
 from retrowalk.hub import show
+from retrowalk.hub.settings import HubConfig
 from retrowalk.hub.view import View
 
 
@@ -134,3 +135,15 @@ def test_a_lost_connection_is_shown_with_its_time(tmp_path):
     assert f"home/rw-0001 lost its connection at {show.moment(device.state_at)}." in shown
     (seen,) = view.events()
     assert "connection.lost" in show.event(seen).plain
+
+
+def test_a_hub_that_tells_nobody_says_so(tmp_path):
+    """Settings as they come name no contact: whoever looks at such a hub must not take it for ready."""
+    ward = Ward(tmp_path, settings=HubConfig())
+    ward.run(1.0)
+    now = View(tmp_path / "hub.db").hub(running=True, wall_s=ward.clock.wall_s())
+    assert "Nobody is told of anything" in printed(show.status(now))
+    ward = Ward(tmp_path / "other")
+    ward.run(1.0)
+    now = View(tmp_path / "other" / "hub.db").hub(running=True, wall_s=ward.clock.wall_s())
+    assert "Nobody" not in printed(show.status(now))

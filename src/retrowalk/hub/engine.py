@@ -858,6 +858,7 @@ class Hub:
         """What `retrowalk hub status` shows of this program."""
         return {
             "started_wall_s": round(self.started_wall_s, 3),
+            "contacts": len(self._settings.contact),
             "sites": {
                 site: {"connected": line.connected, "refused": sorted(line.refused)[:20]}
                 for site, line in self._lines.items()

@@ -51,6 +51,8 @@ def run(
     """
     state_dir = Path(state_dir)
     clock = clock or MonotonicClock()
+    if not settings.contact:
+        _log.error("the settings name no [[contact]]: events are kept, and nobody is told of them")
     with _owned(state_dir), Waker() as waker:
         store = Store(state_dir / STORE_FILE)
         store.ask(clock.now())

@@ -23,6 +23,8 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def status(hub: HubNow) -> RenderableType:
     """The hub and its devices."""
     lines: list[RenderableType] = [_hub_line(hub)]
+    if hub.running and hub.contacts == 0:
+        lines.append(Text("Nobody is told of anything: its settings name no [[contact]].", "bold red"))
     for site, how in sorted(hub.sites.items()):
         line = Text(f"{plain(site)}: ")
         connected = bool(how.get("connected"))

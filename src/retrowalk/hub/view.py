@@ -53,6 +53,8 @@ class HubNow(Struct, frozen=True, kw_only=True):
     running: bool
     started: float | None
     """Unix time."""
+    contacts: int | None
+    """How many people it tells; None: not known."""
     sites: dict[str, Any]
     """`connected` and the topics `refused` by the broker, of each site."""
     let_go: int
@@ -125,6 +127,7 @@ class View:
             return HubNow(
                 running=running,
                 started=status.get("started_wall_s"),
+                contacts=status.get("contacts"),
                 sites=status.get("sites", {}) if running else {},
                 let_go=status.get("let_go", 0),
                 events=self._count("event"),

@@ -228,3 +228,14 @@ def test_an_alarm_waits_for_no_note():
     dispatch.send(notice(101, alert=101), (NTFY,), 60.0)
     dispatch.done(started[first, 0], False, "no answer in time", 12.0, 12.0)
     assert set(begun(dispatch, 12.0)) == {(101, 0)}
+
+
+def test_a_notice_whose_worker_dies_when_its_time_is_over_has_failed():
+    """Nobody waits for what became of it: it is told as not taken, and is not sent again."""
+    dispatch = Dispatch()
+    dispatch.send(notice(), (NTFY,), 60.0)
+    jobs = begun(dispatch, 59.0)
+    assert dispatch.due(60.0) == []
+    dispatch.lost(jobs.values(), 61.0)
+    assert [(result.notice, result.ok) for result in dispatch.results] == [(1, False)]
+    assert dispatch.idle

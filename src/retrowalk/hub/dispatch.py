@@ -195,6 +195,8 @@ class Dispatch:
                 one.again_at = now + (0.0 if one.losses == 1 else AGAIN_S[min(one.losses, len(AGAIN_S)) - 1])
                 if now >= errand.void_at:
                     one.over = True
+                    if not errand.told and errand.over:
+                        self._tell(errand, False, "the process that sends has ended")
                     self._tidy(errand)
 
     @property

@@ -145,6 +145,7 @@ def whole(phrases: banks.Bank, tmp_path_factory: pytest.TempPathFactory) -> Iter
 Whole = tuple[Measuring, Measured]
 
 
+@pytest.mark.slow
 def test_five_stops_are_measured_and_kept(whole: Whole) -> None:
     """Each of the five fits what the walker took, the time allowed covers them all, and it is kept."""
     it, measured = whole
@@ -353,6 +354,7 @@ def test_ctrl_c_ends_it_at_any_moment(measuring: Start) -> None:
     assert not it.file.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "named"),
     [

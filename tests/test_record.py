@@ -184,6 +184,7 @@ def test_labels_and_samples_share_one_clock(recorded: Start) -> None:
     assert steps["walk"] > 3 * steps["stand"]
 
 
+@pytest.mark.slow
 def test_a_warning_cuts_a_prompt_which_is_said_again(recorded: Start) -> None:
     """A warning in the middle of a prompt is heard at once; the prompt is said again, and then its label begins."""
     device = recorded([(8.5, Walk(0.5)), (11.6, Place("wall", 1.2))])

@@ -250,6 +250,7 @@ def test_what_is_assumed_moves_and_comes_back(encounters):
     assert before == (light.REFLECTANCE, noise.TARGET_LOSS_DB)
 
 
+@pytest.mark.slow
 def test_ours_guards_from_the_first_step_and_stops_the_walker(encounters):
     """The real device, through its drivers: resumed before the walk begins, heard in time, and no contact"""
     encounters.prepare()

@@ -333,6 +333,7 @@ def fall() -> Any:
     return np.concatenate([still(UPRIGHT, 3.0), 6.0 * still(UPRIGHT, 0.1), still(ON_THE_BACK, 4.0)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chip", CHIPS)
 def test_the_clip_is_worn_by_the_recorded_person(tmp_path, phrases, chip):
     """Through any chip: upright while the first posture stands, the shock cut off at the chip's range, then lying"""

@@ -32,6 +32,7 @@ def walked():
     device.close()
 
 
+@pytest.mark.slow
 def test_it_guards_without_a_hand_behind(walked):
     """Within half a second, and stops the walker short of the wall"""
     changes = [event for event in walked.events if event.type == "guard.changed"]

@@ -91,6 +91,7 @@ def test_a_fall_is_asked_about_and_confirmed(walked: dict[str, Walked], chip: st
     assert confirmed - suspected == pytest.approx(30.0, abs=0.5)
 
 
+@pytest.mark.slow
 def test_posture_and_steps_are_the_same(walked: dict[str, Walked]) -> None:
     """Trunk pitch within 1.5 degrees (RMS 0.5), cadence within 5 %, steps within two of each other."""
     one, other = walked["lsm6dsox"], walked["mpu6050"]

@@ -336,6 +336,7 @@ def _fall_rows() -> Iterator[object]:
             yield pytest.param(row, id=str(row), marks=() if row.fall and row.device == "default" else pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", list(_fall_rows()))
 def test_a_fall_is_asked_about_whatever_else_is_broken(row: Row) -> None:
     """Within 5 s of the impact the walker is asked, and the caregiver's side knows."""
@@ -358,6 +359,7 @@ def test_the_table_has_every_fault_there_is() -> None:
     assert there - has - elsewhere == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "device"),
     [("lidar:weak", "default"), ("tof:weak", "tof"), ("rear:wrong", "default"), ("rear:stuck", "sealed")],
@@ -391,6 +393,7 @@ NEWS_S = 2.6
 """A fault's tone and words and the pause after them: the next one is named so much later."""
 
 
+@pytest.mark.slow
 def test_a_stuck_bus_is_named_part_by_part_and_the_rest_goes_on() -> None:
     """Everything on the bus is named within 8 s; ultrasonic and button go on, and a press tells what is left."""
     script = [*SCRIPT[:1], (WALK_S, Walk(SPEED_M_S)), (25.0, Press()), (27.0, Place("wall", 3.0)), (33.0, Walk(-0.6))]
@@ -408,6 +411,7 @@ def test_a_stuck_bus_is_named_part_by_part_and_the_rest_goes_on() -> None:
     assert back == {"sensor_back:drop", "sensor_back:imu", "sensor_back:lidar"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("faults", "first", "second"),
     [
@@ -427,6 +431,7 @@ def test_two_faults_at_once_are_both_named(faults: Sequence[str], first: str, se
     assert named[0] <= 11.5 + NEWS_S
 
 
+@pytest.mark.slow
 def test_a_guard_that_stood_still_blames_nobody() -> None:
     """Stopped for three seconds: the voice says so at once; when it goes on no sensor is called lost."""
     scenario = Scenario("pause", 20.0, SCRIPT[:1], WALKER, (), {})
@@ -452,6 +457,7 @@ def test_a_guard_that_stood_still_blames_nobody() -> None:
         walk.close()
 
 
+@pytest.mark.slow
 def test_a_sensor_that_breaks_while_the_guard_stands_still_is_named() -> None:
     """A pause excuses nobody for longer than half a second."""
     scenario = Scenario("pause", 20.0, SCRIPT[:1], WALKER, (), {})
@@ -481,6 +487,7 @@ def _telling_time(t_s: float) -> tuple[float, float, float, float, float, float]
     return 0.0, 0.0, 9.80665, 0.0, 0.0, 1.5 * (t_s % 4.0 - 2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["default", "mpu6050"])
 @pytest.mark.parametrize("fault", ["overflow", "fast", "nack"])
 def test_a_gap_is_a_gap_and_time_is_never_stretched(device: str, fault: str) -> None:
@@ -503,6 +510,7 @@ def test_a_gap_is_a_gap_and_time_is_never_stretched(device: str, fault: str) -> 
     assert bool(gaps) == (fault == "overflow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["default", "mpu6050"])
 def test_steps_are_right_with_a_clock_three_percent_off(device: str) -> None:
     """Steps and the time they take are those of the walker, and no fault is said."""

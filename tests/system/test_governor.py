@@ -72,6 +72,7 @@ def test_a_fast_walker_is_told_to_slow_down(walks: Walks) -> None:
     assert snapshot.protected_speed_m_s == pytest.approx(PROTECTED_M_S, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_walker_whom_the_sensors_protect_hears_nothing(walks: Walks) -> None:
     """At the default set's speed: the guarding tick, and no other word."""
     walk = walks(28.0, BETWEEN_M_S)

@@ -93,6 +93,7 @@ def test_a_broken_lidar_is_heard_in_time(tmp_path: Path, fault: str, limit_s: fl
         assert heard(made, "sensor_lost:rear") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["lidar:nack@14-17", "lidar:torn@14-20", "bus:nack@14-20"])
 def test_what_is_ridden_out_is_not_heard(tmp_path: Path, fault: str) -> None:
     """A motor that spoils transfers, or torn reads, cost nobody a word."""
@@ -100,6 +101,7 @@ def test_what_is_ridden_out_is_not_heard(tmp_path: Path, fault: str) -> None:
         assert heard(made, "sensor_lost") == []
 
 
+@pytest.mark.slow
 def test_a_low_sun_behind_is_named_and_passes(tmp_path: Path) -> None:
     """Walking away from a low sun, the lidar is lost aloud within 1 s and the ultrasonic sensor goes on."""
     file = config(tmp_path, BESIDE)
@@ -113,6 +115,7 @@ def test_a_low_sun_behind_is_named_and_passes(tmp_path: Path) -> None:
         assert heard(made, "sensor_back:lidar", from_s=18.0)
 
 
+@pytest.mark.slow
 def test_the_bus_has_time_for_the_lidar(tmp_path: Path) -> None:
     """Under 1 % of the bus at 400 kHz for a second of walk, and no transfer over 0.5 ms."""
     with walk(config(tmp_path, ALONE), 30.0) as made:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+import pytest
+
 from retrowalk.config import Config
 from retrowalk.sim import scenarios
 from retrowalk.sim.virtual import VirtualWalk
@@ -12,6 +14,7 @@ from retrowalk.sim.world import HandBehind, Place
 from retrowalk.voice import bank as banks
 
 
+@pytest.mark.slow
 def test_closer_than_touching_a_tone_sounds_between_the_words() -> None:
     """A wall at 0.26 m: "Stop" again and again, the long tone in every pause between, and the touch goes on."""
     phrases = banks.build(Config(), banks.default_directory())

@@ -62,6 +62,7 @@ def heard(walk: VirtualWalk, *starts: str) -> list[float]:
     return [h.start_s for h in walk.ear.heard if h.key.startswith(starts)]
 
 
+@pytest.mark.slow
 def test_a_wall_in_the_shade_is_warned_of(walks: Walks) -> None:
     """The hand is checked, the path is guarded, and within a second of the wall coming into reach "Stop" is said."""
     walk = walks(22.0)

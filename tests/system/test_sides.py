@@ -74,6 +74,7 @@ def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Walked(tmp_path_factory.mktemp("sides"), request.param), request.param
 
 
+@pytest.mark.slow
 def test_somebody_to_one_side_is_heard_felt_and_said_there(walked: tuple[Walked, float]) -> None:
     """From their sound waves to the walker's ear: the side is right, and the walker stops."""
     walk, left_m = walked

@@ -99,6 +99,7 @@ def silent_walk() -> Walked:
     return walked(BY_TOUCH, WALL, 29.0, NO_SOUND)
 
 
+@pytest.mark.slow
 def test_without_sound_the_check_can_be_passed() -> None:
     """The question is felt, a press answers it, and the device guards: a lost voice limits nobody who does not hear."""
     walk = silent_walk()
@@ -156,6 +157,7 @@ def test_the_light_is_steady_while_it_guards() -> None:
     assert last_s <= since_s + 0.5
 
 
+@pytest.mark.slow
 def test_who_hears_is_shown_a_lost_voice_by_a_fast_light() -> None:
     """A walker who is told by sound is unprotected in silence: five flashes a second within half a second."""
     walk = walked(Config(), WALL, 8.0, "voice:off@5")
@@ -164,6 +166,7 @@ def test_who_hears_is_shown_a_lost_voice_by_a_fast_light() -> None:
     assert max(b - a for a, b in itertools.pairwise(flashes)) == pytest.approx(0.2, abs=0.02)
 
 
+@pytest.mark.slow
 def test_everything_is_told_by_both_with_a_voice() -> None:
     """With a voice that works, the walker who is told by touch hears it all as well."""
     walk = walked(BY_TOUCH, WALL, 27.0)

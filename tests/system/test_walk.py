@@ -148,6 +148,7 @@ def test_a_broken_sensor_is_named_aloud(phrases: banks.Bank, fault: str, keys: t
         walk.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("walk", [("imu:off@8",)], indirect=True)
 def test_without_the_clip_the_rear_still_warns(walk: VirtualWalk) -> None:
     """One sensor lost, the other goes on: the wall is warned of."""

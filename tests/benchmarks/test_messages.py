@@ -6,7 +6,9 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,12 +117,17 @@ def test_silence_is_judged_both_ways(silence):
 
 
 @pytest.mark.slow
-def test_every_way_to_keep_an_event_keeps_it(commit, tmp_path):
+def test_every_way_to_keep_an_event_keeps_it(commit, pytestconfig):
     """The same events are in the product's file and in each peer's, and each has its times and bytes"""
     events = commit.numbered(commit.walked(1, 1).events, 20)
-    costs = commit.measured(events, tmp_path)
+    # Beside the checkout: files for tests may be in memory, where nothing is ever written to a disk.
+    with tempfile.TemporaryDirectory(dir=pytestconfig.cache.mkdir("commit")) as folder:
+        costs = commit.measured(events, Path(folder))
+        kept = (Path(folder) / "events.jsonl").read_text().splitlines()
     assert [len(cost.commit_ms) for cost in costs.values()] == [20] * 4
-    assert len((tmp_path / "events.jsonl").read_text().splitlines()) == 20
+    assert len(kept) == 20
+    if not any(cost.commit_bytes for cost in costs.values()):
+        pytest.skip("nothing written here reaches a disk: the checkout is in memory")
     assert costs["sqlite DELETE, FULL"].commit_bytes > costs["sqlite WAL, NORMAL"].commit_bytes
 
 

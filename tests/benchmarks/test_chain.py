@@ -144,6 +144,7 @@ def test_it_says_what_it_measured():
 
 
 @pytest.mark.process
+@pytest.mark.release
 def test_real_processes_are_timed_by_the_same_measure():
     """Every approach to something in real processes is in the quantiles or counted beside them, and sounds are found"""
     command = [sys.executable, str(PROGRAM), "--json", "--approaches", "0", "--real", "2"]

@@ -112,7 +112,7 @@ def ran(program: str) -> dict[tuple[str, str, str], dict[str, Any]]:
 
 
 @pytest.mark.process
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_voice_is_timed_beside_others():
     """Every row there is a goal for, of us and of those that are always there; and the others' failures are seen"""
     rows = ran("voice.py")
@@ -133,7 +133,7 @@ def test_the_voice_is_timed_beside_others():
 
 
 @pytest.mark.process
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_silent_voice_is_timed():
     """Rows for each fault of the quick run, and for all"""
     rows = ran("voice_faults.py")

@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "retrowalk"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("calibrate",),
+    ("calibrate", "support"),
     ("sim", "replay", "doctor", "record", "foreground"),
     ("guard", "voice", "courier", "hub"),
     ("devices",),
@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("wire",),
     ("core",),
     ("lastgood", "calibration"),
-    ("config", "models", "wholefile"),
+    ("config", "models", "wholefile", "logs"),
     ("errors",),
     ("__init__",),
 )

@@ -58,8 +58,14 @@ class _Commands(click.Group):
         except BrokenPipeError:
             raise  # whoever read our output has had enough; click ends quietly
         except Exception as error:
+            from retrowalk import logs
             from retrowalk.errors import RetrowalkError
 
+            if logs.to_journal() and isinstance(error, RetrowalkError | OSError):
+                import logging
+
+                logging.getLogger("retrowalk").error("%s", error, extra=logs.about("process.failed"))
+                sys.exit(DIFFERENT)
             if isinstance(error, RetrowalkError):
                 raise click.ClickException(str(error)) from error
             if isinstance(error, OSError) and error.filename is not None:
@@ -780,7 +786,9 @@ def hub(context: click.Context, config_file: Path | None, state_dir: Path | None
         )
     import logging
 
-    _log_to_stderr()
+    from retrowalk import logs
+
+    logs.begin("hub")
     logging.getLogger("retrowalk.hub").setLevel(logging.INFO)
     from retrowalk.hub import process, settings
     from retrowalk.hub.notifier import Notifier
@@ -1066,7 +1074,9 @@ def _process(name: str) -> Callable[[Callable[..., None]], click.Command]:
 @_process("guard")
 def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     """The guard: sensors, button, buzzer, vibration, and every decision."""
-    _log_to_stderr()
+    from retrowalk import logs
+
+    logs.begin("guard")
     # lgpio leaves a FIFO where it is imported.
     os.environ.setdefault("LG_WD", str(run_dir))
     from retrowalk.guard import process
@@ -1088,9 +1098,10 @@ def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     import logging
 
     for line in problem.splitlines():
-        logging.getLogger("retrowalk.config").error("%s", line)
+        logging.getLogger("retrowalk.config").error("%s", line, extra=logs.about("config.rejected", part="config"))
     if found.note:
-        logging.getLogger("retrowalk.calibration").info("%s", found.note)
+        note = logs.about("config.laid_over", part="config")
+        logging.getLogger("retrowalk.calibration").info("%s", found.note, extra=note)
     platform = Platform(
         clock=clock,
         mailbox=SocketMailbox(run_dir, "guard"),
@@ -1105,7 +1116,9 @@ def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
 @_process("voice")
 def voice(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     """The voice: the sound device and the spoken phrases."""
-    _log_to_stderr()
+    from retrowalk import logs
+
+    logs.begin("voice")
     from retrowalk.platform import MonotonicClock, Platform, SocketMailbox
     from retrowalk.voice import process
     from retrowalk.voice.alsa import AlsaSystem
@@ -1125,7 +1138,9 @@ def voice(config_file: Path, run_dir: Path, state_dir: Path) -> None:
 @_process("courier")
 def courier(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     """The courier: messages to the caregiver, recordings, everything slow."""
-    _log_to_stderr()
+    from retrowalk import logs
+
+    logs.begin("courier")
     from retrowalk.courier import process
     from retrowalk.platform import MonotonicClock, Platform, SocketMailbox
 
@@ -1375,11 +1390,3 @@ def _own_directory(directory: Path, mode: int) -> Path:
     if directory.stat().st_uid != os.getuid() and not os.access(directory, os.W_OK):
         raise click.ClickException(f"{directory} belongs to somebody else: give another directory.")
     return directory
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
-    # What differs from the settings file is told, though nothing is wrong with it.
-    logging.getLogger("retrowalk.calibration").setLevel(logging.INFO)

@@ -23,6 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from retrowalk import logs
 from retrowalk.config import Broker
 from retrowalk.errors import LinkError
 from retrowalk.platform import Acknowledged, Arrived, Connected, Disconnected, LinkEvent, no_wake
@@ -247,6 +248,7 @@ class PahoLink:
         client.on_end = self._reporter(generation, "ended")
         client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
         password = _password(broker.password_file)
+        logs.hide(password or "")
         if password is not None or broker.username:
             client.username_pw_set(broker.username or self._client_id, password)
         if broker.tls:

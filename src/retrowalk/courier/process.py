@@ -12,10 +12,12 @@ from collections import deque
 from pathlib import Path
 from types import FrameType
 
+from retrowalk import __version__, logs
 from retrowalk.config import Config
 from retrowalk.courier.courier import Courier
 from retrowalk.courier.outbox import Outbox
 from retrowalk.courier.recording import Recorder
+from retrowalk.logs import about
 from retrowalk.platform import Platform, Waker, notify
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ def run(config: Config, platform: Platform, state_dir: str | Path) -> None:
 def _loop(courier: Courier, platform: Platform, waker: Waker, stop: threading.Event) -> None:
     clock, mailbox = platform.clock, platform.mailbox
     notify("READY=1")
+    _log.info("started: version %s", __version__, extra=about("process.started"))
     fed_at = -math.inf
     while True:
         now = clock.now()
@@ -67,10 +70,11 @@ def _loop(courier: Courier, platform: Platform, waker: Waker, stop: threading.Ev
             turned = True
         except Exception:
             # Nothing may end the courier but a stop.  A turn that fails does not feed the watchdog.
-            _log.exception("a turn failed")
+            _log.exception("a turn failed", extra=about("turn.failed"))
             due, turned = now + courier.retry_s, False
         if turned and now - fed_at >= 1.0:
             fed_at = now
+            logs.poll()
             notify("WATCHDOG=1")
         if stop.is_set() and courier.stopped(now):
             return

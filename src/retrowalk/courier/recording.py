@@ -34,6 +34,7 @@ from retrowalk import wire
 from retrowalk.config import Recording as RecordingLimits
 from retrowalk.core.events import Level
 from retrowalk.errors import RecordingError, WireError
+from retrowalk.logs import about
 
 SUFFIX = ".mcap"
 CHUNK_S = 5.0
@@ -320,7 +321,8 @@ class Recorder:
 
     def _fail(self, error: Exception, now: float) -> None:
         if not self.fault:
-            _log.warning("recording %s: %s; trying again every %.0f s", self.path or self.directory, error, RETRY_S)
+            where, failed = self.path or self.directory, about("recording.failed", part="recording")
+            _log.warning("recording %s: %s; trying again every %.0f s", where, error, RETRY_S, extra=failed)
         self.fault = "recording"
         self._retry_at = now + RETRY_S
         self._writer = None

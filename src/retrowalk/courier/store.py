@@ -16,6 +16,7 @@ from retrowalk.core.events import Priority
 from retrowalk.courier.outbox import Outbox, Stamp
 from retrowalk.courier.times import Times
 from retrowalk.errors import OutboxError
+from retrowalk.logs import about
 
 OUTBOX_RETRY_S = 2.0
 DAMAGE_TOLD_S = 30.0
@@ -61,7 +62,8 @@ class Store:
             yield
         except OutboxError as error:
             if not self._failing:
-                _log.warning("%s; events stay with the guard", error)
+                failed = about("outbox.failed", part="outbox")
+                _log.warning("%s; events stay with the guard", error, extra=failed)
             self._failing = True
             self.retry_at = now + OUTBOX_RETRY_S
 

@@ -20,6 +20,7 @@ from retrowalk.courier.outbox import ANSWER_LIMIT_S, Row
 from retrowalk.courier.store import Store
 from retrowalk.courier.times import Times, timestamp
 from retrowalk.errors import LinkError
+from retrowalk.logs import about
 from retrowalk.platform import Acknowledged, Arrived, BrokerLink, Connected, Disconnected
 
 WINDOW = 20
@@ -156,7 +157,7 @@ class Uplink:
 
     def _on_connected(self, now: float) -> None:
         if not self.connected:
-            _log.info("connected to the broker")
+            _log.info("connected to the broker", extra=about("broker.connected"))
         self.connected = True
         self._store.look_at = now
         # The link itself sends again what it has not seen answered; everything else is pending at once.
@@ -169,7 +170,7 @@ class Uplink:
 
     def _on_disconnected(self, reason: str, now: float) -> None:
         if self.connected:
-            _log.warning("connection to the broker lost: %s", reason)
+            _log.warning("connection to the broker lost: %s", reason, extra=about("broker.lost"))
             self.connected = False
             self._down_since = now
             # A will that comes late must not be taken for the next connection's.

@@ -23,6 +23,7 @@ from retrowalk.core.care import EARLIER
 from retrowalk.core.companion import Companion
 from retrowalk.core.samples import Item
 from retrowalk.errors import SensorError, WireError
+from retrowalk.guard.journal import Journal
 from retrowalk.guard.state import Kept
 from retrowalk.platform import Clock, Mailbox, no_wake
 
@@ -169,6 +170,7 @@ class Guard:
         self._copies: deque[wire.Record] = deque(maxlen=EXAMINED_KEPT)
         self._copies_due_s = math.inf
         self._faults: dict[tuple[str, str], sm.HealthReport] = {}
+        self._journal = Journal(session, self._complaint)
         self._button_pressed = False
         self._touch_until_s = -math.inf
         self._state: sm.SavedState | None = None
@@ -364,10 +366,15 @@ class Guard:
         if self._resend_due_s == math.inf:
             self._resend_due_s = self._now + RESEND_S
         self._recent.append(f"{event.t_s:.1f} {event.type}")
+        self._journal.event(event)
         if isinstance(event, ev.GuardChanged) and event.state is ev.GuardState.STOPPING:
             self.stop_reason = event.reasons[0] if event.reasons else ""
             self._stop_due_s = self._now + GOODBYE_S
         return event.priority in IMPORTANT
+
+    def _complaint(self, part: str) -> str:
+        """What the driver of a part complains of now; empty: nothing."""
+        return next((report.detail for (of, _), report in self._faults.items() if of == part and report.detail), "")
 
     def _forget_least(self) -> None:
         """Too many unconfirmed: the oldest of the least important goes; high and medium never before the others."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from retrowalk import __version__, logs
 from retrowalk.config import A02yyuw, Battery, Config, HcSr04, Imu, RangeSensor, TfLuna, Vl53l1x
 from retrowalk.core import samples as sm
 from retrowalk.core.samples import Item
@@ -33,6 +34,7 @@ from retrowalk.errors import DeviceError, SensorError, WireError
 from retrowalk.guard.guard import Guard
 from retrowalk.guard.pending import Pending
 from retrowalk.guard.state import Kept, StateFile, StateSaver
+from retrowalk.logs import about
 from retrowalk.platform import Clock, I2CBus, Platform, Step, boot_id, notify
 from retrowalk.wire import StateMessage, StateRequest, decode, decode_local, encode
 
@@ -210,7 +212,7 @@ class StepThread(threading.Thread):
                     wanted = now + step.retry_s
                 except Exception as error:
                     # A mistake in one driver, or a chip in a state nobody thought of, must not take the others along.
-                    log.exception("%s: a fault in the program", step.name)
+                    log.exception("%s: a fault in the program", step.name, extra=about("driver.failed", part=step.name))
                     if step.name in VITAL:
                         inbox.put(_crash(error))
                         return
@@ -261,7 +263,8 @@ def _took(step: str, items: Sequence[Item]) -> Callable[[Guard], None]:
 def _failed(step: str, error: SensorError, now: float) -> Callable[[Guard], None]:
     def failed(guard: Guard) -> None:
         if guard.step_failed(step, error, now):
-            log.warning("%s", error)
+            # What becomes of it (lost, a fault) is an event, and has its line with this in it.
+            log.debug("%s", error)
 
     return failed
 
@@ -340,7 +343,8 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
     gc.collect()
     gc.freeze()
     notify("READY=1\nSTATUS=checking")
-    log.info("guarding: %d steps, %s", len(steps), "resumed" if kept else "new session")
+    how = "resumed" if kept else "new session"
+    log.info("started: version %s, %d steps, %s", __version__, len(steps), how, extra=about("process.started"))
     watchdog_s = 0.0
     status = ""
     unkept = ""
@@ -356,6 +360,7 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
                 thread.is_alive() and now - thread.due_s < STEP_LATE_S for thread in threads
             ):
                 watchdog_s = now
+                logs.poll()
                 state = guard.companion.snapshot_state
                 notify("WATCHDOG=1" if state == status else f"WATCHDOG=1\nSTATUS={state}")
                 status = state

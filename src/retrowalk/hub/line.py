@@ -14,6 +14,7 @@ from typing import Any
 from retrowalk import wire
 from retrowalk.errors import LinkError
 from retrowalk.hub import arrivals
+from retrowalk.logs import about
 from retrowalk.platform import Acknowledged, Arrived, BrokerLink, Connected, Disconnected
 
 SAY_AGAIN_S = 1.0
@@ -53,13 +54,14 @@ class Line:
         for event in self.link.events(now):
             match event:
                 case Connected():
-                    _log.info("connected to the broker for %s", self.site)
+                    _log.info("connected to the broker for %s", self.site, extra=about("broker.connected"))
                     self.connected = True
                     self._word = ""
                     yield event
                 case Disconnected(reason):
                     if self.connected:
-                        _log.warning("connection to the broker for %s lost: %s", self.site, reason)
+                        lost = about("broker.lost")
+                        _log.warning("connection to the broker for %s lost: %s", self.site, reason, extra=lost)
                         self.connected = False
                         self._topics.clear()
                         self.begin()

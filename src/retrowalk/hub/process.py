@@ -17,12 +17,14 @@ from types import FrameType
 
 import msgspec
 
+from retrowalk import __version__, logs
 from retrowalk.errors import StoreError
 from retrowalk.hub.alerts import Desk
 from retrowalk.hub.engine import Hub, Notifier
 from retrowalk.hub.settings import HubConfig
 from retrowalk.hub.store import Store
 from retrowalk.hub.times import HubTime
+from retrowalk.logs import about
 from retrowalk.platform import BrokerLink, Clock, MonotonicClock, Waker, boot_id, notify
 
 STORE_FILE = "hub.db"
@@ -118,6 +120,7 @@ def _owned(state_dir: Path) -> Iterator[None]:
 
 def _loop(hub: Hub, clock: Clock, waker: Waker, stop: threading.Event) -> None:
     notify("READY=1")
+    _log.info("started: version %s", __version__, extra=about("process.started"))
     fed_at = -math.inf
     while True:
         now = clock.now()
@@ -129,10 +132,11 @@ def _loop(hub: Hub, clock: Clock, waker: Waker, stop: threading.Event) -> None:
             turned = True
         except Exception:
             # Nothing may end the hub but a stop.  A turn that fails does not feed the watchdog.
-            _log.exception("a turn failed")
+            _log.exception("a turn failed", extra=about("turn.failed"))
             due, turned = now + hub.retry_s, False
         if turned and now - fed_at >= 1.0:
             fed_at = now
+            logs.poll()
             notify("WATCHDOG=1")
         if stop.is_set() and hub.stopped(now):
             return

@@ -19,10 +19,13 @@ from dataclasses import dataclass
 
 from retrowalk.config import Voice
 from retrowalk.errors import SoundError
+from retrowalk.logs import about
 from retrowalk.platform import APLAY, Sound, SoundSystem
 from retrowalk.voice.mixer import FRAME_BYTES, RATE_HZ
 
 log = logging.getLogger("retrowalk.voice")
+STOPPED, BACK = about("sound.failed", part="voice"), about("sound.restored", part="voice")
+"""What a line is about."""
 
 STAND_IN_DEVICE = "default"
 """Tried after all devices that are named in the settings."""
@@ -213,11 +216,12 @@ class Outputs:
                     self._cause = ""
             if self._stalled:
                 self._stalled = False
-                log.info("sound device %s: frames leave again", sound.name)
+                log.info("sound device %s: frames leave again", sound.name, extra=BACK)
         elif now - max(self.advanced_s, self._opened_s) >= self._patience_s():
             if not self._stalled:
                 self._stalled = True
-                log.error("sound device %s: no frame has left for %.1f s", sound.name, self._patience_s())
+                patience_s = self._patience_s()
+                log.error("sound device %s: no frame left for %.1f s", sound.name, patience_s, extra=STOPPED)
                 self._change("frozen", now)
             elif now >= self._next_s:
                 self._open_next(now, self._order(now))
@@ -228,7 +232,7 @@ class Outputs:
 
     def fail(self, error: SoundError, now: float) -> None:
         """The open device raised: it is closed, and the next one is tried at once."""
-        log.error("%s", error)
+        log.error("%s", error, extra=STOPPED)
         self._close(now)
         self._condition = ""
         self._change("no_device", now)
@@ -290,7 +294,7 @@ class Outputs:
         if not condition and self._runaway:
             condition = "null_sink"
         if condition and condition != self._condition:
-            log.error("sound device %s: %s, nobody hears it", self._now.device, condition)
+            log.error("sound device %s: %s, nobody hears it", self._now.device, condition, extra=STOPPED)
             self._condition = condition
             self._change(condition, now)
         elif condition:
@@ -298,7 +302,7 @@ class Outputs:
                 self._open_next(now, self._others(now))
         elif self._condition:
             self._condition = ""
-            log.info("sound device %s can be heard again", self._now.device)
+            log.info("sound device %s can be heard again", self._now.device, extra=BACK)
             if self._now is self._first:
                 self._cause = ""
 
@@ -350,7 +354,7 @@ class Outputs:
                 candidate.again_s = now + (APLAY_RETRY_S if candidate.child else OPEN_RETRY_S)
                 if str(error) != self._complaint:
                     self._complaint = str(error)
-                    log.error("%s", error)
+                    log.error("%s", error, extra=STOPPED)
                 continue
             self._complaint = ""
             if self.sound is not None:
@@ -385,7 +389,7 @@ class Outputs:
         self._drop_probe()
         self._return_s = now + self._return_every_s
         self._exchanged(now, written)
-        log.info("sound device %s opened", sound.name)
+        log.info("sound device %s opened", sound.name, extra=BACK)
 
     def _close(self, now: float) -> None:
         if self.sound is not None:
@@ -446,7 +450,7 @@ class Outputs:
             return
         written = self._probe_written
         self._probe = None
-        log.info("sound device %s is back", self._first.device)
+        log.info("sound device %s is back", self._first.device, extra=BACK)
         self._return_every_s = RETURN_S
         self._cause = ""
         self._close(now)

@@ -17,12 +17,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from retrowalk import wire
+from retrowalk import __version__, logs, wire
 from retrowalk.config import Config
 from retrowalk.core import alerts
 from retrowalk.core.events import Speak
 from retrowalk.core.samples import Item, VoicePhase
 from retrowalk.errors import BankError, SoundError, WireError
+from retrowalk.logs import about
 from retrowalk.platform import Platform, Sound, no_wake, notify
 from retrowalk.voice import earcons
 from retrowalk.voice.bank import OWN_CAUSES, OWN_PHRASES, Bank, Builtin, read_text_clip
@@ -247,7 +248,7 @@ class VoiceLoop:
             pcm = self._bank.text_clip(message.text) if self._bank is not None else None
         self._said_for = message.reply_to
         if pcm is None:
-            log.info("not said, because it has not been rendered: %s", message.text)
+            log.info("a text of %d characters is not said: it has not been rendered", len(message.text))
             self._tell(Progress(_OWN_SAY, VoicePhase.UNKNOWN_PHRASE, 0, message.text), now)
             return
         self._said = Clip(message.text, pcm)
@@ -281,7 +282,8 @@ class VoiceLoop:
                     self._mixer.hush(_OWN_GUARD_SILENT, now)
             return
         if self._guard_silent_s is None:
-            log.error("the guard has been silent for %.1f s", now - self._guard_heard_s)
+            silent_s = now - self._guard_heard_s
+            log.error("the guard has been silent for %.1f s", silent_s, extra=about("process.silent", part="guard"))
             self._guard_silent_s = now
         if now >= self._guard_silent_s:
             self._guard_silent_s = now + GUARD_SILENT_REPEAT_S
@@ -479,8 +481,10 @@ def run(config: Config, platform: Platform, bank_dir: str | Path) -> None:
             _, due = loop.poll(now)
             if not ready:
                 notify("READY=1")
+                log.info("started: version %s", __version__, extra=about("process.started"))
                 ready = True
             if now - fed_s >= EVIDENCE_S / 2 and loop.alive(now):
+                logs.poll()
                 notify("WATCHDOG=1")
                 fed_s = now
             if now >= collect_s and loop.quiet:

@@ -557,3 +557,24 @@ def test_boot_file_and_default_pins_agree():
         rear.echo_pin: "ip,pd",
         default.button.pin: "ip,pu",
     }
+
+
+@pytest.mark.parametrize("name", ["guard", "voice", "courier", "hub", "bank", "poweroff"])
+def test_one_service_cannot_fill_the_journal(name):
+    """Each unit has a limit of lines that an honest process never reaches"""
+    unit = (SYSTEMD / f"retrowalk-{name}.service").read_text()
+    interval = re.search(r"^LogRateLimitIntervalSec=(\d+)s$", unit, re.M)
+    burst = re.search(r"^LogRateLimitBurst=(\d+)$", unit, re.M)
+    assert interval is not None
+    assert burst is not None
+    assert 50 <= int(burst[1]) / int(interval[1]) * 60 <= 300
+
+
+def test_journal_is_bounded_and_kept():
+    """The journal stays over a restart, within a size that leaves a card its room"""
+    text = (SYSTEMD / "journald.conf.d" / "50-retrowalk.conf").read_text()
+    settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    assert settings["Storage"] == "persistent"
+    assert int(settings["SystemMaxUse"].removesuffix("M")) <= 64
+    assert int(settings["RuntimeMaxUse"].removesuffix("M")) <= 16
+    assert settings["ForwardToSyslog"] == "no"

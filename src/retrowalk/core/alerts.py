@@ -541,6 +541,16 @@ _ROWS = (
         Level.CAUTION,
         phrase="battery_low",
         earcon="fault",
+        rank=RANK_FAULT - 4,  # it says how long, after "stop walking"
+        deadline_s=10.0,
+        mutable=False,
+    ),
+    Alert(
+        "battery_empty",
+        Level.CAUTION,
+        phrase="battery_empty",
+        earcon="fault",
+        haptic="fault",
         rank=RANK_FAULT,
         deadline_s=10.0,
         mutable=False,
@@ -581,6 +591,9 @@ HELPERS = ("linked", "away", "none")
 CHARGES = ("good", "half", "low", "unknown")
 """How much the battery has left: more than half, more than a fifth, less, not known."""
 
+MINUTES = ("m5", "m10", "m15", "m20", "m30", "m40", "m60", "m90", "m120")
+"""Times for which the battery lasts that can be said, in minutes; rounded down."""
+
 COMFORTS = ("told", "trying")
 """What may have become of a call for help that nobody has answered yet, for the one who lies there."""
 
@@ -593,6 +606,7 @@ FAULT_PARTS = (
     *("voice-frozen", "voice-gone", "voice-muted", "voice-nowhere", "voice-unheard", "voice-slow", "voice-clipped"),
     *("voice-restarted", "voice-bank", "voice-espeak", "microphone"),
     *("outbox", "state"),
+    *("bus", "thermometer", "pi", "memory", "late", "touch"),
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 
@@ -616,7 +630,20 @@ VOICE_CAUSES = {
 COURIER_PARTS = {"broker": "courier", "outbox": "outbox", "recording": "recording", "state": "state"}
 """Which part each fault of the courier is a fault of; of any other, the courier itself."""
 
-LIMITS = ("unchecked", "imu", "clip", "rear", "unknown", "drop", "ground", "voice", "vibration", "config", "unheard")
+LIMITS = (
+    "unchecked",
+    "imu",
+    "clip",
+    "rear",
+    "unknown",
+    "drop",
+    "ground",
+    "voice",
+    "vibration",
+    "config",
+    "unheard",
+    "late",
+)
 """Causes of limited or missing protection that can be said."""
 
 
@@ -627,6 +654,15 @@ def distance_value(range_m: float) -> str:
         if float(value) <= range_m + 1e-9:
             said = value
     return said
+
+
+def charge_value(percent: int | None, minutes: float | None) -> str:
+    """How a charge is said: by the minutes it lasts, rounded down (at least five), else by a limit in per cent."""
+    if minutes is None:
+        return str(percent)
+    return max(
+        (value for value in MINUTES if float(value[1:]) <= minutes), key=lambda v: int(v[1:]), default=MINUTES[0]
+    )
 
 
 def sensor_names(config: Config) -> tuple[str, ...]:
@@ -708,7 +744,8 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "around": arounds(config),
         "introduction": INTRODUCTION,
         "accepted": (),
-        "battery_low": ("20", "10"),
+        "battery_low": ("20", "10", *MINUTES),
+        "battery_empty": (),
         # Said by the voice process on its own, when the guard has gone silent.
         "guard_silent": (),
     }

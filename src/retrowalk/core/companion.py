@@ -20,6 +20,8 @@ from retrowalk.core.alerts import COURIER_PARTS, RANK_ALARM, sensor_names
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.body import BodyWatch
 from retrowalk.core.care import Care
+from retrowalk.core.charge import STEPS as CHARGE_STEPS
+from retrowalk.core.charge import Charge
 from retrowalk.core.check import Check
 from retrowalk.core.events import GuardState, Level, Output, ms, rounded
 from retrowalk.core.falls import Fallen
@@ -51,9 +53,6 @@ UNKNOWN_LIMITS_AFTER_S = 10.0
 SAVE_EVERY_S = 10.0
 NUMBER_GAP = 1000
 """Alert numbers jump by this after a restart, so that none is used twice."""
-BATTERY_STEPS = (20, 10)
-CHARGED_PERCENT = 5.0
-"""A reading that wavers by less is not a battery that was charged."""
 QUIET_S = 60.0
 JUDGE_EVERY_S = 0.1
 """Whether the walker is too fast is judged so often."""
@@ -114,6 +113,7 @@ class Companion:
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
         self._ground = GroundWatch(config, self._freshness, self._arbiter, self._emit)
         self._drop_speed_said = False
+        self._charge = Charge(self._arbiter, self._emit)
         self._governor = Governor(config.governor, self._arbiter, self._emit)
         self._judged_s = -math.inf
 
@@ -137,8 +137,6 @@ class Companion:
 
         self._switch_off_asked_s = -math.inf
         self._spent_press_s = -math.inf
-        self._charge_said = 100
-        self._charge_percent: float | None = None
         self._saved: SavedState | None = None
         self._saved_what: tuple[object, ...] = ()
 
@@ -195,7 +193,12 @@ class Companion:
     @property
     def battery_percent(self) -> float | None:
         """The charge as last measured, 0 to 100; None: not known."""
-        return None if any(self._faults.of("battery")) else self._charge_percent
+        return None if any(self._faults.of("battery")) else self._charge.percent
+
+    @property
+    def battery_minutes_left(self) -> float | None:
+        """How long the battery lasts at the rate of this walk; None: not known (it takes ten minutes to learn)."""
+        return None if any(self._faults.of("battery")) else self._charge.minutes_left
 
     @property
     def unheard(self) -> bool:
@@ -349,18 +352,7 @@ class Companion:
             self._mean(self._now, meant)
 
     def _battery(self, item: sm.BatterySample) -> None:
-        charge, said = item.charge_percent, self._charge_said
-        self._charge_percent = charge
-        reached = min((step for step in BATTERY_STEPS if charge <= step), default=100)
-        if reached < said:
-            # Each once, and only the lowest: who is told "ten" need not be told "twenty" as well.
-            self._charge_said = reached
-            self._arbiter.retract("battery_low")
-            number = self._arbiter.announce(self._now, "battery_low", str(reached))
-            self._emit(ev.BatteryLow(t_s=ms(self._now), alert=number, charge_percent=round(charge)))
-        elif charge > said + CHARGED_PERCENT:
-            # It was charged: what it has left well behind may be said again.
-            self._charge_said = min((step for step in BATTERY_STEPS if charge <= step + CHARGED_PERCENT), default=100)
+        self._charge.feed(self._now, item)
 
     def _air(self, item: sm.AirSample) -> None:
         self._rear.air.feed(item)
@@ -841,10 +833,10 @@ class Companion:
         helper = ("linked" if self._helper.linked(self._link_fails) else "away") if broker else "none"
         if self._config.battery.chip == "none":
             return helper
-        charge = self._charge_percent
-        if charge is None or any(self._faults.of("battery")):
+        charge = self.battery_percent
+        if charge is None:
             return f"{helper}-unknown"
-        return f"{helper}-{'good' if charge > 50.0 else 'half' if charge > BATTERY_STEPS[0] else 'low'}"
+        return f"{helper}-{'good' if charge > 50.0 else 'half' if charge > CHARGE_STEPS[0] else 'low'}"
 
     @property
     def _link_fails(self) -> bool:

@@ -309,6 +309,8 @@ class BatteryLow(Event):
     type: ClassVar[str] = "battery.low"
     priority: ClassVar[Priority] = Priority.MEDIUM
     charge_percent: float
+    minutes_left: int | None = None
+    """How long it lasts at the rate of this walk; None: not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ from retrowalk.voice.bank import read_text_clip
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "systemd" / "retrowalk.toml"
 PATIENCE_S = 20.0
-PEOPLES = ("run", "demo", "replay", "say", "doctor", "record", "calibrate", "set-lidar-address", "voices")
+PEOPLES = ("run", "demo", "replay", "say", "doctor", "support", "record", "calibrate", "set-lidar-address", "voices")
 PROCESSES = ("guard", "voice", "courier")
 
 

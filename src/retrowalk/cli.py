@@ -347,6 +347,72 @@ def doctor(config_file: Path | None, run_dir: Path | None, quick: bool, no_sound
 
 
 @cli.command(
+    short_help="Pack one file for whoever helps you, without secrets.",
+    epilog=_examples("support", "support --since 7d --out /tmp/for-anna.tar.gz", "support --with-recording last"),
+)
+@click.option(
+    "--out", type=_file, metavar="FILE", help="Where to put it.  [default: retrowalk-support-<time>.tar.gz here]"
+)
+@click.option("--since", default="24h", show_default=True, metavar="TIME", help="How far back logs go: 90m, 24h, 7d.")
+@click.option(
+    "--with-recording", type=click.Choice(["last"]), help="Also the latest recorded walk: it shows the walker."
+)
+@click.option("--with-messages", is_flag=True, help="Also the latest messages to the caregiver, with what they say.")
+@click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {CONFIG_FILE}]")
+@click.option("--run-dir", type=_path, metavar="DIR", help="Of the running retrowalk.")
+@click.option("--state-dir", type=_path, metavar="DIR", help="Of the running retrowalk.")
+def support(
+    out: Path | None,
+    since: str,
+    with_recording: str | None,
+    with_messages: bool,
+    config_file: Path | None,
+    run_dir: Path | None,
+    state_dir: Path | None,
+) -> None:
+    """Pack one file for whoever helps: logs, settings, the doctor's report, the state of everything.
+
+    Passwords, tokens, addresses and names of people are replaced.  There is no recording of the walker in it unless
+    you ask for one.  It takes half a minute at most, disturbs nothing, and works on a broken device: what it could not
+    have, it says.  With sudo it may see more.
+    """
+    import time
+
+    from retrowalk.doctor.machine import ThisMachine
+    from retrowalk.support import bundle
+    from retrowalk.support.pieces import Places, Source
+    from retrowalk.support.secrets import Hidden
+
+    try:
+        how_far = bundle.since(since)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    own = (_person_run_dir() / "guard.sock").exists()
+    places = Places(
+        config=config_file or CONFIG_FILE,
+        hub_config=HUB_CONFIG_FILE,
+        state=state_dir or _state_dir_in_use(),
+        hub_state=_hub_state_dir(),
+        run=run_dir or (_person_run_dir() if own else RUN_DIR),
+    )
+    doctor = [sys.executable, "-m", "retrowalk", "doctor", "--quick", "--json"]
+    doctor += ["--config", str(config_file)] if config_file else []
+    doctor += ["--run-dir", str(run_dir)] if run_dir else []
+    source = Source(places, ThisMachine(), Hidden(), how_far, tuple(doctor))
+    made = bundle.make(
+        source,
+        (out or Path(bundle.default_name(time.time()))).absolute(),
+        with_recording=bool(with_recording),
+        with_messages=with_messages,
+        tell=lambda words: click.echo(f"... {words}", err=True),
+    )
+    for name, why in made.missing.items():
+        click.echo(f"could not be had: {name}: {why}", err=True)
+    click.echo(f"{made.file}  ({made.size_bytes / 1e6:.1f} MB)")
+    click.echo("Secrets and names are replaced.  It is plain text: read it before you send it.", err=True)
+
+
+@cli.command(
     short_help="Keep a recording with labels: it says what to do.",
     epilog=_examples(
         "record --out my-walk", "record --label anna --by-button --out anna", "record --script my.toml --out x"

@@ -119,14 +119,7 @@ def captured() -> Iterator[list[str]]:
 
 def clean(text: str, address: str) -> str:
     """`text` on one line without anything that the address may keep secret."""
-    parts = web.split(address)
-    rest = address.partition("://")[2]
-    unquote = urllib.parse.unquote
-    host = parts.host.rpartition(":")[0] or parts.host
-    pieces = {rest, parts.user, parts.password, parts.host, host, *(value for _, value in parts.query)}
-    pieces |= {piece for raw in parts.path.split("/") for piece in (raw, unquote(raw))}
-    pieces |= {piece for raw in (parts.user, parts.host, unquote(parts.path)) for piece in raw.split(":")}
-    for piece in sorted(pieces, key=len, reverse=True):
+    for piece in sorted(web.pieces(address), key=len, reverse=True):
         if len(piece) >= 4:  # shorter ones would eat the words themselves
             text = text.replace(piece, "…")
     text = re.sub(r"\S*://\S*", "(the address)", text)  # Apprise shortens secrets in it; it says nothing then

@@ -212,6 +212,18 @@ def split(address: str) -> Address:
     return Address(scheme.lower(), unquote(user), unquote(password), host, slash + path, options)
 
 
+def pieces(address: str) -> set[str]:
+    """Everything in an Apprise address that may be a secret, whole and in parts, as written and decoded."""
+    parts = split(address)
+    rest = address.partition("://")[2]
+    unquote = urllib.parse.unquote
+    host = parts.host.rpartition(":")[0] or parts.host
+    found = {rest, parts.user, parts.password, parts.host, host, *(value for _, value in parts.query)}
+    found |= {piece for raw in parts.path.split("/") for piece in (raw, unquote(raw))}
+    found |= {piece for raw in (parts.user, parts.host, unquote(parts.path)) for piece in raw.split(":")}
+    return found - {""}
+
+
 def yes(value: str | None, otherwise: bool) -> bool:
     """A truth value as Apprise reads it."""
     return otherwise if value is None else value.strip().lower() not in ("no", "n", "false", "f", "0", "off", "deny")

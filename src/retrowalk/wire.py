@@ -158,6 +158,12 @@ class KeepAlive(Struct, frozen=True, tag_field="kind", tag="keepalive"):
     guard_state: str
     battery_percent: float | None = None
     """To the courier; None: not known."""
+    battery_minutes: float | None = None
+    """To the courier: how long it lasts at the rate of this walk; None: not known."""
+    faults: list[str] = []
+    """To the courier: what is broken now, as `part:fault`."""
+    restarts: int = 0
+    """To the courier: how often the guard was started anew since it was last switched off cleanly."""
 
 
 class SayMessage(Struct, frozen=True, tag_field="kind", tag="say"):
@@ -604,9 +610,14 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     """Events given up in this epoch because there were too many, never of medium or high priority."""
     battery_percent: float | None = None
     """None: not known."""
+    battery_minutes: int | None = None
+    """How long it lasts at the rate of this walk; None: not known."""
     guard_state: Annotated[str, Meta(max_length=40)] = ""
     """What the walker may rely on; `silent`: the guard says nothing."""
+    restarts: int = 0
+    """How often the guard was started anew since the device was last switched off cleanly."""
     faults: list[Annotated[str, Meta(max_length=80)]] = []
+    """What is wrong now: of the way of messages by its name, of every other part as `part:fault`."""
 
 
 class OpenAlert(Struct, frozen=True, kw_only=True):

@@ -72,11 +72,11 @@ class Bench:
 
 
 def test_a_pi_in_good_health_is_not_spoken_of():
-    """An hour without a word, two files every 2 s."""
+    """An hour without a word, three files every 2 s."""
     bench = Bench().until(3600.0)
     assert bench.said() == []
     assert bench.run.polls <= 1801
-    assert bench.files.reads <= 2 * 1801 + 5
+    assert bench.files.reads <= 3 * 1801 + 5
 
 
 @pytest.mark.parametrize("volt", ["hwmon1", "hwmon2", "hwmon11"])
@@ -165,3 +165,31 @@ def test_on_this_computer_it_raises_nothing():
     clock = VirtualClock()
     run = Run(PiHealthDriver(Pi(), SysFiles(), clock), clock).until(5.0)
     assert run.errors == []
+
+
+def memory(bench: Bench, free_mib: int) -> None:
+    """This much can be given."""
+    bench.files.texts["/proc/meminfo"] = f"MemTotal:  426248 kB\nMemFree: 1 kB\nMemAvailable: {free_mib * 1024} kB\n"
+
+
+def test_memory_that_runs_out_is_named_before_anybody_is_killed():
+    """With less than 24 MiB for two looks it is named within 6 s; over with 48 MiB, and not between."""
+    bench = Bench()
+    memory(bench, 200)
+    bench.clock.at(10.5, lambda: memory(bench, 20))
+    bench.clock.at(30.5, lambda: memory(bench, 40))
+    bench.clock.at(50.5, lambda: memory(bench, 60))
+    bench.until(60.0)
+    assert bench.said() == [("memory", "low", True), ("memory", "low", False)]
+    begun_s, over_s = bench.told_s()
+    assert begun_s - 10.5 <= 6.0
+    assert 0.0 < over_s - 50.5 <= 2.0
+
+
+def test_a_program_that_starts_is_no_shortage():
+    """One look with little memory is borne."""
+    bench = Bench()
+    for t_s in range(10, 60, 10):
+        bench.clock.at(t_s + 0.5, lambda: memory(bench, 10))
+        bench.clock.at(t_s + 2.4, lambda: memory(bench, 100))
+    assert bench.until(70.0).said() == []

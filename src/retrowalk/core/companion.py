@@ -58,6 +58,8 @@ JUDGE_EVERY_S = 0.1
 """Whether the walker is too fast is judged so often."""
 TELLS = ("unchecked", "unheard", "unknown", "ground")
 """Reasons of limited protection that are told as such; lost sensors and a lost voice are named by their own faults."""
+SAID_ONCE = ("led", "bus", "thermometer", "pi", "touch")
+"""Parts whose faults are said once and not again: nobody walks worse for them."""
 USELESS = ("slow", "garbage", "frozen", "wrong", "delayed")
 """What a driver may report of a sensor that still answers."""
 
@@ -137,6 +139,8 @@ class Companion:
 
         self._switch_off_asked_s = -math.inf
         self._spent_press_s = -math.inf
+        self.restarts = 0
+        """How often the guard was started anew since it was last switched off cleanly."""
         self._saved: SavedState | None = None
         self._saved_what: tuple[object, ...] = ()
 
@@ -199,6 +203,14 @@ class Companion:
     def battery_minutes_left(self) -> float | None:
         """How long the battery lasts at the rate of this walk; None: not known (it takes ten minutes to learn)."""
         return None if any(self._faults.of("battery")) else self._charge.minutes_left
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What is broken or lost now, as `part:fault`, sorted."""
+        lost = [part for part in self._freshness.parts.values() if part.lost and part.name in self._sensors]
+        return tuple(
+            sorted([*map(":".join, self._faults), *(f"{part.name}:{part.cause or 'silent'}" for part in lost)])
+        )
 
     @property
     def unheard(self) -> bool:
@@ -410,11 +422,16 @@ class Companion:
         if (item.part, item.fault) == ("guard", "paused"):
             self._paused(now, item)
             return
+        if item.part == "clock":
+            self._emit(ev.ClockChanged(t_s=ms(now), detail=item.detail))
+            return
+        value = "late" if (item.part, item.fault) == ("guard", "starved") else ""
         if item.active:
-            # Nobody walks worse for want of a light: that is said once.
-            self._faults.begin(now, item.part, item.fault, item.detail, repeat=item.part != "led")
+            # Nobody walks worse for want of a light, and what is lost with the bus is said again by its name.
+            repeat = item.part not in SAID_ONCE
+            self._faults.begin(now, item.part, item.fault, item.detail, value=value, repeat=repeat)
         else:
-            self._faults.end(now, item.part, item.fault)
+            self._faults.end(now, item.part, item.fault, value=value)
 
     def _paused(self, now: float, item: sm.HealthReport) -> None:
         """The guard itself stood still, and nobody else is to blame for what it did not hear meanwhile.
@@ -451,6 +468,7 @@ class Companion:
             if self._drop_speed_said:
                 self._check.resume(now, sound=state.sound_confirmed)
         if state.guard_state != GuardState.STOPPING:
+            self.restarts = state.restarts + 1
             self._arbiter.announce(now, "restarted")
         if goes_on and state.guard_state == GuardState.NOT_WORN and not state.open_alarm:
             self._worn.rest()
@@ -619,6 +637,8 @@ class Companion:
             reasons.append("clip")
         if voice_limits:
             reasons.append("voice")
+        if ("guard", "starved") in self._faults:
+            reasons.append("late")
         missing = self._check.missing(now, waiting=self._state is not GuardState.LIMITED, deaf=deaf)
         if missing == "checking":
             self._change(now, GuardState.CHECKING, ())
@@ -895,6 +915,7 @@ class Companion:
             untold=untold,
             accepted=self._introduction.accepted,
             sound_confirmed=self._check.sound,
+            restarts=self.restarts,
             speed_factor=round(self._body.own_speed.factor, 3),
             speed_lessons=self._body.own_speed.lessons,
         )

@@ -314,6 +314,15 @@ class BatteryLow(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockChanged(Event):
+    """The wall clock was set; nothing is measured or decided by it, but labels before and after do not fit."""
+
+    type: ClassVar[str] = "clock.changed"
+    detail: str
+    """By how much, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsAccepted(Event):
     """The walker has heard what the device cannot do, and pressed to accept it."""
 
@@ -361,6 +370,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     WalkStarted,
     WalkEnded,
     BatteryLow,
+    ClockChanged,
     LimitsAccepted,
     CommandReceived,
 )

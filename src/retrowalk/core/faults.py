@@ -21,6 +21,9 @@ class Faults:
     def __contains__(self, fault: tuple[str, str]) -> bool:
         return fault in self._holding
 
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._holding)
+
     def parts(self) -> set[str]:
         """Parts of which some fault holds."""
         return {part for part, _ in self._holding}

@@ -250,6 +250,8 @@ class SavedState:
     """Whether the walker has accepted what the device cannot do."""
     sound_confirmed: bool = False
     """Whether the walker, or a microphone, has heard the device since it was put on."""
+    restarts: int = 0
+    """How often the guard was started anew since it was last switched off cleanly."""
     usual: Usual | None = None
     usual_forward: Usual | None = None
     """How the wearer usually walks backward (or which way is not known), and forward, as far as it was learned."""

@@ -113,7 +113,7 @@ class HandOver:
                 self._recorder.begin(message, now)
                 self._store.keep("session", wire.encode(message), now)
             case wire.KeepAlive():
-                self._presence.hear_guard(message.guard_state, message.battery_percent, now)
+                self._presence.hear_guard(message, now)
             case wire.StateMessage():
                 self._state.put(message.content)
             case wire.StateRequest():

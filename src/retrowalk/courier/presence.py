@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from retrowalk import wire
+from retrowalk.core.alerts import COURIER_PARTS
 from retrowalk.core.events import GuardState, Priority
 from retrowalk.courier.store import Store
 from retrowalk.courier.times import Times, timestamp
@@ -18,6 +19,8 @@ HEARTBEAT_S = 60.0
 SAID_AGAIN_S = 5.0
 """The state is said again at most so often when another's word has taken its place."""
 GUARD_SILENT_S = 3.0
+OWN_PARTS = frozenset({"courier", *COURIER_PARTS.values()})
+"""Parts of which the courier tells itself."""
 
 ALERTS: dict[str, tuple[str, bool]] = {
     "fall.suspected": ("fall", True),
@@ -43,9 +46,9 @@ class Presence:
         self._times = times
         self._alerts: dict[str, dict[str, Any]] = {}
         self._walking: bool | None = None
-        self._guard_state = ""
+        self._guard = wire.KeepAlive(0.0, "")
+        """Its latest sign of life."""
         self._guard_heard_s = -math.inf
-        self._battery_percent: float | None = None
         self._told_state = ""
         self._told_alert = b""
         self._beat_state = ""
@@ -55,10 +58,9 @@ class Presence:
 
     # -------------------------------------------------------------------------------------------- learning
 
-    def hear_guard(self, state: str, battery_percent: float | None, now: float) -> None:
-        """The guard lives, in this state."""
-        self._guard_state = state
-        self._battery_percent = battery_percent
+    def hear_guard(self, alive: wire.KeepAlive, now: float) -> None:
+        """The guard lives, and says how it is."""
+        self._guard = alive
         self._guard_heard_s = now
 
     def follow(self, event: wire.EventMessage, event_id: str) -> None:
@@ -144,7 +146,7 @@ class Presence:
     def _state_word(self) -> str:
         if self._walking is None:
             # This courier began in mid-walk, perhaps: the word that has a silent device looked for.
-            return "walking" if self._guard_state in (GuardState.GUARDING, GuardState.LIMITED) else "ready"
+            return "walking" if self._guard.guard_state in (GuardState.GUARDING, GuardState.LIMITED) else "ready"
         return "walking" if self._walking else "ready"
 
     def _tell_state(self, word: str) -> int | None:
@@ -171,7 +173,10 @@ class Presence:
         if self._store.ready(now):
             with self._store.caught(now):
                 depth, head, low = outbox.waiting(now), outbox.head(now), outbox.low(now)
-        charge = self._battery_percent
+        guard, silent = self._guard, now - self._guard_heard_s > GUARD_SILENT_S
+        charge, minutes = guard.battery_percent, guard.battery_minutes
+        # Of the way of messages the courier itself knows more, and sooner.
+        others = [] if silent else [name for name in guard.faults if name.partition(":")[0] not in OWN_PARTS]
         return wire.encode(
             wire.Heartbeat(
                 conn=self._uplink.conn,
@@ -186,7 +191,9 @@ class Presence:
                 outbox_depth=depth,
                 dropped=outbox.dropped,
                 battery_percent=None if charge is None else round(charge, 1),
-                guard_state=self._guard_state if now - self._guard_heard_s <= GUARD_SILENT_S else "silent",
-                faults=list(faults(now)),
+                battery_minutes=None if minutes is None else round(minutes),
+                guard_state="silent" if silent else guard.guard_state,
+                restarts=guard.restarts,
+                faults=[*faults(now), *others],
             )
         )

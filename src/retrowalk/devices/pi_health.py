@@ -1,9 +1,11 @@
-"""The health of the Raspberry Pi itself: its supply voltage and its temperature, as the kernel tells them.
+"""The health of the Raspberry Pi itself: its supply voltage, temperature and memory, as the kernel tells them.
 
 Nothing to wire.  Undervoltage: the firmware watches the 5 V line (4.63 V on most models; the Pi browns out not far
 below); the kernel's `raspberrypi-hwmon` asks it every 2 s whether that happened since it asked last, and keeps the
 answer in `in0_lcrit_alarm` of the hwmon device called `rpi_volt`.  It is that of the last 2 s, not of ever.  Numbers
 of hwmon devices change from boot to boot; the name does not.  Temperature: `thermal_zone0`, thousandths of a degree.
+
+Memory: `MemAvailable` of /proc/meminfo, what the kernel can still give without killing anybody.
 
 A computer without these files is no Raspberry Pi, or runs another kernel: nothing is wrong with it.
 """
@@ -25,6 +27,7 @@ HWMON = "/sys/class/hwmon"
 VOLTAGE = "rpi_volt"
 ALARM = "in0_lcrit_alarm"
 THERMAL = "/sys/class/thermal/thermal_zone0/temp"
+MEMORY = "/proc/meminfo"
 
 POLL_S = 2.0
 """As often as the kernel asks the firmware: no alarm is missed, none is seen twice more than once."""
@@ -34,11 +37,16 @@ VOLTAGE_OVER_S = 30.0
 """A supply that sags comes back to it with the next burst of the motor: it is well when it has been well so long."""
 HOT_AFTER_S = 5.0
 COOLER_C = 5.0
+LOW_KIB, ENOUGH_KIB = 24 * 1024, 48 * 1024
+"""A Zero 2 W has 416 MiB.  With less than the first the kernel throws out programs' pages and everything stutters,
+before it kills anybody; it is over with the second."""
+LOW_LOOKS = 2
+"""So many looks in a row: a program that starts takes much for a moment."""
 PLAUSIBLE_C = (-40.0, 130.0)
 
 
 class PiHealthDriver:
-    """Reports `undervoltage` of part `power` and `hot` of part `heat`, when they begin and when they are over.
+    """Reports `undervoltage` of part `power`, `hot` of part `heat` and `low` of part `memory`: begun, and over.
 
     Undervoltage begins with the first alarm and ends 30 s after the last.  Hot is `pi.hot_c` and more for 5 s; over is
     5 C less, for as long.  Never raises: without its files it knows nothing, and says nothing.
@@ -53,6 +61,8 @@ class PiHealthDriver:
         self._host = host
         self._power = FaultState("power")
         self._heat = FaultState("heat")
+        self._memory = FaultState("memory")
+        self._low = 0
         self._alarm_file = ""
         self._find_s = -math.inf
         self._alarmed_s = -math.inf
@@ -61,7 +71,8 @@ class PiHealthDriver:
         self._told: set[str] = set()
 
     def poll(self, now: float) -> tuple[Sequence[Item], float]:
-        return [*self._look_at_voltage(now), *self._look_at_heat(now)], now + POLL_S
+        items = [*self._look_at_voltage(now), *self._look_at_heat(now), *self._look_at_memory(now)]
+        return items, now + POLL_S
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -126,6 +137,26 @@ class PiHealthDriver:
             self._tell(f"{THERMAL} has a temperature that cannot be: it is not believed")
             return None
         return temperature_c
+
+    # --------------------------------------------------------------------------------------------- memory
+
+    def _look_at_memory(self, now: float) -> list[Item]:
+        free_kib = self._free_kib()
+        if free_kib is None:
+            return []
+        low = bool(self._memory.active)
+        self._low = self._low + 1 if free_kib < (ENOUGH_KIB if low else LOW_KIB) else 0
+        if not low and self._low >= LOW_LOOKS:
+            return self._memory.change(now, "low", f"{free_kib // 1024} MiB left to give")
+        return self._memory.change(now, "") if low and not self._low else []
+
+    def _free_kib(self) -> int | None:
+        for line in self._text(MEMORY).splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                number = value.split()[0] if value.split() else ""
+                return int(number) if number.isdecimal() else None
+        return None
 
     # ---------------------------------------------------------------------------------------------- files
 

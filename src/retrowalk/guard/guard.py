@@ -24,6 +24,7 @@ from retrowalk.core.companion import Companion
 from retrowalk.core.samples import Item
 from retrowalk.errors import SensorError, WireError
 from retrowalk.guard.journal import Journal
+from retrowalk.guard.late import Punctuality, WallClock
 from retrowalk.guard.state import Kept
 from retrowalk.platform import Clock, Mailbox, no_wake
 
@@ -193,6 +194,10 @@ class Guard:
         self._ran_s = math.inf
         """When it was last polled; infinite before the first time."""
         self._excused_s = -math.inf
+        self._wanted_s = math.inf
+        """When it wanted to be polled next."""
+        self._punctuality = Punctuality()
+        self._wall_clock = WallClock()
 
     # -- starting -------------------------------------------------------------------------------------------
 
@@ -483,6 +488,8 @@ class Guard:
     def poll(self, now: float) -> tuple[Sequence[Item], float]:
         """Reads the mailbox, lets time pass, sends signs of life; returns when it wants to be called again."""
         self._look_for_pause(now)
+        for report in self._punctuality.turn(now, min(self._wanted_s, now)):
+            self._feed(report)
         self._ran_s = now
         self._now = max(self._now, now)
         waiting = self._read_mail(now)
@@ -498,12 +505,18 @@ class Guard:
                 self._show_light(self._led)
             if now >= self._keep_alive_courier_s:
                 self._keep_alive_courier_s = now + KEEP_ALIVE_COURIER_S
+                mono_s = self._clock.origin_mono_s + now
+                for report in self._wall_clock.look(now, mono_s, self._clock.wall_s()):
+                    self._feed(report)
                 self._to_courier(
                     wire.encode(
                         wire.KeepAlive(
-                            self._clock.origin_mono_s + now,
+                            mono_s,
                             self.companion.snapshot_state,
                             self.companion.battery_percent,
+                            self.companion.battery_minutes_left,
+                            list(self.companion.troubles),
+                            self.companion.restarts,
                         )
                     )
                 )
@@ -536,7 +549,9 @@ class Guard:
             self._stop_due_s if not self.finished else math.inf,
             now if waiting else math.inf,
         )
-        return (), max(due, now + 0.001) if waiting or (deadline is not None and deadline <= now) else due
+        due = max(due, now + 0.001) if waiting or (deadline is not None and deadline <= now) else due
+        self._wanted_s = max(due, now)
+        return (), due
 
     def close(self) -> None:
         """Nothing of its own to release."""

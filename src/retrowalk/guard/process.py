@@ -356,9 +356,10 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
                 stop.clear()
                 guard.take([sm.StopRequested(clock.now(), "service")], clock.now())
                 continue
-            if now - watchdog_s >= WATCHDOG_EVERY_S and all(
-                thread.is_alive() and now - thread.due_s < STEP_LATE_S for thread in threads
-            ):
+            if not all(thread.is_alive() for thread in threads):
+                # One that ended without a word: whatever it read is not read any more.
+                raise RuntimeError("a thread of the guard died; the process ends and is started again")
+            if now - watchdog_s >= WATCHDOG_EVERY_S and all(now - thread.due_s < STEP_LATE_S for thread in threads):
                 watchdog_s = now
                 logs.poll()
                 state = guard.companion.snapshot_state

@@ -100,6 +100,7 @@ KINDS: dict[str, dict[str, str]] = {
     "pi": {
         "undervoltage": "the firmware's voltage alarm is on",
         "hot": "the processor is at 83 C",
+        "memory": "programs have taken all but 11 MB of the memory",
         "off": "the kernel has none of these files (not a Pi)",
         "garbage": "the files hold no numbers",
     },

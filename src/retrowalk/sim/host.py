@@ -16,12 +16,14 @@ from retrowalk.sim.faults import Faults
 
 HWMON = "/sys/class/hwmon"
 THERMAL = "/sys/class/thermal/thermal_zone0/temp"
+MEMORY = "/proc/meminfo"
 COOL_C = 48.3
 HOT_C = 83.1
+FREE_KIB, LOW_KIB = 210_000, 11_000
 
 
 class SimHost:
-    """The files of a Pi in good health, but for the faults of part `pi`: `undervoltage`, `hot`, `off`, `garbage`."""
+    """The files of a Pi in good health, but for the faults of part `pi`."""
 
     def __init__(self, clock: Clock, faults: Faults | None = None, thermometer: Ds18b20Twin | None = None) -> None:
         self._clock = clock
@@ -52,6 +54,7 @@ class SimHost:
             f"{HWMON}/hwmon1/name": "rpi_volt\n",
             f"{HWMON}/hwmon1/in0_lcrit_alarm": f"{int(fault == 'undervoltage')}\n",
             THERMAL: f"{round((HOT_C if fault == 'hot' else COOL_C) * 1000)}\n",
+            MEMORY: f"MemTotal: 426248 kB\nMemAvailable: {LOW_KIB if fault == 'memory' else FREE_KIB} kB\n",
         }
         if fault == "off" or path not in files:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)

@@ -20,6 +20,7 @@ from retrowalk.config import Broker, Config, Recording, from_table, to_table
 from retrowalk.core.alerts import INTRODUCTION
 from retrowalk.core.falls import LOOK_UNTIL_S
 from retrowalk.sim.broker import Hub, Outage
+from retrowalk.sim.hours import rounds
 from retrowalk.sim.walker import OLDER, Profile
 from retrowalk.sim.world import Action, Fall, HandBehind, Lean, Place, Press, Remove, Stand, Walk
 
@@ -320,6 +321,13 @@ RECORDED_FALL, RECORDED_LIFE = "recorded fall", "recorded life"
 """Names of a recorded person's walk (`recorded.scenario`) by its label: a fall, or any other activity."""
 
 
+def hours(seed: int) -> Scenario:
+    """A day and more of walks in rounds of ten minutes; whoever walks it ends it sooner."""
+    duration_s = 26.0 * 3600.0
+    script = rounds(seed, duration_s)
+    return Scenario("hours", duration_s, script, WALKER, (Scene(0.0, "An ordinary day"),), {"hand": 4.0})
+
+
 def judge(scenario: Scenario, evidence: Evidence) -> list[Met]:
     """Judges what a scenario expects."""
     return _JUDGES[scenario.name](scenario, evidence)
@@ -403,6 +411,14 @@ def _judge_fall(scenario: Scenario, evidence: Evidence) -> list[Met]:
     found = _Findings(evidence)
     _judge_check(scenario, found)
     _judge_alarm(scenario, evidence, found, 4)
+    return found.results
+
+
+def _judge_hours(scenario: Scenario, evidence: Evidence) -> list[Met]:
+    """What holds however much of it was walked."""
+    found = _Findings(evidence)
+    _judge_check(scenario, found)
+    found.must_not_be_published("no fall is confirmed", lambda payload: payload.get("eventtype") == "fall.confirmed")
     return found.results
 
 
@@ -509,6 +525,7 @@ SCENARIOS: dict[str, Callable[[int], Scenario]] = {
     "first use": first_use,
     "answered": answered,
     "flooded": flooded,
+    "hours": hours,
 }
 """Every scenario, by its name, drawn from a seed."""
 
@@ -518,6 +535,7 @@ _JUDGES: dict[str, Callable[[Scenario, Evidence], list[Met]]] = {
     "first use": _judge_first_use,
     "answered": _judge_answered,
     "flooded": _judge_flooded,
+    "hours": _judge_hours,
     RECORDED_FALL: _judge_recorded_fall,
     RECORDED_LIFE: _judge_recorded_life,
 }

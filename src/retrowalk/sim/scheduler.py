@@ -49,6 +49,10 @@ class VirtualClock:
     def wall_s(self) -> float:
         return self._wall_origin_s + self._now_s
 
+    def jump_wall(self, by_s: float) -> None:
+        """Sets the wall clock forward by `by_s` (negative: back), as a time server or a person does."""
+        self._wall_origin_s += by_s
+
     def reach(self, t_s: float) -> None:
         """Moves the clock to `t_s`, never back (for the scheduler only)."""
         if t_s > self._now_s:

@@ -366,13 +366,10 @@ def virtual_rows(done: Sequence[Segment]) -> list[Row]:
     """The rows of the virtual days."""
     hours = sum(each.hours for each in done)
     case = f"virtual {hours:.4g} h"
-    slopes = [slope(settled(each.held, each.hours * HOUR_S)) for each in done]
-    worst = max(slopes, key=lambda each: each.per_h)
-    interval = (round(worst.low / MB, 4), round(worst.high / MB, 4))
+    samples = [settled(each.held, each.hours * HOUR_S) for each in done]
+    worst = max(samples, key=lambda each: slope(each).per_h)
     rows = [
-        Row(
-            "held_mb_per_h", "retrowalk", f"max of segments {case}", worst.per_h / MB, "MB/h", worst.n, interval, "<= 1"
-        ),
+        _slope_row("held_mb_per_h", f"max of segments {case}", worst, MB, "MB/h"),
         Row("held_mb", "retrowalk", f"max {case}", max(v for each in done for _, v in each.held) / MB, "MB", len(done)),
     ]
     errors = sum(len(each.exceptions) for each in done)

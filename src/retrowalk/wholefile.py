@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
+
+CUT_OFF_S = 3600.0
+"""What was begun so long ago was never finished: the power went."""
 
 
 def write(file: Path, content: bytes, *, for_all: bool = False) -> None:
@@ -13,6 +17,7 @@ def write(file: Path, content: bytes, *, for_all: bool = False) -> None:
     `for_all`: every user may read it, and with sudo it belongs to whom the folder belongs to; else it is the writer's
     alone.
     """
+    _forget_cut_off(file)
     handle, temporary = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     try:
         with open(handle, "wb") as opened:
@@ -33,3 +38,14 @@ def write(file: Path, content: bytes, *, for_all: bool = False) -> None:
         os.fsync(folder)  # without it the new name may be lost, though not the old file
     finally:
         os.close(folder)
+
+
+def _forget_cut_off(file: Path) -> None:
+    """Deletes what power cuts left beside `file`; what another process is writing now is younger."""
+    now = time.time()
+    for left in file.parent.glob(f".{file.name}-????????"):
+        try:
+            if abs(now - left.stat().st_mtime) > CUT_OFF_S:
+                left.unlink()
+        except OSError:
+            continue  # gone meanwhile, or not ours

@@ -193,8 +193,8 @@ def test_an_early_acknowledgement_is_applied_when_the_broker_catches_up(outbox):
 
 
 def test_unimportant_events_make_room(tmp_path):
-    """Beyond the limit the oldest `none` go, then `low`; medium and high stay whatever happens."""
-    outbox = Outbox(tmp_path / "outbox.db", max_bytes=40_000)
+    """Beyond the limit the oldest `none` go, then `low`; medium and high stay."""
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=55_000)
     kinds = ["hazard.raised", "walk.started", "fall.suspected", "fall.confirmed"]
     for number in range(1, 401):
         outbox.commit(event(number, kinds[number % 4]), STAMP, 0.0)
@@ -202,14 +202,40 @@ def test_unimportant_events_make_room(tmp_path):
     assert (left.count("high"), left.count("medium")) == (100, 100)
     assert outbox.dropped == 400 - len(left) > 0
     assert left.count("none") == 0
-    for number in range(401, 600):
-        outbox.commit(event(number, "fall.confirmed"), STAMP, 0.0)
-    assert [row.priority for row in outbox.pending(1000, 0.0)].count("high") == 299
     dropped = outbox.dropped
     outbox.close()
     again = Outbox(tmp_path / "outbox.db")
     assert again.dropped == dropped, "the count survives"
     again.close()
+
+
+def test_what_somebody_waits_for_goes_last(tmp_path):
+    """Beyond one and a half times the limit the oldest medium go, and of high none before all of these have gone."""
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=40_000)
+    most = [0, 0]
+    for number in range(1, 601):
+        outbox.commit(event(number, "fall.suspected" if number % 4 else "fall.confirmed"), STAMP, 0.0)
+        left = [row.priority for row in outbox.pending(1000, 0.0)]
+        most = [max(most[0], left.count("medium")), left.count("high")]
+        assert left.count("medium") == 0 or left.count("high") == number // 4
+    assert most[0] > 100
+    assert most[1] > 90
+    outbox.close()
+
+
+def test_outbox_has_an_end(tmp_path):
+    """Were there nothing but falls, and nobody to fetch them: the latest stay, the file does not grow for ever."""
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=40_000)
+    for number in range(1, 1001):
+        outbox.commit(event(number, "fall.confirmed"), STAMP, 0.0)
+        if number == 600:
+            size = (tmp_path / "outbox.db").stat().st_size
+    left = [row.number for row in outbox.pending(1000, 0.0)]
+    assert left[-1] == 1000
+    assert 100 < len(left) < 300
+    assert outbox.dropped == 1000 - len(left)
+    outbox.close()
+    assert (tmp_path / "outbox.db").stat().st_size <= max(size, 250_000)
 
 
 DAMAGE = [

@@ -32,8 +32,15 @@ from retrowalk.errors import OutboxError
 RANKS: dict[str, int] = {priority.value: rank for rank, priority in enumerate(Priority)}
 """Order of sending: a fall never waits for what piled up before it."""
 
-DROPPABLE = (RANKS[Priority.NONE], RANKS[Priority.LOW])
-"""What may be given up when the outbox is full, first things first.  Medium and high are never given up."""
+DROPPABLE = (
+    (RANKS[Priority.NONE], 1.0),
+    (RANKS[Priority.LOW], 1.0),
+    (RANKS[Priority.MEDIUM], 1.5),
+    (RANKS[Priority.HIGH], 2.0),
+)
+"""What is given up when the outbox is full, first things first, and by how many times it must be so.  What somebody
+waits for goes only when all of it is of its kind: a hundred thousand events that nobody has fetched, where the next
+would find no card to be kept on."""
 
 ANSWER_LIMIT_S = 10.0
 """A message without an answer of the broker (or hub) for longer is sent again, under the same id."""
@@ -47,7 +54,7 @@ ROW_OVERHEAD_BYTES = 300
 
 COPY_KEPT_S = 7 * 24 * 3600.0
 COPY_MAX_BYTES = 8 * 1024 * 1024
-"""Copies of what was delivered go sooner, the oldest first, when they take more room."""
+"""Copies of what was delivered go sooner, the least important and the oldest first, when they take more room."""
 
 COPIES_A_SWEEP = 500
 SWEEP_S = 3600.0
@@ -62,6 +69,9 @@ LATEST = 5000
 
 SESSIONS_KEPT = 50
 MISSING_KEPT = 1000
+
+LOG_BYTES = 4 * 1024 * 1024
+"""The log beside the file is written into it at this size."""
 
 PAGE_BYTES = 1024
 """A commit writes the pages it touches: small ones spare the card."""
@@ -164,7 +174,8 @@ class Outbox:
     """Events that are committed and not yet delivered, and copies of those that were.
 
     `owner` (site/device) goes into the ids.  `rng` makes epoch and jitter; pass a seeded one in virtual time.
-    Beyond `max_bytes` the oldest events of priority `none`, then `low`, are dropped and counted in `dropped`.
+    Beyond `max_bytes` the oldest events of priority `none`, then `low`, are dropped and counted in `dropped`; beyond
+    1.5 times as much `medium` as well, beyond twice as much `high`.
 
     Every method that touches the file raises `OutboxError` while that is impossible (disk full, read-only, absent) and
     opens it again by itself.  A file that is damaged, gone, older than it was or of a later version is moved aside;
@@ -562,28 +573,32 @@ class Outbox:
             self._sweep(db)
 
     def _sweep(self, db: sqlite3.Connection) -> None:
-        """Deletes copies that are too old, and the oldest of too many, in few large steps."""
+        """Deletes copies that are too old, and of too many the least important and the oldest, in few large steps."""
         self._swept_s = self._lived_s
-        while True:
-            copies = db.execute(
-                "SELECT seq, length(data), delivered FROM outbox WHERE delivered IS NOT NULL ORDER BY seq LIMIT ?",
-                (COPIES_A_SWEEP,),
-            ).fetchall()
-            going = []
-            for seq, data_bytes, delivered_s in copies:
-                if self._copy_bytes > self._copy_max_bytes * 0.9 or delivered_s < self._lived_s - COPY_KEPT_S:
-                    going.append(seq)
-                    self._copy_bytes -= data_bytes + ROW_OVERHEAD_BYTES
-            db.execute(
-                "DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each(?))", (wire.encode(going).decode(),)
-            )
-            if len(going) < COPIES_A_SWEEP:
-                return
+        old_s = self._lived_s - COPY_KEPT_S
+        for which, order in (("delivered < ?", "seq"), ("delivered >= ?", "rank, seq")):
+            while True:
+                copies = db.execute(
+                    f"SELECT seq, length(data), delivered FROM outbox WHERE {which} ORDER BY {order} LIMIT ?",
+                    (old_s, COPIES_A_SWEEP),
+                ).fetchall()
+                going = []
+                for seq, data_bytes, delivered_s in copies:
+                    if delivered_s < old_s or self._copy_bytes > self._copy_max_bytes * 0.9:
+                        going.append(seq)
+                        self._copy_bytes -= data_bytes + ROW_OVERHEAD_BYTES
+                db.execute(
+                    "DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each(?))", (wire.encode(going).decode(),)
+                )
+                if len(going) < COPIES_A_SWEEP:
+                    break
 
     def _drop(self, db: sqlite3.Connection) -> None:
         dropped = 0
-        for rank in DROPPABLE:
-            while self._bytes > self._max_bytes * 0.95:  # some room at once, not one row for each new one
+        for rank, times in DROPPABLE:
+            if self._bytes <= self._max_bytes * times:
+                break
+            while self._bytes > self._max_bytes * times * 0.95:  # some room at once, not one row for each new one
                 rows = db.execute(
                     "SELECT seq, length(data) FROM outbox INDEXED BY waiting"
                     " WHERE delivered IS NULL AND rank = ? ORDER BY seq LIMIT 20",
@@ -796,7 +811,8 @@ class Outbox:
             answer = db.execute("PRAGMA synchronous").fetchone()[0]
             if answer != 2:
                 raise OutboxError(f"outbox {self.path}: synchronous is {answer!r}: must be 2 (FULL)")
-            db.execute(f"PRAGMA wal_autocheckpoint = {4 * 1024 * 1024 // PAGE_BYTES}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {LOG_BYTES // PAGE_BYTES}")
+            db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")  # one that a reader held up shrinks again
             answer = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if answer != "ok":
                 raise _DamageError(answer)

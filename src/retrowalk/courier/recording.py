@@ -115,7 +115,8 @@ class Recorder:
     """Writes recordings into `directory`: a file for each session, in parts when it grows.
 
     Files are called `<count>_<session>_<part>.mcap`; the count rises, because the clock of a device without a battery
-    for it does not.  Beyond `limits.total_max_mb` the oldest are deleted, never the current one.  No method raises:
+    for it does not.  Beyond `limits.total_max_mb`, and where the disk has no room left for events, the oldest are
+    deleted, never the current one.  No method raises:
     `fault` says what is wrong ("" when nothing is), `lost` counts entries that could not be written, and a new file
     is tried every 10 s.  `sync` puts a file's data on the disk; a thread may do it, the default waits.
     """
@@ -294,18 +295,26 @@ class Recorder:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Deletes the oldest recordings beyond the limit; raises OSError when the disk is nearly full all the same."""
+        """Deletes the oldest recordings beyond the limit, and for room that events need.
+
+        Raises OSError when the disk is nearly full all the same.
+        """
         sizes = [(path, path.stat().st_size) for path in self._recordings()]
         total = sum(size for _, size in sizes)
+        free = self._free_bytes()
         for path, size in sizes:
-            if total <= self._limits.total_max_mb * MB:
+            if total <= self._limits.total_max_mb * MB and free >= RESERVE_BYTES:
                 break
             if path != self.path or self._writer is None:
                 path.unlink(missing_ok=True)
                 total -= size
-        disk = os.statvfs(self.directory)
-        if disk.f_bavail * disk.f_frsize < RESERVE_BYTES:
+                free = self._free_bytes()
+        if free < RESERVE_BYTES:
             raise OSError(errno.ENOSPC, f"less than {RESERVE_BYTES // 1024 // 1024} MiB left on the disk")
+
+    def _free_bytes(self) -> int:
+        disk = os.statvfs(self.directory)
+        return disk.f_bavail * disk.f_frsize
 
     def _recordings(self) -> list[Path]:
         """All recordings, the oldest first."""

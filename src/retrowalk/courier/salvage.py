@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 
 KEPT_FILES = 3
-"""So many files that were moved aside stay for whoever wants to look."""
+"""So many files that were moved aside stay for whoever wants to look ..."""
+KEPT_BYTES = 64 * 1024 * 1024
+"""... as long as they take no more room than this; the latest stays however large it is."""
 
 LOG_MAGIC = (0x377F0682, 0x377F0683)
 
@@ -62,15 +64,31 @@ def move_aside(path: Path, kind: str = "damaged") -> Path:
     }
     aside = path.with_name(f"{path.name}.{kind}-{max(numbers, default=0) + 1:04d}")
     path.replace(aside)
-    for number in sorted(numbers)[: max(0, len(numbers) - KEPT_FILES + 1)]:
-        if not numbers[number].is_dir():
-            for suffix in ("", "-wal", "-shm"):
-                numbers[number].with_name(numbers[number].name + suffix).unlink(missing_ok=True)
     log = path.with_name(path.name + "-wal")
     if log.exists():  # it holds the latest commits of the old file, and must not be laid over the new one
         log.replace(aside.with_name(aside.name + "-wal"))
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    _forget([numbers[number] for number in sorted(numbers)], _size(aside))
     return aside
+
+
+def _forget(earlier: list[Path], taken_bytes: int) -> None:
+    """Deletes of the files that were moved aside before, the latest last, those that are too many or too large."""
+    for count, file in enumerate(reversed(earlier), 2):
+        if file.is_dir():
+            continue
+        taken_bytes += _size(file)
+        if count > KEPT_FILES or taken_bytes > KEPT_BYTES:
+            for suffix in _PARTS:
+                file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+_PARTS = ("", "-wal", "-shm")
+
+
+def _size(file: Path) -> int:
+    found = (file.with_name(file.name + suffix) for suffix in _PARTS)
+    return sum(part.stat().st_size for part in found if part.is_file())
 
 
 def fill_up(aside: Path) -> None:

@@ -107,7 +107,7 @@ class Store:
         count = outbox.dropped_untold
         if count and self.ready(now) and (now >= self._drops_told_at + DROPS_TOLD_S or not outbox.full()):
             self._drops_told_at = now
-            self._report("outbox_full", f"{count} unimportant events dropped", now, outbox.commit_report)
+            self._report("outbox_full", f"{count} events dropped, the least important first", now, outbox.commit_report)
 
     def record(self, kind: str, priority: str, data: dict[str, Any], now: float) -> None:
         """Keeps an event that the courier itself makes, of type `kind`, to be sent as the guard's are."""

@@ -63,6 +63,8 @@ def build(config: Config, directory: Path, progress: bank.Progress) -> None:
 def _build(config: Config, directory: Path, progress: bank.Progress) -> None:
     versions = (metadata.version("pyttsx3"), espeak_version())
     wanted = _wanted(config, versions)
+    for left in directory.glob("*.tmp"):  # of a build that was cut off: this one alone holds the lock
+        left.unlink(missing_ok=True)
     try:
         old = bank.read_manifest(directory / "manifest.json")
     except BankError:

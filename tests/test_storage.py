@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from retrowalk import calibration, wholefile, wire
-from retrowalk.calibration import Measured
+from retrowalk.calibration import Measured, MeasuredGait
 from retrowalk.config import Recording
 from retrowalk.courier import recording, salvage
 from retrowalk.courier.outbox import Outbox, Stamp
@@ -157,9 +157,25 @@ def test_measurements_of_the_walker_are_bounded(tmp_path: Path, monkeypatch: pyt
     """Of many measurements the latest stay, and as many as are kept fit into what is read."""
     file = tmp_path / "calibration.json"
     measured = Measured(measured_at="2026-01-01T00:00:00Z", stops_s=[1.25] * 50, stop_s=1.5, profile="older")
+    gait = MeasuredGait(
+        measured_at="2026-01-01T00:00:00Z",
+        distance_m=10.123,
+        steps=[1000] * 10,
+        step_length_m=0.4321,
+        step_bounce_m_s2=1.2345,
+        step_time_s=0.5678,
+        speed_factor=1.0123,
+    )
     calibration.add(file, measured)
-    assert 2 * file.stat().st_size * calibration.KEPT < calibration.FILE_MAX_BYTES
+    calibration.add(file, gait)
     monkeypatch.setattr(calibration, "KEPT", 5)
     for _ in range(10):
         calibration.add(file, measured)
     assert len(calibration.read(file)) == 5
+    monkeypatch.setattr(calibration, "KEPT", 200)
+    monkeypatch.setattr(calibration, "FILE_MAX_BYTES", 8000)
+    for _ in range(20):
+        calibration.add(file, measured)
+        assert file.stat().st_size <= 8000
+    assert len(calibration.read(file)) > 5
+    assert len(calibration.read_gait(file)) == 1

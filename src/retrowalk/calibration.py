@@ -216,4 +216,10 @@ def _gait_over(walker: Walker, measured: MeasuredGait | None) -> tuple[Walker, s
 
 def _write(file: Path, kept: _File) -> None:
     """The guard's user may read it, and with sudo the folder's owner may undo it."""
-    wholefile.write(file, msgspec.json.format(msgspec.json.encode(kept)) + b"\n", for_all=True)
+    while len(content := msgspec.json.format(msgspec.json.encode(kept)) + b"\n") > FILE_MAX_BYTES:
+        # A longer one would be read as damaged: the oldest of the longer list go.
+        if len(kept.measurements) >= len(kept.gaits):
+            kept = structs.replace(kept, measurements=kept.measurements[:-1])
+        else:
+            kept = structs.replace(kept, gaits=kept.gaits[:-1])
+    wholefile.write(file, content, for_all=True)

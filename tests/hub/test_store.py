@@ -172,6 +172,32 @@ def test_old_events_of_low_priority_go_in_small_steps(tmp_path):
     assert add(store, event(5)) == [Came.DUPLICATE]
 
 
+def test_store_has_an_end(tmp_path):
+    """Beyond its size the least important of the oldest go, young as they are, and no event of high priority."""
+    store = Store(tmp_path / "hub.db")
+    kinds = ["low", "medium", "none", "high"]
+    add(store, *(event(seq, priority=kinds[seq % 4], received_s=seq) for seq in range(1, 2001)))
+    with sqlite3.connect(tmp_path / "hub.db") as db:
+        pages = db.execute("PRAGMA page_count").fetchone()[0] * db.execute("PRAGMA page_size").fetchone()[0]
+    counts = []
+    for _ in range(20):
+        with store.turn(0.0):
+            more = store.sweep(0.0, 0.0, pages / 2)
+        with sqlite3.connect(tmp_path / "hub.db") as db:
+            counts.append(dict(db.execute("SELECT priority, count(*) FROM event GROUP BY priority")))
+        if not more:
+            break
+    assert not more
+    assert counts[0] == {"low": 500, "medium": 500, "high": 500}
+    assert counts[1] == {"medium": 500, "high": 500}
+    assert counts[-1]["high"] == 500
+    add(store, event(2001))
+    for _ in range(3):
+        with store.turn(0.0):
+            more = store.sweep(0.0, 0.0, 1.0)
+    assert not more, "what is left stays, were it ever so much"
+
+
 def test_what_fits_nowhere_is_bounded(tmp_path):
     """Of odd messages the last 200 are kept, each cut to 1 KiB."""
     store = Store(tmp_path / "hub.db")

@@ -418,7 +418,7 @@ TABLE: tuple[Fault, ...] = (
         0.0,
         ("fault:courier",),
         15.0,
-        "every warning as before; unimportant events are given up, medium and high ones never",
+        "every warning as before; unimportant events are given up first, a fall last",
         (),
         ("fault.raised",),
         "when the link is back; how many were given up is told",

@@ -404,7 +404,8 @@ class Hub:
                 self._store.command_sent(id_)
             self._ask(gaps, hub_s)
             if sweep:
-                more = self._store.sweep(hub_s - self._settings.hub.keep_days * 86400.0, hub_s)
+                keep = self._settings.hub
+                more = self._store.sweep(hub_s - keep.keep_days * 86400.0, hub_s, keep.keep_mb * 1_000_000)
             if self._desk.deadline() <= hub_s:
                 self._feed(facts.Tick(now_s=hub_s))
 

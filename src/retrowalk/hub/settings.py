@@ -49,6 +49,9 @@ class Hub(Section, frozen=True, kw_only=True):
     """Language of the messages: en (English) or de (German)."""
     keep_days: Annotated[int, Meta(ge=7, le=3650)] = 400
     """Events of low priority are deleted after so many days (7 to 3650); alerts and their answers stay."""
+    keep_mb: Annotated[int, Meta(ge=50, le=100000)] = 1000
+    """Beyond so much (50 to 100000 MB) events are deleted sooner, the oldest and least important first; falls and calls
+    for help stay."""
     alive_url: SecretWebAddress = ""
     """Address of a service that calls somebody when the hub itself falls silent (as healthchecks.io); asked for each
     minute.  Empty: none."""

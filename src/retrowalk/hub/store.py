@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import random
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -51,6 +52,9 @@ DEVICES_MAX = 5000
 
 RETENTION_STEP = 500
 """Rows looked at in one turn: the sweep of a year must not keep a fall waiting."""
+
+OLDEST = 5000
+"""Among so many of the oldest it is looked for what may go when the store is too large."""
 
 RANKS = {"none": 0, "low": 1, "medium": 2, "high": 3}
 """Order of `priority`; an unknown one counts as high."""
@@ -586,9 +590,10 @@ class Store:
         """Keeps a moment of the hub's time."""
         self.put("anchor", wire.encode(anchor))
 
-    def sweep(self, older_than_s: float, now_s: float) -> bool:
+    def sweep(self, older_than_s: float, now_s: float, most_bytes: float = math.inf) -> bool:
         """Deletes some events of low priority received before that hub time; whether there may be more.
 
+        Beyond `most_bytes` also younger ones and those of medium priority, the least important of the oldest first.
         Of what was asked, commanded and attempted the latest are kept.  Notices whose time is over (`now_s`: hub time)
         wait no longer.
         """
@@ -612,7 +617,19 @@ class Store:
         db.executemany("DELETE FROM event WHERE row = ?", gone)
         if old:
             self.put("swept", old[-1][0])
-        return len(old) == RETENTION_STEP
+        return self._make_room(db, most_bytes) or len(old) == RETENTION_STEP
+
+    def _make_room(self, db: sqlite3.Connection, most_bytes: float) -> bool:
+        """Deletes some of the oldest events when all of them take too much room; whether it has to go on."""
+        pages, free, size = (
+            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        if (pages - free) * size <= most_bytes:
+            return False
+        oldest = db.execute("SELECT row, priority FROM event ORDER BY row LIMIT ?", (OLDEST,)).fetchall()
+        going = sorted((rank, row) for row, priority in oldest if (rank := RANKS.get(priority, 3)) < RANKS["high"])
+        db.executemany("DELETE FROM event WHERE row = ?", [(row,) for _, row in going[:RETENTION_STEP]])
+        return bool(going)
 
     # ------------------------------------------------------------------------------------------- asking
 

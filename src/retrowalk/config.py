@@ -476,7 +476,7 @@ PARTS = (
     *("imu", "voice", "courier", "guard", "button", "buzzer", "vibration", "touch", "config", "recording", "state"),
     *("battery", "power", "heat", "clip", "thermometer", "vibration-right", "led"),
     *("voice-frozen", "voice-gone", "voice-muted", "voice-nowhere", "voice-unheard", "voice-slow", "voice-clipped"),
-    *("voice-restarted", "voice-bank", "voice-espeak", "microphone", "outbox"),
+    *("voice-restarted", "voice-bank", "voice-espeak", "microphone", "outbox", "bus", "late", "memory", "pi"),
 )
 """Parts of the device that are followed and named like a sensor.  No range sensor may be called so: its samples would
 pass for the other part's signs of life."""

@@ -19,6 +19,7 @@ import msgspec
 
 from retrowalk import __version__, logs
 from retrowalk.errors import StoreError
+from retrowalk.hub import web
 from retrowalk.hub.alerts import Desk
 from retrowalk.hub.engine import Hub, Notifier
 from retrowalk.hub.settings import HubConfig
@@ -53,6 +54,8 @@ def run(
     """
     state_dir = Path(state_dir)
     clock = clock or MonotonicClock()
+    for address in (*(way for one in settings.contact for way in (*one.notify, *one.urgent)), settings.hub.alive_url):
+        logs.hide(*web.secret_pieces(address))
     if not settings.contact:
         _log.error("the settings name no [[contact]]: events are kept, and nobody is told of them")
     with _owned(state_dir), Waker() as waker:

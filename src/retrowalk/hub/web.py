@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import socket
 import ssl
 import threading
@@ -222,6 +223,21 @@ def pieces(address: str) -> set[str]:
     found |= {piece for raw in parts.path.split("/") for piece in (raw, unquote(raw))}
     found |= {piece for raw in (parts.user, parts.host, unquote(parts.path)) for piece in raw.split(":")}
     return found - {""}
+
+
+USUAL_PIECES = {"services", "webhook", "webhooks", "message", "messages", "hooks", "notify", "token", "localhost"}
+"""Pieces of addresses that are words of their own, and no secret."""
+_HOST = re.compile(r"([\w-]+\.)+[A-Za-z]{2,}(:\d+)?")
+"""A server's name; where a token stands in its place, it has no such form."""
+
+
+def secret_pieces(address: str) -> set[str]:
+    """Of `pieces`, those worth hiding wherever they turn up: no name of a server, no usual word, nothing short."""
+    return {
+        piece
+        for piece in pieces(address)
+        if len(piece) > 4 and piece.lower() not in USUAL_PIECES and not _HOST.fullmatch(piece)
+    }
 
 
 def yes(value: str | None, otherwise: bool) -> bool:

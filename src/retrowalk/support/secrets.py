@@ -18,7 +18,7 @@ from msgspec import Struct
 from retrowalk import config
 from retrowalk.config import SpokenName
 from retrowalk.errors import ConfigError
-from retrowalk.hub.web import pieces
+from retrowalk.hub.web import secret_pieces
 
 BLOT = "(not shown)"
 PERSON = "(a name)"
@@ -30,12 +30,6 @@ SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 """Names (of keys, variables) behind which a secret may stand."""
-
-USUAL_PARTS = {"services", "webhook", "webhooks", "message", "messages", "hooks", "notify", "token", "localhost"}
-"""Parts of addresses that are words of their own, and no secret."""
-
-HOST = re.compile(r"([\w-]+\.)+[A-Za-z]{2,}(:\d+)?")
-"""A server's name; where a token stands in its place, it has no such form."""
 
 FILES = re.compile(r"_file$")
 """The name of a file that holds a secret is none."""
@@ -64,8 +58,7 @@ class Hidden:
         """From now on none of these is shown, as it is, nor as it stands in an address or in JSON."""
         for secret in secrets:
             whole = secret.strip()
-            parts = {part for part in pieces(whole) if len(part) > MIN_CHARACTERS} if "://" in whole else set()
-            self._known |= {part for part in parts if part.lower() not in USUAL_PARTS and not HOST.fullmatch(part)}
+            self._known |= secret_pieces(whole) if "://" in whole else set()
             for form in (whole, urllib.parse.quote(whole, safe=""), msgspec.json.encode(whole).decode()[1:-1]):
                 if len(form) >= MIN_CHARACTERS:
                     self._known.add(form)

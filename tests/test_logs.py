@@ -325,3 +325,36 @@ def test_end_by_a_fault_is_one_entry(journald: Journald) -> None:
     assert main["MESSAGE"].startswith("ends by a fault in the program: RuntimeError: at the end\nTraceback")
     assert main["PRIORITY"] == "2"
     assert main["RETROWALK_EVENT"] == "process.failed"
+
+
+@pytest.mark.process
+def test_end_by_a_fault_without_a_journal(tmp_path: Path) -> None:
+    """Where the journal is away, what ends a process still stands on stderr."""
+    nowhere = tmp_path / "nowhere"
+    done = subprocess.run([sys.executable, "-c", PROGRAM, nowhere], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "RuntimeError: at the end" in done.stderr
+
+
+COMMAND = """
+import sys
+from retrowalk import logs
+from retrowalk.cli import cli
+logs.begin("courier", journal=True, address=sys.argv[1])
+logs.begin = lambda process: None
+cli(["hub", "--config", sys.argv[2]], prog_name="retrowalk")
+"""
+
+
+@pytest.mark.process
+def test_refused_settings_are_an_error_in_the_journal(journald: Journald, tmp_path: Path) -> None:
+    """A process that cannot begin says why as an error, in one entry."""
+    settings = tmp_path / "hub.toml"
+    settings.write_text("[hub]\nkeep_days = 1\n")
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, journald.path, settings], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (fields,) = journald.take()
+    assert fields["PRIORITY"] == "3"
+    assert "hub.keep_days = 1: must be 7 to 3650" in fields["MESSAGE"]

@@ -64,8 +64,10 @@ class _Commands(click.Group):
             if logs.to_journal() and isinstance(error, RetrowalkError | OSError):
                 import logging
 
+                before = logs.lost()
                 logging.getLogger("retrowalk").error("%s", error, extra=logs.about("process.failed"))
-                sys.exit(DIFFERENT)
+                if logs.lost() == before:
+                    sys.exit(DIFFERENT)
             if isinstance(error, RetrowalkError):
                 raise click.ClickException(str(error)) from error
             if isinstance(error, OSError) and error.filename is not None:

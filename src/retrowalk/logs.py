@@ -399,7 +399,16 @@ def _begun() -> list[Lines]:
     return [handler for handler in logging.getLogger().handlers if isinstance(handler, Lines)]
 
 
+def lost() -> int:
+    """Lines of this process that nobody took, and that no later line has told of yet."""
+    return sum(handler.lost for handler in _begun())
+
+
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)  # Ctrl-C is no fault
+        return
+    before = lost()
     logging.getLogger("retrowalk").critical(
         "ends by a fault in the program: %s: %s",
         kind.__name__,
@@ -407,6 +416,8 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
         exc_info=(kind, error, trace),
         extra=about("process.failed"),
     )
+    if lost() > before:
+        sys.__excepthook__(kind, error, trace)  # a journal that is away must not make an end without a word
 
 
 def _uncaught_in_thread(args: Any) -> None:

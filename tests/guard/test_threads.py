@@ -18,7 +18,8 @@ from retrowalk.devices.max17048 import Max17048Driver
 from retrowalk.devices.tfluna import TfLunaDriver
 from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.errors import SensorError
-from retrowalk.guard.process import STEP_LATE_S, Inbox, StepThread, build_steps, threads_of
+from retrowalk.guard.evidence import STEP_LATE_S
+from retrowalk.guard.process import Inbox, StepThread, build_steps, threads_of
 from retrowalk.platform import I2C_TIMEOUT_10_MS, Platform, Step, no_wake
 from retrowalk.sim.scheduler import MemoryMail
 

@@ -76,6 +76,7 @@ def _sensor(
     )
 
 
+_HANGS = "its driver does not come back for 2 s, nor did it in the process before, which ended for it"
 _LOST_S = 0.5
 """`freshness.lost_after_s`: silence, or nothing but useless answers."""
 _SENSE_S = 2.0
@@ -87,6 +88,8 @@ def _silent(part: str) -> tuple[Fault, ...]:
     return (
         _sensor(part, "silent", "no reading at all", _LOST_S, 1.0),
         _sensor(part, "crashed", "its driver raised what it must not; it is opened anew each second", _LOST_S, 1.0),
+        # Its silence is heard as of any other sensor's, long before its driver is given up.
+        _sensor(part, "hangs", "its driver does not come back, nor did it in the process before", _LOST_S, 1.0),
     )
 
 
@@ -252,11 +255,13 @@ TABLE: tuple[Fault, ...] = (
     _part("thermometer", "garbage", "its checksum does not fit, three times in a row", 90.0, 92.0, felt=""),
     _part("thermometer", "slow", "no answer within 5 s", 36.0, 38.0, felt=""),
     _part("thermometer", "crashed", "its driver raised what it must not", 31.0, 33.0, felt=""),
+    _part("thermometer", "hangs", _HANGS, 31.0, 33.0, felt=""),
     # The gauge is read every 5 s.
     _part("battery", "absent", "no acknowledge in three tries, 1 s apart", 8.0, 8.5, _BATTERY),
     _part("battery", "wrong_chip", "it says that it is another chip", 8.0, 8.5, _BATTERY),
     _part("battery", "garbage", "a charge or voltage no cell has, or none for 6 s", 17.0, 17.5, _BATTERY),
     _part("battery", "crashed", "its driver raised what it must not", 6.0, 7.0, _BATTERY),
+    _part("battery", "hangs", _HANGS, 8.0, 9.0, _BATTERY),
     Fault(
         "battery",
         "low",
@@ -285,6 +290,7 @@ TABLE: tuple[Fault, ...] = (
     _part("power", "undervoltage", "the kernel's alarm of the 5 V line, looked at every 2 s", 2.0, 2.5, over="power"),
     _part("heat", "hot", "the processor has 78 C for 5 s", 7.0, 7.5),
     _part("pi", "crashed", "the driver of voltage and heat raised what it must not", 2.0, 3.0, felt=""),
+    _part("pi", "hangs", _HANGS, 5.0, 6.0, felt=""),
     _part("memory", "low", "the kernel has less than 24 MB to give for 4 s", 6.0, 7.0),
     _part(
         "button", "absent", "its line cannot be used", 1.0, 1.5, "warnings; no call for help and no answer by button"
@@ -294,6 +300,7 @@ TABLE: tuple[Fault, ...] = (
         "button", "stuck", "held for more than 10 s: a call for help by then", 10.0, 10.5, "warnings; SOS was called"
     ),
     _part("button", "crashed", "its driver raised what it must not", 0.5, 1.5, "warnings"),
+    _part("button", "hangs", _HANGS, 3.0, 4.0, "warnings; no call for help and no answer by button"),
     _part("buzzer", "absent", "its line cannot be used", 0.5, 1.0, "voice and vibration"),
     _part("vibration", "absent", "its line cannot be used", 0.5, 1.0, "voice and buzzer", state=("not_protecting",)),
     _part("vibration-right", "absent", "its line cannot be used", 0.5, 1.0, "the other motor, voice and buzzer"),
@@ -302,6 +309,7 @@ TABLE: tuple[Fault, ...] = (
     ),
     _part("led", "absent", "its line cannot be used", 1.0, 1.5, felt=""),
     _part("led", "crashed", "its driver raised what it must not", 1.0, 2.0, felt=""),
+    _part("led", "hangs", _HANGS, 3.0, 4.0, felt=""),
     _voice("silent", "no sign of life for 0.3 s: killed, or hung", 0.4, f"{_BUZZ}; it is started again in 1 s"),
     _voice("no_device", "the sound device is gone", 1.0, f"the next device within 1 s; if there is none, {_BUZZ}"),
     _voice("frozen", "the play pointer stands still for 0.25 s", 1.0, f"the next device; if there is none, {_BUZZ}"),

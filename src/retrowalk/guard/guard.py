@@ -282,6 +282,12 @@ class Guard:
             self._feed(sm.HealthReport(now, step, before, active=False))
         return True
 
+    def step_back(self, step: str, fault: str, now: float) -> None:
+        """A step that was told to fail in this way does so no longer, though it may have nothing to say yet."""
+        if self._failing.get(step) == fault:
+            del self._failing[step]
+            self._feed(sm.HealthReport(now, step, fault, active=False))
+
     def _look_for_pause(self, now: float) -> None:
         """Told before anything else: to those who decide, the next item comes out of a long silence."""
         stood_s = now - self._ran_s

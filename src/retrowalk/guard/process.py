@@ -1,8 +1,8 @@
 """The guard process on the street: one thread a step, one main loop that decides.
 
 Threads share nothing but the inbox.  The main loop touches no disk, no network and no sound; it waits on the inbox and
-on the mailbox, feeds the Companion and routes what follows.  The watchdog is fed by evidence: the main loop has
-decided, and every step has been polled when it wanted to be.
+on the mailbox, feeds the Companion and routes what follows.  The service manager is told that all is well by evidence
+only: the main loop has decided, and every step has been polled when it wanted to be, or is named (`evidence`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from retrowalk.devices.touch import TouchDriver
 from retrowalk.devices.turns import Turns
 from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.errors import DeviceError, SensorError, WireError
+from retrowalk.guard.evidence import HANGS, Evidence
 from retrowalk.guard.guard import Guard
 from retrowalk.guard.pending import Pending
 from retrowalk.guard.state import Kept, StateFile, StateSaver
@@ -40,8 +41,6 @@ from retrowalk.wire import StateMessage, StateRequest, decode, decode_local, enc
 
 log = logging.getLogger("retrowalk.guard")
 
-STEP_LATE_S = 2.0
-"""A step that has not come back for so long is stuck: the watchdog is not fed any more."""
 WAIT_MAX_S = 60.0
 """A step that only wants to be woken is due at infinity, for which no thread can wait."""
 WATCHDOG_EVERY_S = 0.5
@@ -180,8 +179,17 @@ class StepThread(threading.Thread):
         self._stopping = False
         self.due_s = 0.0
         """When the next step will be polled, or when the one that is being polled was."""
+        self.polls = ""
+        """The step that is being polled now; empty: none."""
+        self.answered = False
+        """Whether each step has come back once."""
         for index, step in enumerate(self._steps):
             step.wake = partial(self._wake, index)
+
+    @property
+    def steps(self) -> list[str]:
+        """Names of its steps."""
+        return [step.name for step in self._steps]
 
     def _wake(self, index: int) -> None:
         self._woken.append(index)
@@ -205,6 +213,7 @@ class StepThread(threading.Thread):
                     inbox.put(*outcomes)
                     outcomes = []
                 self.due_s = now = clock.now()
+                self.polls = step.name
                 try:
                     items, wanted = step.poll(now)
                 except SensorError as error:
@@ -225,11 +234,13 @@ class StepThread(threading.Thread):
                 else:
                     if items:
                         outcomes.append(_took(step.name, items))
+                self.polls = ""
                 due[index] = wanted
                 slow[index] = clock.now() - now > SLOW_POLL_S
             if outcomes:
                 inbox.put(*outcomes)
             self.due_s = min(due)
+            self.answered = True
             wait = self.due_s - clock.now()
             if wait > 0.0:
                 self._news.wait(min(wait, WAIT_MAX_S))
@@ -342,10 +353,12 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
         thread.start()
     gc.collect()
     gc.freeze()
-    notify("READY=1\nSTATUS=checking")
     how = "resumed" if kept else "new session"
     log.info("started: version %s, %d steps, %s", __version__, len(steps), how, extra=about("process.started"))
+    evidence = Evidence(threads, run_dir, VITAL, clock.now())
     watchdog_s = 0.0
+    ready = False
+    left: set[str] = set()
     status = ""
     unkept = ""
     try:
@@ -356,15 +369,20 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
                 stop.clear()
                 guard.take([sm.StopRequested(clock.now(), "service")], clock.now())
                 continue
-            if not all(thread.is_alive() for thread in threads):
-                # One that ended without a word: whatever it read is not read any more.
-                raise RuntimeError("a thread of the guard died; the process ends and is started again")
-            if now - watchdog_s >= WATCHDOG_EVERY_S and all(now - thread.due_s < STEP_LATE_S for thread in threads):
+            if now - watchdog_s >= (WATCHDOG_EVERY_S if ready else MAIN_WAIT_S):
                 watchdog_s = now
-                logs.poll()
-                state = guard.companion.snapshot_state
-                notify("WATCHDOG=1" if state == status else f"WATCHDOG=1\nSTATUS={state}")
-                status = state
+                look = evidence.look(now)
+                for name, error in look.failed:
+                    guard.step_failed(name, error, now)
+                for name in left - {name for name, _ in look.failed}:
+                    guard.step_back(name, HANGS, now)
+                left = {name for name, _ in look.failed}
+                if look.well:
+                    logs.poll()
+                    state = guard.companion.snapshot_state
+                    sign = "WATCHDOG=1" if ready else "READY=1\nWATCHDOG=1"
+                    notify(sign if state == status else f"{sign}\nSTATUS={state}")
+                    ready, status = True, state
             if bool(saver.problem) != bool(unkept):
                 # A restart would begin from nothing: the walker hears of it while there is time.
                 unkept = saver.problem
@@ -378,9 +396,12 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
             thread.stop()
         for thread in threads:
             thread.join(timeout=1.0)
+        # Whoever closes what another thread is in may never come back, either.
+        busy = {name for thread in threads if thread.is_alive() for name in thread.steps}
         for step in steps:
             try:
-                step.close()
+                if step.name not in busy:
+                    step.close()
             except (DeviceError, OSError) as error:
                 log.warning("%s: %s", step.name, error)
         saver.close()

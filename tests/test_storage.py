@@ -7,6 +7,7 @@ walker (tests/test_calibration.py).
 
 from __future__ import annotations
 
+import inspect
 import os
 import sqlite3
 import time
@@ -18,13 +19,16 @@ import pytest
 from retrowalk import calibration, wholefile, wire
 from retrowalk.calibration import Measured, MeasuredGait
 from retrowalk.config import Recording
-from retrowalk.courier import recording, salvage
+from retrowalk.courier import outbox, recording, salvage
 from retrowalk.courier.outbox import Outbox, Stamp
 from retrowalk.courier.recording import Recorder
 from retrowalk.courier.state_file import StateFile
+from retrowalk.hub.settings import Hub
+from retrowalk.voice import builder
 
 STAMP = Stamp("boot-1", 0.0, "ntp")
 MB = 1_000_000
+MIB = 1024 * 1024
 
 
 def event(number: int, priority: str) -> wire.EventMessage:
@@ -76,12 +80,12 @@ def test_recording_stops_before_events_do(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_copies_of_grave_events_stay_longest(tmp_path: Path) -> None:
     """When copies of what was delivered are too large, those of faults go before those of falls."""
-    outbox = Outbox(tmp_path / "outbox.db", copy_max_bytes=100_000)
+    box = Outbox(tmp_path / "outbox.db", copy_max_bytes=100_000)
     for block in range(20):
         numbers = range(1 + block * 50, 51 + block * 50)
-        found = outbox.commit_all([(event(n, "low" if n % 10 else "high"), STAMP) for n in numbers], 0.0)
-        outbox.delete(found, 0.0)
-    outbox.close()
+        found = box.commit_all([(event(n, "low" if n % 10 else "high"), STAMP) for n in numbers], 0.0)
+        box.delete(found, 0.0)
+    box.close()
     with sqlite3.connect(tmp_path / "outbox.db") as db:
         left = dict(db.execute("SELECT priority, count(*) FROM outbox GROUP BY priority"))
     db.close()
@@ -115,21 +119,21 @@ def test_huge_file_that_was_moved_aside_stays_alone(tmp_path: Path, monkeypatch:
 def test_log_of_the_outbox_shrinks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that held the log up leaves none behind that stays large."""
     monkeypatch.setattr("retrowalk.courier.outbox.LOG_BYTES", 64 * 1024)
-    outbox = Outbox(tmp_path / "outbox.db")
-    outbox.commit(event(1, "low"), STAMP, 0.0)
+    box = Outbox(tmp_path / "outbox.db")
+    box.commit(event(1, "low"), STAMP, 0.0)
     log = tmp_path / "outbox.db-wal"
     reader = sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM outbox").fetchone()
     for number in range(2, 300):
-        outbox.commit(event(number, "low"), STAMP, 0.0)
+        box.commit(event(number, "low"), STAMP, 0.0)
     held_up = log.stat().st_size
     reader.close()
     for number in range(300, 500):
-        outbox.commit(event(number, "low"), STAMP, 0.0)
+        box.commit(event(number, "low"), STAMP, 0.0)
     assert held_up > 4 * 64 * 1024
     assert log.stat().st_size < 2 * 64 * 1024
-    outbox.close()
+    box.close()
 
 
 def test_what_power_cuts_leave_is_taken_away(tmp_path: Path) -> None:
@@ -179,3 +183,21 @@ def test_measurements_of_the_walker_are_bounded(tmp_path: Path, monkeypatch: pyt
         assert file.stat().st_size <= 8000
     assert len(calibration.read(file)) > 5
     assert len(calibration.read_gait(file)) == 1
+
+
+def test_documented_limits_are_those_of_the_program() -> None:
+    """docs/storage.md says what the program does."""
+    text = (Path(__file__).parents[1] / "docs" / "storage.md").read_text()
+    rows = {line.split("|")[1].split(",")[0].strip(): line for line in text.splitlines() if line.startswith("| ")}
+    outbox_mib = inspect.signature(Outbox.__init__).parameters["max_bytes"].default // MIB
+    limits = Recording()
+    assert f"| {limits.total_max_mb} MB, in files of {limits.file_max_mb} MB" in rows["recordings"]
+    assert f"| {outbox_mib} MB" in rows["events that wait"]
+    assert [times * outbox_mib for _, times in outbox.DROPPABLE] == [32.0, 32.0, 48.0, 64.0]
+    assert f"| a week of running, {outbox.COPY_MAX_BYTES // MIB} MB" in rows["copies of events that were delivered"]
+    assert f"| {outbox.LOG_BYTES // MIB} MB" in rows["the log beside it"]
+    assert f"of each kind, {salvage.KEPT_BYTES // MIB} MB" in rows["outbox files that could not be trusted"]
+    assert f"| {calibration.KEPT} measurements of each kind" in rows["what was measured of the walker"]
+    assert f"| {builder.KEPT_TEXTS} texts" in rows["free texts"]
+    assert f"| {Hub().keep_mb} MB" in rows["all events"]
+    assert f"| {Hub().keep_days} days" in rows["events of low priority"]

@@ -817,6 +817,10 @@ def voices_build(config_file: Path | None, bank_dir: Path | None) -> None:
 
     Each phrase is rendered once and kept, so that a warning never waits.  What is there already is left alone.
     """
+    from retrowalk import logs
+
+    if logs.journal_reads_stderr():
+        logs.begin("bank")
     if bank_dir is None and os.access(STATE_DIR / "bank", os.W_OK):
         bank_dir = STATE_DIR / "bank"  # with sudo: the phrases of the service, not some of root's own
     _build_bank(_configuration(config_file), bank_dir, _console())

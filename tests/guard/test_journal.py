@@ -84,7 +84,7 @@ def taken() -> Iterator[Taken]:
                     t_s=1.0, state=GuardState.LIMITED, previous=GuardState.GUARDING, reasons=("rear", "drop")
                 )
             ],
-            ["guard: limited: rear, drop"],
+            ["now limited: rear, drop"],
             id="state",
         ),
     ],
@@ -165,7 +165,7 @@ def walk(taken: Taken, tmp_path: Path, *faults: str, until_s: float = 25.0) -> N
 def test_walk_in_order_is_quiet(taken: Taken, tmp_path: Path) -> None:
     """A walk without a fault leaves the lines of its start, and none while somebody walks."""
     walk(taken, tmp_path)
-    assert taken.of("guard.changed") == ["guard: checking", "guard: guarding"]
+    assert taken.of("guard.changed") == ["now checking", "now guarding"]
     assert len(taken.lines) <= 6
     assert max(taken.times) < 10.0
     assert taken.of("sensor.lost", "fault.raised") == []

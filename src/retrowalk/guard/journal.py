@@ -57,6 +57,8 @@ class Journal:
                 words = f"{part}: lost ({what}){more}" if what else f"{part}: lost{more}"
             case ev.SensorRestored():
                 words = f"{part}: works again{more}"
+            case ev.GuardChanged():
+                words = f"now {what}{more}"
             case ev.FaultCleared():
                 words = f"{part}: {what} is over{more}"
             case _:

@@ -39,6 +39,7 @@ UNITS = tuple(
 """Which lines of the journal are ours, systemd's own about them included."""
 JOURNAL_LINES = 4000
 KERNEL_LINES = 300
+NO_LINE = "the journal has no such line, or does not show it to this person (group systemd-journal, or sudo)"
 NAMES_MAX = 2000
 """So many files are named with their sizes."""
 DOCTOR_S = 18.0
@@ -264,12 +265,13 @@ def journal_lines(text: str) -> Iterator[Line]:
 def _journal(source: Source, *which: str) -> list[Line]:
     command = ("journalctl", *which, "--since", source.since, "-o", "json", "--no-pager", "-q")
     if which not in source.asked:
-        source.asked[which] = list(journal_lines(command_output(command, JOURNAL_S)))
+        try:
+            source.asked[which] = list(journal_lines(command_output(command, JOURNAL_S)))
+        except OSError as error:
+            raise OSError(f"{error}; {NO_LINE}") from error
     found = source.asked[which]
     if not found:
-        raise OSError(
-            "the journal has no such line, or does not show it to this person (group systemd-journal, or sudo)"
-        )
+        raise OSError(NO_LINE)
     return found
 
 

@@ -48,6 +48,10 @@ UNCONFIRMED = 100
 WAITING_MAX = 5000
 """Arrived messages that wait for `events`; of more, those that the broker would not send again are let go."""
 
+HANGS_S = 180.0
+"""paho's thread turns each second, and waits for a name or a handshake for a minute or two at the worst.  One that has
+not turned for so long never will, and cannot be ended but with its process."""
+
 STOP_WAIT_S = 1.0
 NOT_TAKEN = 0x80
 """Answer to a message that paho did not take."""
@@ -62,6 +66,19 @@ class _Client(mqtt.Client):
 
     ended: threading.Event
     on_end: Callable[[str], None]
+    turns: int = 0
+    """How often its thread has come round."""
+
+    def loop_misc(self) -> MQTTErrorCode:
+        self.turns += 1
+        return super().loop_misc()
+
+    def reconnect(self) -> MQTTErrorCode:
+        self.turns += 1
+        try:
+            return super().reconnect()
+        finally:
+            self.turns += 1
 
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
         reason = "ended"
@@ -103,6 +120,9 @@ class PahoLink:
         self._will: tuple[str, bytes] | None = None
         self._subscriptions: tuple[str, ...] = ()
         self._restart_at = math.inf
+        self._turn = (-1, 0)
+        self._turned_s = 0.0
+        self._hangs = False
 
     # ------------------------------------------------------------------------------------- the courier's side
 
@@ -201,6 +221,17 @@ class PahoLink:
 
     def next_due(self, now: float) -> float:
         return self._restart_at
+
+    def alive(self, now: float) -> bool:
+        """Evidence for the watchdog: paho's thread has turned lately, or there is none.  To be asked each second."""
+        client = self._client
+        turn = self._generation, client.turns if client is not None else 0
+        if client is None or turn != self._turn:
+            self._turn, self._turned_s, self._hangs = turn, now, False
+        elif now - self._turned_s >= HANGS_S and not self._hangs:
+            self._hangs = True
+            _log.error("the thread of the broker link has not come round for %g s", HANGS_S)
+        return not self._hangs
 
     def stop(self) -> None:
         """Ends the connection cleanly; waits at most a second for that."""

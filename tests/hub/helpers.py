@@ -118,6 +118,9 @@ class Scribe:
         found, self._results = self._results, []
         return found
 
+    def alive(self) -> bool:
+        return True
+
     def attempts(self) -> list[tuple[int, str, str, bool, str, float]]:
         return []
 

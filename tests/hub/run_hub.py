@@ -43,6 +43,9 @@ class Scribe:
         taken, self._taken = self._taken, []
         return taken
 
+    def alive(self) -> bool:
+        return True
+
     def attempts(self) -> list[tuple[int, str, str, bool, str, float]]:
         return []
 

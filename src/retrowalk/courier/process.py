@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -9,6 +10,7 @@ import select
 import signal
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -18,7 +20,7 @@ from retrowalk.courier.courier import Courier
 from retrowalk.courier.outbox import Outbox
 from retrowalk.courier.recording import Recorder
 from retrowalk.logs import about
-from retrowalk.platform import Platform, Waker, notify
+from retrowalk.platform import Clock, Platform, Waker, notify
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ def run(config: Config, platform: Platform, state_dir: str | Path) -> None:
         link = PahoLink(config.broker, config.device.name)
     state_dir = Path(state_dir)
     owner = f"{config.device.site}/{config.device.name}"
-    with Waker() as waker, _Syncer() as syncer:
+    with Waker() as waker, _Syncer(platform.clock) as syncer:
         courier = Courier(
             config,
             Outbox(state_dir / "outbox.db", owner=owner),
@@ -48,17 +50,23 @@ def run(config: Config, platform: Platform, state_dir: str | Path) -> None:
         courier.wake = waker.wake
         stop = threading.Event()
         _on_signals(stop, waker)
+        alive = link.alive if isinstance(link, PahoLink) else _always
         try:
-            _loop(courier, platform, waker, stop)
+            _loop(courier, platform, waker, stop, alive)
         finally:
             courier.close()
             platform.mailbox.close()
 
 
-def _loop(courier: Courier, platform: Platform, waker: Waker, stop: threading.Event) -> None:
+def _always(now: float) -> bool:
+    return True
+
+
+def _loop(
+    courier: Courier, platform: Platform, waker: Waker, stop: threading.Event, alive: Callable[[float], bool]
+) -> None:
     clock, mailbox = platform.clock, platform.mailbox
-    notify("READY=1")
-    _log.info("started: version %s", __version__, extra=about("process.started"))
+    ready = False
     fed_at = -math.inf
     while True:
         now = clock.now()
@@ -67,11 +75,16 @@ def _loop(courier: Courier, platform: Platform, waker: Waker, stop: threading.Ev
         try:
             _, due = courier.poll(now)
             courier.ask_outbox(now)
-            turned = True
+            turned = alive(now)
         except Exception:
             # Nothing may end the courier but a stop.  A turn that fails does not feed the watchdog.
             _log.exception("a turn failed", extra=about("turn.failed"))
             due, turned = now + courier.retry_s, False
+        if turned and not ready:
+            # The outbox has answered: it is open, or why it is not has been told.
+            ready = True
+            notify("READY=1")
+            _log.info("started: version %s", __version__, extra=about("process.started"))
         if turned and now - fed_at >= 1.0:
             fed_at = now
             logs.poll()
@@ -79,8 +92,6 @@ def _loop(courier: Courier, platform: Platform, waker: Waker, stop: threading.Ev
         if stop.is_set() and courier.stopped(now):
             return
         wait_s = min(max(due - clock.now(), 0.0), 0.1 if stop.is_set() else 1.0)
-        if not turned:
-            wait_s = courier.retry_s
         select.select([mailbox.fileno(), waker.fileno()], [], [], wait_s)
         waker.clear()
 
@@ -95,8 +106,16 @@ def _on_signals(stop: threading.Event, waker: Waker) -> None:
         signal.signal(signal.SIGINT, handler)
 
 
+SYNC_LATE_S = 30.0
+"""A card that has not taken a recording for so long takes none: that is a fault, and nothing more is asked of it."""
+
+
 class _Syncer:
     """A thread that puts recordings on the disk: an SD card may take seconds, and events do not wait for that."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._busy_since_s = math.inf
 
     def __enter__(self) -> _Syncer:
         self._asked = threading.Condition()
@@ -113,7 +132,12 @@ class _Syncer:
         self._thread.join(5.0)
 
     def sync(self, descriptor: int) -> None:
-        """Asks for the data of an open file; it may be closed before that is done."""
+        """Asks for the data of an open file; it may be closed before that is done.
+
+        Raises `TimeoutError` while the disk has not done so for too long: a file more would be one that waits for ever.
+        """
+        if self._clock.now() - self._busy_since_s > SYNC_LATE_S:
+            raise TimeoutError(errno.ETIMEDOUT, f"the disk has not answered for {SYNC_LATE_S:g} s")
         own = os.dup(descriptor)
         with self._asked:
             self._files.append(own)
@@ -127,9 +151,11 @@ class _Syncer:
                 if not self._files:
                     return
                 descriptor = self._files.popleft()
+            self._busy_since_s = self._clock.now()
             try:
                 os.fdatasync(descriptor)
             except OSError as error:
                 _log.warning("recording: %s", error)  # the next write fails, too, and is reported as a fault
             finally:
+                self._busy_since_s = math.inf
                 os.close(descriptor)

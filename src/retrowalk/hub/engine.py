@@ -134,6 +134,9 @@ class Notifier(Protocol):
     def answers(self) -> Iterable[tuple[str, int, bool, str, str]]:
         """What people answered since the last call: `Answer`.  To call again says that the last ones are on disk."""
 
+    def alive(self) -> bool:
+        """Evidence for the watchdog: whoever sends is at work, or waits for something to send."""
+
     def close(self) -> None:
         """Ends it, soon."""
 

@@ -39,6 +39,8 @@ AGAIN_S, AGAIN_MAX_S = 0.2, 10.0
 YOUNG_S = 5.0
 END_S = 1.0
 """What is in flight when the hub ends may still arrive for so long."""
+HANGS_S = 60.0
+"""A thread that has not turned for so long hangs; a worn card may hold up a write of an answer for seconds."""
 ALIVE_EVERY_S = 60.0
 ALIVE_WITHIN_S = 30.0
 """The hub is alive when its main loop has asked for results within this time."""
@@ -145,6 +147,7 @@ class Notifier:
         self._deaf: dict[str, bool] = {}
         self._selector = selectors.DefaultSelector()
         self._waker = Waker().__enter__()
+        self._turned_at = self._clock()
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
         self._thread.start()
 
@@ -188,6 +191,10 @@ class Notifier:
             self._waker.wake()
         return found
 
+    def alive(self) -> bool:
+        """Whether the thread that tells people has turned lately; it comes round every 5 s at the latest."""
+        return self._thread.is_alive() and self._clock() - self._turned_at < HANGS_S
+
     @property
     def unusable(self) -> dict[str, str]:
         """Addresses that cannot be used: `contact: scheme` and why.  Complete a few seconds after the start."""
@@ -214,7 +221,7 @@ class Notifier:
         self._selector.register(self._waker.fileno(), selectors.EVENT_READ)
         end_at = math.inf
         while True:
-            now = self._clock()
+            self._turned_at = now = self._clock()
             try:
                 self._step(now)
             except Exception:

@@ -54,8 +54,7 @@ def run(
     """
     state_dir = Path(state_dir)
     clock = clock or MonotonicClock()
-    for address in (*(way for one in settings.contact for way in (*one.notify, *one.urgent)), settings.hub.alive_url):
-        logs.hide(*web.secret_pieces(address))
+    hide_addresses(settings)
     if not settings.contact:
         _log.error("the settings name no [[contact]]: events are kept, and nobody is told of them")
     with _owned(state_dir), Waker() as waker:
@@ -63,15 +62,28 @@ def run(
         store.ask(clock.now())
         desk = Desk(settings.contact, settings.ladder, settings.silence)
         times = HubTime(boot_id(), store.anchor(clock.now()))
-        hub = Hub(settings, store, desk, notifier(), links or links_of(settings), clock, times)
+        telling, roads = notifier(), links or links_of(settings)
+        hub = Hub(settings, store, desk, telling, roads, clock, times)
         hub.wake = waker.wake
+
+        def alive(now: float) -> bool:
+            from retrowalk.mqtt import PahoLink
+
+            return telling.alive() and all(road.alive(now) for road in roads.values() if isinstance(road, PahoLink))
+
         stop = threading.Event()
         _on_signals(stop, waker)
         try:
             ready()
-            _loop(hub, clock, waker, stop)
+            _loop(hub, clock, waker, stop, alive)
         finally:
             hub.close()
+
+
+def hide_addresses(settings: HubConfig) -> None:
+    """None of what an address keeps secret is shown in a line of this process, whoever writes it."""
+    for address in (*(way for one in settings.contact for way in (*one.notify, *one.urgent)), settings.hub.alive_url):
+        logs.hide(*web.secret_pieces(address))
 
 
 def links_of(settings: HubConfig) -> dict[str, BrokerLink]:
@@ -121,9 +133,8 @@ def _owned(state_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _loop(hub: Hub, clock: Clock, waker: Waker, stop: threading.Event) -> None:
-    notify("READY=1")
-    _log.info("started: version %s", __version__, extra=about("process.started"))
+def _loop(hub: Hub, clock: Clock, waker: Waker, stop: threading.Event, alive: Callable[[float], bool]) -> None:
+    ready = False
     fed_at = -math.inf
     while True:
         now = clock.now()
@@ -132,11 +143,15 @@ def _loop(hub: Hub, clock: Clock, waker: Waker, stop: threading.Event) -> None:
         try:
             _, due = hub.poll(now)
             hub.ask_store(now)
-            turned = True
+            turned = alive(now)
         except Exception:
             # Nothing may end the hub but a stop.  A turn that fails does not feed the watchdog.
             _log.exception("a turn failed", extra=about("turn.failed"))
             due, turned = now + hub.retry_s, False
+        if turned and not ready:
+            ready = True
+            notify("READY=1")
+            _log.info("started: version %s", __version__, extra=about("process.started"))
         if turned and now - fed_at >= 1.0:
             fed_at = now
             logs.poll()

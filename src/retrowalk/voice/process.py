@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import math
 import select
 import signal
 from collections import deque
@@ -131,7 +132,7 @@ class VoiceLoop:
 
         self._told: tuple[str, str, str, int, str] | None = None
         self._beat_s = 0.0
-        self._reported_s = 0.0
+        self._reported_s = -math.inf
         self._guard_heard_s: float | None = None
         self._guard_state = ""
         self._guard_silent_s: float | None = None  # when it is said next; None while the guard lives
@@ -479,11 +480,11 @@ def run(config: Config, platform: Platform, bank_dir: str | Path) -> None:
         while not stopping:
             now = platform.clock.now()
             _, due = loop.poll(now)
-            if not ready:
+            if not ready and loop.alive(now):
                 notify("READY=1")
                 log.info("started: version %s", __version__, extra=about("process.started"))
                 ready = True
-            if now - fed_s >= EVIDENCE_S / 2 and loop.alive(now):
+            if ready and now - fed_s >= EVIDENCE_S / 2 and loop.alive(now):
                 logs.poll()
                 notify("WATCHDOG=1")
                 fed_s = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import re
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from retrowalk import logs
+from retrowalk.hub.process import hide_addresses
+from retrowalk.hub.settings import Contact, Hub, HubConfig
 from retrowalk.logs import Collapse, Journal, Lines, Terminal, about
 
 
@@ -358,3 +361,29 @@ def test_refused_settings_are_an_error_in_the_journal(journald: Journald, tmp_pa
     (fields,) = journald.take()
     assert fields["PRIORITY"] == "3"
     assert "hub.keep_days = 1: must be 7 to 3650" in fields["MESSAGE"]
+
+
+def test_addresses_of_contacts_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an address keeps secret is in no line of the hub, whoever writes it; the rest stays readable."""
+    monkeypatch.setattr(logs, "_secrets", set())
+    contact = Contact(name="Anna", notify=("ntfys://ntfy.sh/canary-topic", "tgram://4711:canary-token/12345678"))
+    hide_addresses(HubConfig(contact=(contact,), hub=Hub(alive_url="https://hc-ping.com/canary-alive")))
+    line = logs.hidden("POST ntfy.sh/canary-topic, bot4711:canary-token, https://hc-ping.com/canary-alive: refused")
+    assert "canary" not in line
+    assert line.startswith("POST ")
+    assert line.endswith(": refused")
+
+
+def test_log_calls_put_nothing_into_words_beforehand() -> None:
+    """Every call gives a form and its values, so that a line that is not logged costs nothing."""
+    found = [
+        (file.name, node.lineno, isinstance(node.args[0], ast.Constant))
+        for file in Path(logs.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func.value) in ("log", "_log")
+        and node.func.attr in ("debug", "info", "warning", "error", "exception", "critical")
+    ]
+    assert len(found) > 60
+    assert [(name, line) for name, line, form in found if not form] == []

@@ -18,13 +18,16 @@ import pytest
 
 from retrowalk import calibration, wholefile, wire
 from retrowalk.calibration import Measured, MeasuredGait
-from retrowalk.config import Recording
+from retrowalk.config import Config, Recording
 from retrowalk.courier import outbox, recording, salvage
 from retrowalk.courier.outbox import Outbox, Stamp
 from retrowalk.courier.recording import Recorder
 from retrowalk.courier.state_file import StateFile
+from retrowalk.hub import store
 from retrowalk.hub.settings import Hub
+from retrowalk.hub.store import Store
 from retrowalk.voice import builder
+from retrowalk.voice.render import RenderJob
 
 STAMP = Stamp("boot-1", 0.0, "ntp")
 MB = 1_000_000
@@ -201,3 +204,32 @@ def test_documented_limits_are_those_of_the_program() -> None:
     assert f"| {builder.KEPT_TEXTS} texts" in rows["free texts"]
     assert f"| {Hub().keep_mb} MB" in rows["all events"]
     assert f"| {Hub().keep_days} days" in rows["events of low priority"]
+
+
+def test_damaged_stores_of_the_hub_take_bounded_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large stores that were damaged do not pile up on the hub."""
+    monkeypatch.setattr(store, "DAMAGED_BYTES", 25_000)
+    for _ in range(4):
+        (tmp_path / "hub.db").write_bytes(b"no database" * 1000)
+        damaged = Store(tmp_path / "hub.db")
+        damaged.ask(0.0)
+        damaged.close()
+    assert sorted(file.name for file in tmp_path.glob("*.damaged-????")) == [
+        "hub.db.damaged-0003",
+        "hub.db.damaged-0004",
+    ]
+
+
+def test_texts_take_bounded_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of free texts the latest stay, and of long ones fewer."""
+
+    def render(job: RenderJob) -> None:
+        Path(job.target).write_bytes(b"\x01\x00" * 50_000)
+
+    monkeypatch.setattr(builder, "render", render)
+    monkeypatch.setattr(builder, "KEPT_TEXTS_BYTES", 350_000)
+    for number in range(10):
+        file = builder.render_text(Config(), tmp_path, f"text {number}")
+        os.utime(file, (1e9 + number,) * 2)
+    assert len(list((tmp_path / "texts").iterdir())) == 3
+    assert file.exists()

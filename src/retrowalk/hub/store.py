@@ -40,6 +40,11 @@ ATTEMPTS_KEPT = 20_000
 """An address that takes nothing for a day is tried thousands of times."""
 ODD_BYTES = 1024
 DAMAGED_KEPT = 3
+DAMAGED_BYTES = 256 * 1024 * 1024
+"""Files that were damaged stay for whoever wants to look, as long as there are no more and they take no more; the
+latest always stays."""
+LOG_BYTES = 8 * 1024 * 1024
+"""The log beside the file is no larger for long: a reader that held it up has gone."""
 EPOCHS_KEPT = 50
 """Of one device; a new one begins only when its outbox was lost."""
 
@@ -781,6 +786,7 @@ class Store:
             if answer != "wal":
                 raise StoreError(f"store {self.path}: journal_mode is {answer!r}: must be 'wal'")
             db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
             answer = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if answer != "ok":
                 raise _DamageError(answer)
@@ -811,9 +817,12 @@ class Store:
             part = self.path.with_name(self.path.name + suffix)
             if part.exists():
                 part.replace(aside.with_name(aside.name + suffix))
-        for path in old[: max(0, len(old) - DAMAGED_KEPT + 1)]:
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        taken = _size(aside)
+        for count, path in enumerate(reversed(old), 2):
+            taken += _size(path)
+            if count > DAMAGED_KEPT or taken > DAMAGED_BYTES:
+                for suffix in ("", "-wal", "-shm"):
+                    path.with_name(path.name + suffix).unlink(missing_ok=True)
         return aside
 
     def _salvage(self, db: sqlite3.Connection, aside: Path) -> int:
@@ -877,3 +886,9 @@ def _read(form: str | bytes, kind: type) -> Any:
         return msgspec.json.decode(form, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
+
+
+def _size(path: Path) -> int:
+    """Bytes of a database file with its log."""
+    parts = (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm"))
+    return sum(part.stat().st_size for part in parts if part.is_file())

@@ -29,7 +29,9 @@ STOP_RATE_WPM = 200
 """"Stop" is said faster than the rest: 0.41 s instead of 0.50 s, and just as clear."""
 
 KEPT_TEXTS = 50
-"""Free texts (`retrowalk say`) kept beside the phrases; the oldest go first."""
+"""Free texts (`retrowalk say`) kept beside the phrases; the oldest go first ..."""
+KEPT_TEXTS_BYTES = 50_000_000
+"""... and sooner when they are long ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +196,12 @@ def render_text(config: Config, directory: str | Path, text: str) -> Path:
         finally:
             temporary.unlink(missing_ok=True)
         write_atomically(file, bank.text_clip_content(pcm))
-        for old in sorted(folder.glob("*.say"), key=lambda kept: kept.stat().st_mtime)[:-KEPT_TEXTS]:
-            old.unlink(missing_ok=True)
+        taken = 0
+        kept = sorted(folder.glob("*.say"), key=lambda text: text.stat().st_mtime, reverse=True)
+        for count, old in enumerate(kept, 1):
+            taken += old.stat().st_size
+            if count > KEPT_TEXTS or (taken > KEPT_TEXTS_BYTES and old != file):
+                old.unlink(missing_ok=True)
     return file
 
 

@@ -7,7 +7,9 @@ import json
 import os
 import sqlite3
 import tarfile
+import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -385,3 +387,40 @@ def test_every_piece_is_documented() -> None:
     """docs/support.md lists each file of it."""
     text = (Path(__file__).parents[2] / "docs" / "support.md").read_text()
     assert [piece.name for piece in PIECES if f"`{piece.name}`" not in text] == []
+
+
+@pytest.mark.process
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_person_without_rights_gets_what_they_may_see(device: Source, tmp_path: Path) -> None:
+    """Who may look into nothing still gets a file of their own, and is told what it takes to see more."""
+    readable, answered = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of other tests only sleep, and hold nothing
+        child = os.fork()
+    if child == 0:  # a process of its own: who has given up rights does not get them back
+        status = 1
+        try:
+            os.close(readable)
+            here = Path(tempfile.mkdtemp())
+            os.chown(here, 65534, 65534)
+            for place in (device.places.state, device.places.etc):
+                place.chmod(0o700)
+            for folder in (*tmp_path.parents, tmp_path):
+                if folder.stat().st_uid == 0 and str(folder).startswith(tempfile.gettempdir() + "/"):
+                    folder.chmod(0o711)
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            made = make(device, here / "out.tar.gz")
+            os.write(answered, json.dumps([made.missing, sorted(unpacked(made.file))]).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(answered)
+    with os.fdopen(readable, "rb") as answer:
+        said = answer.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    missing, names = json.loads(said)
+    assert {"settings.toml", "outbox.txt", "last-good.diff"} <= set(missing)
+    assert "Permission denied" in missing["settings.toml"]
+    assert {"CONTENTS.txt", "version.txt", "computer.txt", "units.txt"} <= set(names)

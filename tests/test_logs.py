@@ -208,15 +208,27 @@ def test_bad_arguments_end_nothing(log: logging.Logger, journald: Journald, time
 def test_repeated_line_collapses(log: logging.Logger, journald: Journald, time: Time) -> None:
     """The same line, with other numbers in it, comes three times in ten minutes; then how many more there were."""
     for number in range(50):
-        log.warning("sensor %d: no answer for %.1f s", number, number / 7)
+        log.warning("no answer for %.1f s, try %d", number / 7, number)
         time.now += 2.0
     assert len(journald.take()) == 3
     time.now += 600.0
     lines_of(log).poll()
     (fields,) = journald.take()
     assert fields["RETROWALK_EVENT"] == "lines.repeated"
-    assert fields["MESSAGE"] == "47 more like this: sensor 49: no answer for 7.0 s"
+    assert fields["MESSAGE"] == "47 more like this: no answer for 7.0 s, try 49"
     assert fields["PRIORITY"] == "4"
+
+
+@pytest.mark.parametrize(
+    "form", ["lidar-%d: lost", "home/rw-000%d: out of reach", "GPIO%d: no edge", "I2C 0x1%d: absent"]
+)
+def test_number_in_a_name_is_a_name(form: str, log: logging.Logger, journald: Journald) -> None:
+    """A part that fails again and again hides no other whose name differs by a number."""
+    for _ in range(5):
+        log.warning(form, 1)
+    journald.take()
+    log.warning(form, 2)
+    assert [fields["MESSAGE"] for fields in journald.take()] == [form % 2]
 
 
 def test_end_tells_what_was_held_back(journald: Journald, time: Time) -> None:

@@ -69,6 +69,9 @@ ERRORS_NAME_THEIR_PLACE = logging.ERROR
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
+_NUMBERS = re.compile(r"(?<![\w-])[0-9][0-9.]*(?![\w-])")
+"""What differs from one to the next of the same line; a number in a name (rw-0001, GPIO24, 0x10) belongs to the name."""
+
 _secrets: set[str] = set()
 
 
@@ -187,8 +190,7 @@ class Lines(logging.Handler):
             now = self._clock()
             self._catch_up(now)
             message = record.getMessage()
-            # Numbers differ from one to the next of the same line.
-            key = f"{record.name} {record.levelno} {re.sub(r'[0-9][0-9.]*', '#', message[:300])}"
+            key = f"{record.name} {record.levelno} {_NUMBERS.sub('#', message[:300])}"
             if self._collapse.lets(key, now, record.levelno, message):
                 self._put(self._fields(record, message))
         except Exception:

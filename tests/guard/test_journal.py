@@ -135,6 +135,31 @@ def test_nothing_of_the_walker(event: ev.Event, taken: Taken) -> None:
     assert taken.lines == []
 
 
+def test_sensor_that_comes_and_goes_fills_nothing() -> None:
+    """A loose plug, an hour long, leaves some dozens of lines, and the number of those that were held back."""
+    taken = Taken()
+    seconds = [0.0]
+    lines = Lines(taken, lambda: seconds[0])
+    logger = logging.getLogger("retrowalk")
+    before = logger.level
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    try:
+        journal = Journal("s1")
+        for second in range(0, 3600, 2):
+            seconds[0] = float(second)
+            journal.event(ev.SensorLost(t_s=float(second), sensor="rear", cause="silent"))
+            journal.event(ev.SensorRestored(t_s=second + 1.0, sensor="rear"))
+        lines.close()
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(before)
+    assert len(taken.of("sensor.lost")) == 18
+    assert len(taken.lines) < 60
+    counts = [int(words.partition(" ")[0]) for words in taken.of("lines.repeated") if "lost" in words]
+    assert sum(counts) + 18 == 1800
+
+
 def test_faults_without_end_are_bounded() -> None:
     """Parts that nobody has heard of fill no memory."""
     journal = Journal("s1")

@@ -28,7 +28,7 @@ from retrowalk.errors import DeviceError
 RESTART_S = 1.0
 """A process that died is started again after this long ..."""
 RESTART_MAX_S = 2.0
-"""... twice as long each time it dies young, up to this: whatever kills it, it serves again within 5 s of each death."""
+"""... twice as long each time it dies young, up to this: it serves again within 5 s of each death."""
 YOUNG_S = 5.0
 """A process that lived for less has died young: something is wrong that a quick restart does not cure."""
 GOODBYE_S = 5.0

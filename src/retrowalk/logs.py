@@ -70,7 +70,7 @@ ERRORS_NAME_THEIR_PLACE = logging.ERROR
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
 _NUMBERS = re.compile(r"(?<![\w-])[0-9][0-9.]*(?![\w-])")
-"""What differs from one to the next of the same line; a number in a name (rw-0001, GPIO24, 0x10) belongs to the name."""
+"""What differs from one to the next of the same line; a number in a name (rw-0001, GPIO24, 0x10) is part of it."""
 
 _secrets: set[str] = set()
 

@@ -494,6 +494,24 @@ _ROWS = (
     Alert(
         "checking", Level.ADVISORY, phrase="checking", rank=RANK_STATE, deadline_s=5.0, mutable=False, touch="caution"
     ),
+    Alert(
+        "stand_still",
+        Level.ADVISORY,
+        phrase="stand_still",
+        rank=RANK_STATE,
+        deadline_s=5.0,
+        mutable=False,
+        touch="caution",
+    ),
+    Alert(
+        "hand_missed",
+        Level.ADVISORY,
+        phrase="hand_missed",
+        earcon="fault",
+        rank=RANK_STATE + 1,
+        deadline_s=10.0,
+        mutable=False,
+    ),
     Alert("guarding", Level.ADVISORY, phrase="guarding", earcon="good", rank=RANK_STATE, deadline_s=5.0, mutable=False),
     Alert(
         "limited",
@@ -643,6 +661,8 @@ LIMITS = (
     "config",
     "unheard",
     "late",
+    "inexact",
+    "battery",
 )
 """Causes of limited or missing protection that can be said."""
 
@@ -732,6 +752,8 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "self_test": (),
         "heard": (),
         "checking": (),
+        "stand_still": (),
+        "hand_missed": tuple(sensor.name for sensor in config.range_sensor if sensor.role == "rear"),
         "guarding": (),
         "limited": LIMITS,
         "not_protecting": LIMITS,
@@ -744,7 +766,7 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "around": arounds(config),
         "introduction": INTRODUCTION,
         "accepted": (),
-        "battery_low": ("20", "10", *MINUTES),
+        "battery_low": ("30", "20", "10", *MINUTES),
         "battery_empty": (),
         # Said by the voice process on its own, when the guard has gone silent.
         "guard_silent": (),

@@ -46,6 +46,9 @@ PAN_FULL_DEG = 30.0
 SIDE_DEG = 5.0
 """What is less to one side has none: it is felt on both, and no word is said of it."""
 
+CALM = ("good", "nudge", "tick")
+"""Patterns that ask for nothing."""
+
 
 @dataclass(slots=True)
 class _Saying:
@@ -341,11 +344,14 @@ class Arbiter:
     def _feel(self, now: float, rank: int, pattern: str, buzzer: bool, side: str) -> bool:
         """Asks for a pattern, unless a more urgent one is being felt: the newest one takes the place of what runs.
 
+        What says that all is well is never more urgent than what says "take care", whatever their words rank.
+
         Returns whether it is felt.
         """
         running, running_rank, until_s = self._felt
         if now < until_s:
-            if rank < running_rank and pattern != running:
+            calmer = running in CALM and pattern not in CALM
+            if rank < running_rank and pattern != running and not calmer:
                 return False
             rank = max(rank, running_rank)
         self._felt = (pattern, rank, now + lasts_s(pattern))

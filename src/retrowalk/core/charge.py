@@ -15,6 +15,7 @@ from retrowalk.core import events as ev
 from retrowalk.core.alerts import charge_value
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.events import ms
+from retrowalk.core.prewalk import BATTERY_TELL_PERCENT
 from retrowalk.core.samples import BatterySample
 
 STEPS = (20, 10, 5)
@@ -74,6 +75,11 @@ class Charge:
         elif charge > self._said + CHARGED_PERCENT:
             # It was charged: what it has left well behind may be said again.
             self._said = min((step for step in STEPS if charge <= step + CHARGED_PERCENT), default=100)
+
+    def checked(self, now: float) -> None:
+        """A walk may begin: a charge that is below what a walk may take is said, unless it has been."""
+        if self.percent is not None and STEPS[0] < self.percent < BATTERY_TELL_PERCENT:
+            self._arbiter.announce(now, "battery_low", charge_value(round(BATTERY_TELL_PERCENT), self.minutes_left))
 
     def _tell(self, now: float, charge: float, *, stop: bool) -> None:
         arbiter, left = self._arbiter, self.minutes_left

@@ -15,6 +15,8 @@ ANSWER_S = 8.0
 """So long after the hand and the question, whichever was last, protection is limited without an answer."""
 ASK_AGAIN_S = 12.0
 """A question that has not begun to sound is asked again so much later, when the voice is there."""
+AGAIN_S = 14.0
+"""What it waits for is said once more this long after the check began: stand, or hold out a hand."""
 REMIND_S = 2.0
 """Who holds out a hand longer than this after the question began is asked once more: they may have waited for it."""
 
@@ -38,6 +40,8 @@ class Check:
         """When it was first asked ..."""
         self._latest_s = -math.inf
         """... and the latest time."""
+        self._again_s = math.inf
+        """When it says again what it waits for."""
 
     def start(self, now: float, *, sound: bool) -> None:
         """A check begins; `sound`: that part was passed a short while ago and still holds."""
@@ -46,6 +50,7 @@ class Check:
         self._started_s = now
         self._hand_s = self._asked_s = math.inf
         self._latest_s = -math.inf
+        self._again_s = now + AGAIN_S
         self._arbiter.forget_begun("self_test")
 
     def resume(self, now: float, *, sound: bool) -> None:
@@ -61,8 +66,11 @@ class Check:
         self._asked_s = min(self._asked_s, now)
         self._latest_s = now
 
-    def advance(self, now: float, *, hand: bool, voice: bool) -> None:
-        """`hand`: that part is passed; `voice`: the voice is there and can be heard."""
+    def advance(self, now: float, *, hand: bool, voice: bool, upright: bool = True) -> None:
+        """`hand`: that part is passed; `voice`: the voice is there and can be heard.
+
+        `upright`: nobody waits for the wearer to stand upright.
+        """
         if self.sound and self.hand:
             return
         if hand and not self.hand:
@@ -70,6 +78,9 @@ class Check:
             self._hand_s = now
             if not self.sound and now >= max(self._latest_s, self._begun_s) + REMIND_S:
                 self.ask(now)
+        if not self.hand and now >= self._again_s:
+            self._again_s = math.inf
+            self._arbiter.announce(now, "checking" if upright else "stand_still")
         if not self.sound and voice and self._begun_s == math.inf and now >= self._latest_s + ASK_AGAIN_S:
             self.ask(now)
 
@@ -91,6 +102,8 @@ class Check:
         if self.hand and self.sound:
             return math.inf
         due = [self._started_s + self._limit_s, self._answer_by_s]
+        if not self.hand:
+            due.append(self._again_s)
         if not self.sound and self._begun_s == math.inf:
             due.append(self._latest_s + ASK_AGAIN_S)
         return min((at_s for at_s in due if now < at_s < math.inf), default=math.inf)

@@ -34,6 +34,7 @@ from retrowalk.core.ground import STIRS_S, GroundWatch
 from retrowalk.core.hazards import Path
 from retrowalk.core.helper import Helper
 from retrowalk.core.posture import unit
+from retrowalk.core.prewalk import BATTERY_BLOCK_PERCENT, Stillness
 from retrowalk.core.rear import RearWatch
 from retrowalk.core.samples import Item, SavedState
 from retrowalk.core.slip import Change as ClipChange
@@ -56,7 +57,7 @@ NUMBER_GAP = 1000
 QUIET_S = 60.0
 JUDGE_EVERY_S = 0.1
 """Whether the walker is too fast is judged so often."""
-TELLS = ("unchecked", "unheard", "unknown", "ground")
+TELLS = ("unchecked", "unheard", "unknown", "ground", "inexact")
 """Reasons of limited protection that are told as such; lost sensors and a lost voice are named by their own faults."""
 SAID_ONCE = ("led", "bus", "thermometer", "pi", "touch")
 """Parts whose faults are said once and not again: nobody walks worse for them."""
@@ -107,6 +108,9 @@ class Companion:
         self._faults = Faults(self._arbiter, self._emit)
         self._voice = VoiceWatch(config.voice.device, self._arbiter, self._faults, self._out.append)
         self._check = Check(self._arbiter, config.guard.check_limit_s, by_touch=self._by_touch)
+        self._still = Stillness()
+        self._passed = False
+        """Whether it has guarded since the device was put on: what blocks a walk from beginning does not end one."""
         self._body = BodyWatch(config, models, self._arbiter, self._emit)
         self._care = Care(config, self._arbiter, self._emit)
         self._helper = Helper(config, self._arbiter, self._care, self._emit)
@@ -283,6 +287,8 @@ class Companion:
     def _imu(self, item: sm.ImuSample) -> None:
         now, t, body = self._now, item.t_measured_s, self._body
         self._alive("imu", now)
+        if not self._still.proved and self._worn.worn and self._still.update(t, item.accel_m_s2, item.gyro_rad_s):
+            self._due_s = now
         alarm = self._care.alarm
         # Who lies there, or carries the clip about, has none that slips.
         down = alarm.counting or bool(alarm.open) or not self._worn.worn
@@ -346,6 +352,8 @@ class Companion:
             # Who has heard it a while ago hears it still, as after a restart.
             soon = now - self._taken_off_s <= self._config.guard.resume_within_s
             self._check.start(now, sound=self._check.sound and soon)
+            self._still.start()
+            self._passed = False
         elif was_worn:
             self._taken_off_s = now
             self._faults.forget(now, "clip", "slipped")
@@ -465,6 +473,7 @@ class Companion:
             self._check.start(now, sound=state.sound_confirmed)
         if goes_on and state.guard_state in (GuardState.GUARDING, GuardState.LIMITED):
             self._drop_speed_said = self._body.posture.upright is not None
+            self._passed = True
             if self._drop_speed_said:
                 self._check.resume(now, sound=state.sound_confirmed)
         if state.guard_state != GuardState.STOPPING:
@@ -615,6 +624,9 @@ class Companion:
             reasons.append("vibration")
         elif voice_limits and touch_lost:
             reasons.append("voice")
+        charge = self.battery_percent
+        if not self._passed and charge is not None and charge < BATTERY_BLOCK_PERCENT:
+            reasons.append("battery")
         if reasons:
             self._change(now, GuardState.NOT_PROTECTING, tuple(reasons))
             return
@@ -622,7 +634,8 @@ class Companion:
             self._change(now, GuardState.NOT_WORN, (self._worn.reason,))
             return
         voice = self._freshness.seen("voice") and not self._arbiter.voice_lost
-        self._check.advance(now, hand=self._check.hand or self._check_done(), voice=voice)
+        upright = self._body.posture.upright is not None or not self._freshness.seen("imu")
+        self._check.advance(now, hand=self._check.hand or self._check_done(), voice=voice, upright=upright)
         if parts["imu"].lost:
             reasons.append("imu")
         if rear_lost:
@@ -635,6 +648,8 @@ class Companion:
             reasons.append("ground")
         if ("clip", "slipped") in self._faults:
             reasons.append("clip")
+        if self._still.inexact and not parts["imu"].lost:
+            reasons.append("inexact")
         if voice_limits:
             reasons.append("voice")
         if ("guard", "starved") in self._faults:
@@ -674,6 +689,10 @@ class Companion:
                 number = arbiter.announce(now, "unheard", "unheard")
             elif news:
                 number = arbiter.announce(now, "limited", news[0])
+                if news[0] == "unchecked":
+                    # Which of them, where some have seen it: a hand may be held too far to the side of one.
+                    for name in self._rear.hand_missed:
+                        arbiter.announce(now, "hand_missed", name)
         elif state is GuardState.CHECKING:
             self._check.ask(now)
             if not self._check.hand:
@@ -684,6 +703,9 @@ class Companion:
         if guarding and not self._drop_speed_said and self._ground.speed_said:
             self._drop_speed_said = True
             arbiter.announce(now, "drop_speed", self._ground.speed_said)
+        if guarding and not self._passed:
+            self._passed = True
+            self._charge.checked(now)
         if guarding and self._guarding_since_s is None:
             self._guarding_since_s = now
         elif not guarding:

@@ -198,6 +198,12 @@ class RearWatch:
             and all(rear.behind.level < Level.CAUTION for rear in rears)  # else the hand's would be said: "Stop"
         )
 
+    @property
+    def hand_missed(self) -> tuple[str, ...]:
+        """Names of the sensors that have not seen the hand, where others have."""
+        missed = tuple(name for name, rear in self.sensors.items() if not rear.hand_seen)
+        return missed if len(missed) < len(self.sensors) else ()
+
     def check_anew(self) -> None:
         """The device is worn anew: the hand of the check must be seen again."""
         for rear in self.sensors.values():

@@ -570,6 +570,15 @@ def test_one_service_cannot_fill_the_journal(name):
     assert 50 <= int(burst[1]) / int(interval[1]) * 60 <= 300
 
 
+@pytest.mark.parametrize("name", ["guard", "voice", "courier", "hub", "bank"])
+def test_sandbox_leads_to_the_journal(name):
+    """Whoever writes lines may reach the journal's socket, a local one in /run, which no sandbox hides"""
+    unit = (SYSTEMD / f"retrowalk-{name}.service").read_text()
+    families = re.findall(r"^RestrictAddressFamilies=(.*)$", unit, re.M)
+    assert "AF_UNIX" in families[-1].split()
+    assert not re.search(r"^(RootDirectory|RootImage|TemporaryFileSystem|InaccessiblePaths)=.*/run", unit, re.M)
+
+
 def test_journal_is_bounded_and_kept():
     """The journal stays over a restart, within a size that leaves a card its room"""
     text = (SYSTEMD / "journald.conf.d" / "50-retrowalk.conf").read_text()

@@ -54,6 +54,7 @@ JOURNAL: list[dict[str, object]] = [
     {"MESSAGE": f"broker says no to {SECRETS['password file']}", "PRIORITY": "4", "SYSLOG_IDENTIFIER": "x"},
     {"MESSAGE": f"POST https://ntfy.sh/{SECRETS['ntfy topic']} password={SECRETS['password without a place']}"},
     {"MESSAGE": [98, 121, 116, 101, 115, 255], "PRIORITY": "6"},
+    {"MESSAGE": f"notice 3 to {SECRETS['contact']} by ntfy: for {SECRETS['walker']}, and more"},
     {"MESSAGE": f"wlan0: joins {SECRETS['network name']} with {SECRETS['network file']}"},
 ]  # fmt: skip
 

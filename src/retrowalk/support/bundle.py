@@ -19,12 +19,12 @@ from pathlib import Path
 from retrowalk.courier.recording import SUFFIX
 from retrowalk.support.pieces import MESSAGES, PIECES, Piece, Source, doctor_page, learn_secrets
 
-TOTAL_S = 28.0
-"""All pieces together; then it is packed with what there is."""
+TOTAL_S = 20.0
+"""All pieces together; then secrets are looked for and it is packed: on the slowest Pi that takes ten seconds."""
 LEARN_S = 4.0
-PIECE_MAX_BYTES = 1_000_000
+PIECE_MAX_BYTES = 600_000
 """A longer text loses its beginning: the end is the latest."""
-TEXTS_MAX_BYTES = 4_000_000
+TEXTS_MAX_BYTES = 2_000_000
 """All texts together, before they are compressed: with a recording the file stays below `BUNDLE_MAX_BYTES`."""
 BUNDLE_MAX_BYTES = 20_000_000
 RECORDING_MAX_BYTES = 15_000_000

@@ -42,7 +42,7 @@ KERNEL_LINES = 300
 NO_LINE = "the journal has no such line, or does not show it to this person (group systemd-journal, or sudo)"
 NAMES_MAX = 2000
 """So many files are named with their sizes."""
-DOCTOR_S = 18.0
+DOCTOR_S = 16.0
 JOURNAL_S = 8.0
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,Result,NRestarts,ExecMainStartTimestamp,ExecMainStatus,ExecMainCode,StatusText,"

@@ -25,6 +25,9 @@ PERSON = "(a name)"
 MIN_CHARACTERS = 4
 """What is shorter would blot out half of a text, and protects nothing."""
 
+USUAL_NAMES = {"Helper", "Walker"}
+"""What stands in the settings where nobody is named."""
+
 SECRET_NAME = re.compile(
     r"pass|secret|token|psk|credential|auth|api.?key|priv.*key|wep.?key|ssid|webhook|cookie|bearer|pin.?code",
     re.IGNORECASE,
@@ -53,6 +56,7 @@ class Hidden:
 
     def __init__(self) -> None:
         self._known: set[str] = set()
+        self._names: set[str] = set()
 
     def add(self, secrets: Iterable[str]) -> None:
         """From now on none of these is shown, as it is, nor as it stands in an address or in JSON."""
@@ -63,10 +67,17 @@ class Hidden:
                 if len(form) >= MIN_CHARACTERS:
                     self._known.add(form)
 
+    def add_person(self, name: str) -> None:
+        """From now on this name is not shown where it stands as a word of its own."""
+        if len(name) > 1 and name not in USUAL_NAMES:
+            self._names.add(name)
+
     def clean(self, text: str) -> str:
         """The text without them."""
         for secret in sorted(self._known, key=len, reverse=True):
             text = text.replace(secret, BLOT)
+        for name in sorted(self._names, key=len, reverse=True):
+            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", PERSON, text)
         for form, instead in _FORMS:
             text = form.sub(instead, text)
         return text
@@ -139,6 +150,8 @@ def _value(key: str, value: Any, kind: Any, hidden: Hidden) -> Any:
         hidden.add(_texts(value))
         return BLOT
     if SpokenName in (kind, inner):
+        if isinstance(value, str):
+            hidden.add_person(value)
         return PERSON
     return value if isinstance(value, str) else BLOT
 

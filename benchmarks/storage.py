@@ -11,6 +11,8 @@ machine as it does on a device, every sync included.
   loop device; without them `written_mb_per_h` stands in, and says so
 - `log_lines`, `log_kb`: lines of all three processes that reach the journal, by `retrowalk.logs`, and the size of their
   datagrams; of an hour with `--full`.  The walk has no fault in it: what comes is what starting takes and what changes
+- `card_mb_per_h` of `journal`: what a real journald, with our settings, brings to such a card for 20 lines in 12 turns
+  of writing (it writes every five minutes); with root and journald only
 - `recording_h`: hours of walking that fit into `recording.total_max_mb`
 - `card_years`: until a card is worn out that has two hours of such walking a day, under an assumption: a card of 16 GB
   whose cells bear 1000 writes, and which itself writes four times what it is given: 4 TB.  Cheap cards bear less, cards
@@ -94,12 +96,12 @@ class Card:
 
     def __init__(self, folder: Path, loop: str) -> None:
         self.folder = folder
-        self._stat = Path(f"/sys/block/{Path(loop).name}/stat")
+        self.stat = Path(f"/sys/block/{Path(loop).name}/stat")
 
     def bytes(self) -> int:
         """Written since it was made."""
         os.sync()
-        return int(self._stat.read_text().split()[6]) * SECTOR_BYTES
+        return int(self.stat.read_text().split()[6]) * SECTOR_BYTES
 
 
 @contextlib.contextmanager
@@ -168,6 +170,54 @@ def walked(seed: int, minutes: int, *, recorded: bool) -> Kept:
     return kept
 
 
+JOURNAL = """
+set -eu
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /run/systemd/journal /run/systemd/journald.conf.d {card}/journal
+mount --bind {card} /var/log
+cp {root}/systemd/journald.conf.d/50-retrowalk.conf /run/systemd/journald.conf.d/
+/lib/systemd/systemd-journald 2>/dev/null &
+journald=$!
+for _ in $(seq 100); do [ -S /run/systemd/journal/socket ] && break; sleep 0.05; done
+line() {{ {python} -c "
+from retrowalk import logs
+fields = {{'MESSAGE': '$1: lost (silent): does not answer', 'PRIORITY': '4', 'RETROWALK_PART': '$1'}}
+logs.Journal('retrowalk-guard')(fields)"; }}
+line first
+kill -USR1 $journald; sleep 0.3; kill -RTMIN+1 $journald; sleep 0.3
+sync; cp /sys/block/{loop}/stat {card}/../before
+for turn in $(seq {turns}); do
+  line rear; [ $turn -gt {more} ] || line lidar
+  kill -RTMIN+1 $journald; sleep 0.1; sync
+done
+cp /sys/block/{loop}/stat {card}/../after
+kill $journald; wait $journald || true
+"""
+JOURNAL_LINES, JOURNAL_TURNS = 20, 12
+
+
+def journal_bytes() -> int | None:
+    """What journald brings to a card for an hour of a walk; None where it cannot be started."""
+    with card() as own:
+        if own is None or not Path("/lib/systemd/systemd-journald").exists():
+            return None
+        script = JOURNAL.format(
+            card=own.folder,
+            root=Path(__file__).parents[1],
+            python=sys.executable,
+            loop=own.stat.parent.name,
+            turns=JOURNAL_TURNS,
+            more=JOURNAL_LINES - JOURNAL_TURNS,
+        )
+        try:
+            run_quietly("unshare", "--mount", "bash", "-c", script)
+            found = [(own.folder.parent / name).read_text().split()[6] for name in ("before", "after")]
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return (int(found[1]) - int(found[0])) * SECTOR_BYTES
+
+
 def card_years(bytes_per_h: float) -> float:
     """Until the assumed card is worn out."""
     return CARD_BYTES * CARD_WRITES / CARD_FACTOR / (bytes_per_h * WALKED_H_A_DAY * 365.0)
@@ -227,6 +277,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
             goal = "<= 20" if minutes >= 60 else None
             rows.append(Row("log_lines", SUBJECT, f"of {minutes} minutes", lines, unit, minutes, goal=goal))
             rows.append(Row("log_kb", SUBJECT, f"of {minutes} minutes", kept.line_bytes / 1000.0, "kB", minutes))
+    journal = journal_bytes()
+    if journal is not None:
+        case = f"journal, {JOURNAL_LINES} lines in {JOURNAL_TURNS} turns"
+        rows.append(Row("card_mb_per_h", SUBJECT, case, journal / MB, "MB/h", JOURNAL_LINES))
     rows += [Row("limit_mb", SUBJECT, kind, limit, "MB", 1) for kind, limit in limits(Config()).items()]
     return rows
 

@@ -11,8 +11,8 @@ machine as it does on a device, every sync included.
   loop device; without them `written_mb_per_h` stands in, and says so
 - `log_lines`, `log_kb`: lines of all three processes that reach the journal, by `retrowalk.logs`, and the size of their
   datagrams; of an hour with `--full`.  The walk has no fault in it: what comes is what starting takes and what changes
-- `card_mb_per_h` of `journal`: what a real journald, with our settings, brings to such a card for 20 lines in 12 turns
-  of writing (it writes every five minutes); with root and journald only
+- `card_mb_per_h` of `journal`: what a real journald, with our settings, brings to such a card for 20 lines, each in a
+  turn of writing of its own (it writes each minute that has a line); with root and journald only
 - `recording_h`: hours of walking that fit into `recording.total_max_mb`
 - `card_years`: until a card is worn out that has two hours of such walking a day, under an assumption: a card of 16 GB
   whose cells bear 1000 writes, and which itself writes four times what it is given: 4 TB.  Cheap cards bear less, cards
@@ -194,7 +194,7 @@ done
 cp /sys/block/{loop}/stat {card}/../after
 kill $journald; wait $journald || true
 """
-JOURNAL_LINES, JOURNAL_TURNS = 20, 12
+JOURNAL_LINES, JOURNAL_TURNS = 20, 20
 
 
 def journal_bytes() -> int | None:

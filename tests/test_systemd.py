@@ -263,7 +263,7 @@ def test_nobody_waits_for_another(name, key):
     [
         pytest.param(
             "guard",
-            {"char-gpiochip", "char-i2c", "char-ttyAMA", "/dev/ttyS0", "char-ttyUSB"},
+            {"char-gpiochip", "char-i2c", "/dev/gpiomem", "char-ttyAMA", "/dev/ttyS0", "char-ttyUSB"},
             {"gpio", "i2c", "dialout"},
             id="guard: pins, I2C and serial ports",
         ),

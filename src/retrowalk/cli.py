@@ -1151,6 +1151,7 @@ def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     logs.begin("guard")
     # lgpio leaves a FIFO where it is imported.
     os.environ.setdefault("LG_WD", str(run_dir))
+    from retrowalk.devices.pin_registers import open_bus_lines
     from retrowalk.guard import process
     from retrowalk.platform import (
         LazyBus,
@@ -1179,6 +1180,7 @@ def guard(config_file: Path, run_dir: Path, state_dir: Path) -> None:
         mailbox=SocketMailbox(run_dir, "guard"),
         pin_factory=LazyPins(real_pin_factory),
         bus=LazyBus(SmBus),
+        bus_lines=open_bus_lines(),
         serial=PySerialPorts(),
         host=SysFiles(),
     )

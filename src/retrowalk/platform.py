@@ -111,6 +111,16 @@ class I2CBus(Protocol):
         """Releases the bus."""
 
 
+class BusLines(Protocol):
+    """The two lines of the I2C bus, past their controller.  For use between transfers only; raises `OSError`."""
+
+    def held(self) -> str:
+        """Which line is low, in words; empty: both are high, nobody holds the bus."""
+
+    def clock_out(self) -> None:
+        """Nine clocks with the data line let go, then a STOP; after it the controller has its lines again."""
+
+
 I2C_TIMEOUT = 0x0702
 """ioctl of i2c-dev: how long a transfer may take, in units of 10 ms."""
 I2C_TIMEOUT_10_MS = 3
@@ -636,6 +646,8 @@ class Platform:
     pin_factory: Any = None
     """A gpiozero pin factory."""
     bus: I2CBus | None = None
+    bus_lines: BusLines | None = None
+    """None: nobody can look at them, or free them."""
     serial: SerialPorts | None = None
     host: HostFiles | None = None
     sound: SoundSystem | None = None

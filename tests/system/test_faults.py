@@ -228,6 +228,7 @@ TABLE: tuple[Row, ...] = (
     # The Pi itself.
     Row("pi:undervoltage@3-5", "fault:power", 2.5, fall=True, back_s=math.inf),
     Row("pi:hot@2", "fault:heat", 9.0),
+    Row("pi:memory@3-9", "fault:memory", 7.0, back="fault_over:memory", slow=True),
     Row("pi:garbage", slow=True),
     Row("pi:off"),
     # The thermometer: without it ranges read near, which is no news for somebody who walks.
@@ -241,6 +242,8 @@ TABLE: tuple[Row, ...] = (
     Row("button:off", also=(UNHEARD,), slow=True),
     # The bus.
     *ridden_out("bus", "nack noise", fall=True),
+    # Nine clocks free it before any sensor is lost.
+    *ridden_out("bus", "held"),
 )
 """The table.  Not in it, because nobody can know: a lidar whose returns are too weak looks at nothing, and is believed
 (the hand at the start shows it); a serial sensor that is late by a constant time is late by it; a button whose wire

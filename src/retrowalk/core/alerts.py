@@ -624,7 +624,7 @@ FAULT_PARTS = (
     *("voice-frozen", "voice-gone", "voice-muted", "voice-nowhere", "voice-unheard", "voice-slow", "voice-clipped"),
     *("voice-restarted", "voice-bank", "voice-espeak", "microphone"),
     *("outbox", "state"),
-    *("bus", "thermometer", "pi", "memory", "late", "touch"),
+    *("thermometer", "pi", "memory", "late", "touch"),
 )
 """Parts that are not sensors and can fail; the words are in the texts' `parts` table."""
 

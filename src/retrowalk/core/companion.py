@@ -59,7 +59,7 @@ JUDGE_EVERY_S = 0.1
 """Whether the walker is too fast is judged so often."""
 TELLS = ("unchecked", "unheard", "unknown", "ground", "inexact")
 """Reasons of limited protection that are told as such; lost sensors and a lost voice are named by their own faults."""
-SAID_ONCE = ("led", "bus", "thermometer", "pi", "touch")
+SAID_ONCE = ("led", "thermometer", "pi", "touch")
 """Parts whose faults are said once and not again: nobody walks worse for them."""
 USELESS = ("slow", "garbage", "frozen", "wrong", "delayed")
 """What a driver may report of a sensor that still answers."""
@@ -435,7 +435,6 @@ class Companion:
             return
         value = "late" if (item.part, item.fault) == ("guard", "starved") else ""
         if item.active:
-            # Nobody walks worse for want of a light, and what is lost with the bus is said again by its name.
             repeat = item.part not in SAID_ONCE
             self._faults.begin(now, item.part, item.fault, item.detail, value=value, repeat=repeat)
         else:

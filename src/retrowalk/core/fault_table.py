@@ -233,15 +233,19 @@ TABLE: tuple[Fault, ...] = (
         "when the clip sits right again, or its new seat is known; that is said",
         state=("limited",),
     ),
-    _part(
+    Fault(
         "bus",
         "stuck",
-        "every transfer on the I2C bus times out: a chip holds a line low",
-        0.7,
-        2.0,
+        "a line of the I2C bus stays low after nine clocks (where nobody can look: all transfers time out for 0.3 s)",
+        0.5,
+        # Whoever is lost with it is named; that the wires are to blame is for who mends it.
+        ("sensor_lost:imu", "sensor_lost:lidar", "sensor_lost:drop", "sensor_lost:tof"),
+        1.0,
         "ultrasonic warnings never pause; lidar, clip and battery gauge are lost, each by its name",
-        "nine clocks free the line within 5 s, every chip is set up anew; each is said to work again",
-        state=("limited",),
+        ("limited", "not_protecting"),
+        (*FAULT_EVENTS, *SENSOR_EVENTS),
+        "nine clocks are tried each second; every chip is set up anew, and each is said to work again",
+        over=("sensor_back:imu", "sensor_back:lidar", "sensor_back:drop", "sensor_back:tof"),
     ),
     _part(
         "thermometer",

@@ -14,9 +14,9 @@ import select
 import signal
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from retrowalk import __version__, logs
 from retrowalk.config import A02yyuw, Battery, Config, HcSr04, Imu, RangeSensor, TfLuna, Vl53l1x
 from retrowalk.core import samples as sm
 from retrowalk.core.samples import Item
+from retrowalk.devices.bus_watch import BusWatch, WatchedBus
 from retrowalk.devices.button import ButtonDriver
 from retrowalk.devices.led import LedDriver
 from retrowalk.devices.pi_health import PiHealthDriver
@@ -111,12 +112,16 @@ def build_steps(config: Config, platform: Platform) -> tuple[list[Step], TouchDr
 
     The same in real and in virtual time: only `platform` differs.
     """
-    pins, bus = platform.pin_factory, platform.bus
-    assert bus is not None
+    pins = platform.pin_factory
+    assert platform.bus is not None
+    bus = WatchedBus(platform.bus, platform.clock)
+    platform = replace(platform, bus=bus)
     touch = TouchDriver(config.buzzer, config.vibration, pins, platform.clock)
     turns = Turns(platform.clock.origin_mono_s)
     steps = [_range_step(sensor, platform, turns) for sensor in config.range_sensor]
     steps.append(_imu_step(config.imu, bus, platform.clock))
+    # After those it watches: in one waking up it looks when they have been read.
+    steps.append(BusWatch(bus, platform.bus_lines))
     battery = _battery_step(config.battery, bus, platform.clock)
     if battery is not None:
         steps.append(battery)
@@ -339,7 +344,7 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
         led=light_of(steps),
         saver=saver,
         memory=_pending(run_dir),
-        session=uuid.uuid4().hex[:16],
+        session=os.urandom(8).hex(),
         boot_id=boot_id(),
         started_wall=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )

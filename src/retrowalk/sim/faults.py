@@ -78,6 +78,7 @@ KINDS: dict[str, dict[str, str]] = {
     },
     "bus": {
         "stuck": "the data line of the I2C bus is held low: nobody gets through",
+        "held": "a chip that lost count holds the data line low until it is given nine clocks",
         "nack": "transfers to every chip are refused in bursts",
         "noise": "one transfer in fifty reads one wrong bit",
     },

@@ -16,6 +16,7 @@ held up; but who asks again and again for something sees time pass."""
 
 BUS_HZ = 400e3
 NOISE_P = 0.02
+CLOCK_OUT_S = 150e-6
 
 
 def transfer_s(write: int, read: int) -> float:
@@ -43,7 +44,7 @@ class SimBus:
     """A bus with chips on it.  An absent chip raises `OSError(EREMOTEIO)`, as the kernel does for a NACK.
 
     A part that is `off` or has a loose wire does not answer; one that is `garbage` reads as if its data line were
-    pulled up.  The other faults are the chip's own.
+    pulled up.  The other faults are the chip's own.  It is its own `BusLines`, too.
     """
 
     def __init__(self, clock: Clock, chips: Mapping[int, Chip], faults: Faults | None = None) -> None:
@@ -57,6 +58,24 @@ class SimBus:
         self._faults = faults or Faults()
         self._noise = stream(0, "bus.noise")
         self._closed = False
+        self._let_go = False
+        """Whether the chip that holds the data line has been given its nine clocks."""
+
+    def _held(self, now: float) -> bool:
+        """Whether the data line is held low."""
+        fault = self._faults.active("bus", now)
+        if fault != "held":
+            self._let_go = False
+        return fault == "stuck" or (fault == "held" and not self._let_go)
+
+    def held(self) -> str:
+        """As `BusLines.held`."""
+        return "SDA" if self._held(self._clock.now()) else ""
+
+    def clock_out(self) -> None:
+        """As `BusLines.clock_out`."""
+        self._clock.pause(CLOCK_OUT_S)
+        self._let_go = True
 
     def transfer(self, address: int, write: bytes, read: int) -> bytes:
         if self._closed:
@@ -71,7 +90,7 @@ class SimBus:
     def answer(self, address: int, write: bytes, read: int, now: float) -> bytes:
         """The transfer at session second `now`, with the faults of that moment."""
         bus_fault = self._faults.active("bus", now)
-        if bus_fault == "stuck":
+        if self._held(now):
             raise OSError(errno.ETIMEDOUT, "the bus is stuck: its data line stays low")
         chip = next((chip for wired, chip in self._chips.items() if (chip.address or wired) == address), None)
         if chip is None:

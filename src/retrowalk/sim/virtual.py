@@ -130,6 +130,7 @@ class Worn:
             self.mail.open("guard"),
             pin_factory=self.hardware.pin_factory,
             bus=self.hardware.bus,
+            bus_lines=self.hardware.bus,
             serial=self.hardware.serial,
             host=self.hardware.host,
         )

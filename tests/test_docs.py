@@ -10,7 +10,14 @@ from tests.test_layers import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "retrowalk"
-DOCUMENTS = ("docs/design.md", "docs/messages.md", "docs/recordings.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = (
+    "docs/design.md",
+    "docs/messages.md",
+    "docs/recordings.md",
+    "docs/faults.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+)
 
 
 def named_paths(text: str) -> set[str]:

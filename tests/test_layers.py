@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "retrowalk"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("calibrate", "support"),
+    ("calibrate", "support", "firstboot"),
     ("sim", "replay", "doctor", "record", "foreground"),
     ("guard", "voice", "courier", "hub"),
     ("devices",),

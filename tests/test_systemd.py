@@ -21,6 +21,7 @@ import pytest
 from retrowalk import cli
 from retrowalk.config import SERIAL_PINS, A02yyuw, Config, HcSr04
 from retrowalk.devices.pi_health import HWMON, THERMAL
+from retrowalk.firstboot import take, wifi
 from retrowalk.guard.guard import GOODBYE_S
 from retrowalk.hub.settings import HubConfig
 from retrowalk.platform import SocketMailbox
@@ -30,7 +31,7 @@ SYSTEMD = ROOT / "systemd"
 PROCESSES = ("guard", "voice", "courier")
 UNITS = (*PROCESSES, "bank", "poweroff")
 """Of a device."""
-ALL_UNITS = (*UNITS, "hub")
+ALL_UNITS = (*UNITS, "hub", "firstboot")
 PROGRAM = "/opt/retrowalk/bin/retrowalk"
 CONFIG = "/etc/retrowalk/retrowalk.toml"
 HUB_FILE = SYSTEMD / "hub.toml"
@@ -121,6 +122,8 @@ def test_verify_would_notice(tmp_path):
         pytest.param("hub", 1.5, id="hub"),
         pytest.param("bank", 1.0, id="bank"),
         pytest.param("poweroff", 1.0, id="poweroff"),
+        # ... root's files and the power to give them to a group for one, which reaches no network.
+        pytest.param("firstboot", 1.5, id="firstboot"),
     ],
 )
 def test_exposure(name, limit):
@@ -508,6 +511,47 @@ def test_tables_without_a_default_can_be_switched_on():
         assert {field.name for field in msgspec.structs.fields(kind)} == set(listed) | left_out
 
 
+# -------------------------------------------------------------------------- settings from the boot partition
+
+
+def test_guard_waits_for_no_settings():
+    """The settings of the card are taken beside the guard, not before it, and only where there are some"""
+    firstboot = unit("firstboot")
+    assert words("firstboot", "Unit.Before") == {"NetworkManager.service"}
+    assert not {f"Unit.{key}" for key in ("After", "Requires", "BindsTo", "Wants", "PartOf")} & set(firstboot)
+    watched = {path.removeprefix("|") for path in firstboot["Unit.ConditionPathExists"]}
+    assert all(path.startswith("|") for path in firstboot["Unit.ConditionPathExists"])  # any of them, not all
+    boot = {f"/boot/firmware/{name}" for name in (*take.NAMES, take.ASIDE)}
+    assert watched == boot | {f"/{take.ETC}/{take.NOT_TAKEN}"}
+
+
+def test_root_can_do_little():
+    """The one service that is root has the power to give files to a group, a radio's switch, and no network"""
+    firstboot = unit("firstboot")
+    assert words("firstboot", "Service.CapabilityBoundingSet") == {"CAP_CHOWN"}
+    assert words("firstboot", "Service.DeviceAllow") == {take.RFKILL, "rw"}
+    assert words("firstboot", "Service.RestrictAddressFamilies") == {"AF_UNIX"}
+    assert (firstboot["Service.PrivateNetwork"], firstboot["Service.ProtectSystem"]) == (["yes"], ["strict"])
+    assert firstboot["Service.DevicePolicy"] == ["closed"]
+
+
+def test_root_may_write_what_it_writes():
+    """Each folder that settings go to is one that the sandbox leaves writable"""
+    allowed = {Path(path.removeprefix("-")) for path in words("firstboot", "Service.ReadWritePaths")}
+    meant = {Path("/", take.ETC), Path("/", wifi.CONNECTION).parent, Path("/", wifi.STATE).parent}
+    assert allowed == meant | {Path("/boot/firmware")}
+
+
+def test_program_takes_the_command_line_of_the_first_boot():
+    """What the unit starts is a command that exists, for the partition that it waits for"""
+    (line,) = unit("firstboot")["Service.ExecStart"]
+    program, name, *arguments = shlex.split(line)
+    assert program == PROGRAM
+    with cli.cli.commands[name].make_context(name, arguments) as context:
+        assert (context.params["boot"], context.params["root"]) == (Path("/boot/firmware"), Path("/"))
+    assert unit("firstboot")["Unit.RequiresMountsFor"] == ["/boot/firmware"]
+
+
 # ------------------------------------------------------------------------------------------- boot files
 
 
@@ -559,7 +603,7 @@ def test_boot_file_and_default_pins_agree():
     }
 
 
-@pytest.mark.parametrize("name", ["guard", "voice", "courier", "hub", "bank", "poweroff"])
+@pytest.mark.parametrize("name", ["guard", "voice", "courier", "hub", "bank", "poweroff", "firstboot"])
 def test_one_service_cannot_fill_the_journal(name):
     """Each unit has a limit of lines that an honest process never reaches"""
     unit = (SYSTEMD / f"retrowalk-{name}.service").read_text()
@@ -570,7 +614,7 @@ def test_one_service_cannot_fill_the_journal(name):
     assert 50 <= int(burst[1]) / int(interval[1]) * 60 <= 300
 
 
-@pytest.mark.parametrize("name", ["guard", "voice", "courier", "hub", "bank"])
+@pytest.mark.parametrize("name", ["guard", "voice", "courier", "hub", "bank", "firstboot"])
 def test_sandbox_leads_to_the_journal(name):
     """Whoever writes lines may reach the journal's socket, a local one in /run, which no sandbox hides"""
     unit = (SYSTEMD / f"retrowalk-{name}.service").read_text()

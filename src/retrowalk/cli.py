@@ -31,6 +31,8 @@ HUB_CONFIG_FILE = Path("/etc/retrowalk/hub.toml")
 HUB_STATE_DIR = Path("/var/lib/retrowalk-hub")
 RUN_DIR = Path("/run/retrowalk")
 STATE_DIR = Path("/var/lib/retrowalk")
+NOT_TAKEN = "not-taken.txt"
+"""Beside the settings: why those of the card's boot partition were not taken over."""
 LAST_GOOD = "last-good.toml"
 """Copy of the last configuration that was in order, in the state directory."""
 
@@ -1223,6 +1225,23 @@ def courier(config_file: Path, run_dir: Path, state_dir: Path) -> None:
     process.run(config, platform, state_dir)
 
 
+@cli.command("first-boot", hidden=True)
+@click.option("--boot", type=_path, default=Path("/boot/firmware"), metavar="DIR", help="The card's boot partition.")
+@click.option("--root", type=_path, default=Path("/"), metavar="DIR", help="The system; another one for a test.")
+def first_boot(boot: Path, root: Path) -> None:
+    """Take over the settings that lie on the card's boot partition."""
+    from retrowalk import logs
+
+    logs.begin("firstboot")
+    from retrowalk.firstboot import take
+
+    outcome = take.run(boot, root)
+    if not logs.to_journal():
+        taken = f"taken: {', '.join(sorted(outcome.changed)) or 'nothing new'}"
+        click.echo(outcome.problem or taken, err=bool(outcome.problem))
+    sys.exit(DIFFERENT if outcome.problem else OK)
+
+
 # ---------------------------------------------------------------------------------------------------------- helpers
 
 
@@ -1403,10 +1422,21 @@ def _resolved(config_file: Path, state_dir: Path) -> _Resolved:
 
     try:
         config, problem = resolve(config_file, state_dir / LAST_GOOD)
+        problem = "\n".join(filter(None, (problem, _not_taken(config_file))))
     except ConfigError as error:
         return _Resolved(Config(), str(error), True, "", "")
     config, note, damage = lay_over(config, state_dir / FILE_NAME)
     return _Resolved(config, problem, False, note, damage)
+
+
+def _not_taken(config_file: Path) -> str:
+    """Why settings that somebody put on the card are not in force (`firstboot`); empty: there are none."""
+    from retrowalk.config import read
+
+    try:
+        return read(config_file.with_name(NOT_TAKEN)).decode(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _from_env(name: str, otherwise: Path) -> Path:

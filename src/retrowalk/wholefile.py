@@ -11,17 +11,20 @@ CUT_OFF_S = 3600.0
 """What was begun so long ago was never finished: the power went."""
 
 
-def write(file: Path, content: bytes, *, for_all: bool = False) -> None:
+def write(file: Path, content: bytes, *, for_all: bool = False, group_id: int | None = None) -> None:
     """Puts `content` in the place of `file`, or leaves it as it is and nothing beside it.  Raises `OSError`.
 
     `for_all`: every user may read it, and with sudo it belongs to whom the folder belongs to; else it is the writer's
-    alone.
+    alone.  `group_id`: those of that group may read it, too (only root may give a file to any group).
     """
     _forget_cut_off(file)
     handle, temporary = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     try:
         with open(handle, "wb") as opened:
             opened.write(content)
+            if group_id is not None:
+                os.fchown(opened.fileno(), -1, group_id)
+                os.fchmod(opened.fileno(), 0o640)
             if for_all:
                 os.fchmod(opened.fileno(), 0o644)
                 if os.geteuid() == 0:

@@ -535,7 +535,15 @@ _ROWS = (
         mutable=False,
     ),
     Alert("not_worn", Level.ADVISORY, phrase="not_worn", rank=RANK_STATE, deadline_s=5.0, mutable=False),
-    Alert("stopping", Level.ADVISORY, phrase="stopping", rank=RANK_STATE, deadline_s=3.0, mutable=False, touch="fault"),
+    Alert(
+        "stopping",
+        Level.ADVISORY,
+        phrase="stopping",
+        rank=RANK_FAULT + 4,  # no fault cuts the goodbye: what it would tell of protects nobody any more
+        deadline_s=3.0,
+        mutable=False,
+        touch="fault",
+    ),
     Alert(
         "switch_off_question",
         Level.ADVISORY,

@@ -519,6 +519,7 @@ class Companion:
         """Brings everything that depends on time up to `now`, and finds the next deadline."""
         for part in self._freshness.newly_lost(now):
             self._lost(now, part.name, part.cause)
+        self._faults.advance(now)
         for meant in self._button.advance(now):
             self._mean(now, meant)
         walking = self._walking(now)
@@ -545,6 +546,7 @@ class Companion:
     def _next_due(self, now: float) -> float:
         due = min(
             self._freshness.deadline(),
+            self._faults.deadline(),
             self._button.deadline(),
             self._arbiter.deadline(),
             self._tick_due_s,
@@ -584,7 +586,7 @@ class Companion:
             number: int | None = None
             # The only rear sensor is named by "no rear sensor" itself: said twice, it would keep the next one waiting.
             named_anyway = self._rear.sensors.keys() == {name} and self._state is not GuardState.NOT_PROTECTING
-            if not named_anyway:
+            if not named_anyway and not self._stopping:
                 number = self._arbiter.hold(
                     now, "sensor_lost", Level.CAUTION, value=name, because=cause or "silent", name=name
                 )

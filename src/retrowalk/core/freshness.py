@@ -15,6 +15,10 @@ BACK_AFTER_S = 0.5
 """A lost sensor is back when it has given readings for so long without a pause ..."""
 BACK_FROM_GARBAGE_S = 2.0
 """... and one that talked nonsense when it has made sense for so long."""
+FLAPS_S, FLAPS_MAX = 20.0, 4
+"""One that is lost again within this time of being back must prove itself twice as long, up to four times in a row: a
+loose plug is named once, and not with every step.  What it sees meanwhile is warned of all the same."""
+STEADY_MAX_S = 10.0
 
 
 @dataclass(slots=True)
@@ -30,6 +34,10 @@ class Part:
     lost: bool = False
     back_since_s: float | None = None
     """While lost: since when it has been giving signs of life without a pause."""
+    back_s: float = -math.inf
+    """When it was last back ..."""
+    flaps: int = 0
+    """... and how often in a row that did not last."""
     cause: str = ""
     """What was last reported to be wrong with it."""
 
@@ -59,9 +67,10 @@ class Freshness:
             part.back_since_s = now
         # A loose plug answers now and then: it is back when it has answered for a while.
         steady_s = BACK_FROM_GARBAGE_S if part.cause == "garbage" else BACK_AFTER_S
-        if not part.process and now - part.back_since_s < steady_s:
+        if not part.process and now - part.back_since_s < min(steady_s * 2**part.flaps, STEADY_MAX_S):
             return False
         part.lost = False
+        part.back_s = now
         part.back_since_s = None
         part.cause = ""
         return True
@@ -82,14 +91,15 @@ class Freshness:
         """Parts whose limit has passed by `now`, each told once."""
         lost = [part for part in self.parts.values() if not part.lost and self.limit_s(part) <= now]
         for part in lost:
-            part.lost = True
+            _lose(part, now)
         return lost
 
     def lose(self, name: str) -> bool:
         """The part is lost though it speaks (what it says is nonsense); returns whether that is news."""
         part = self.parts[name]
         was_lost = part.lost
-        part.lost = True
+        if not was_lost:
+            _lose(part, part.last_s or 0.0)
         part.back_since_s = None
         return not was_lost
 
@@ -120,3 +130,8 @@ class Freshness:
             return "starting"
         late = not part.process and now - part.last_s > self._degraded_after_s
         return "degraded" if late else "ok"
+
+
+def _lose(part: Part, now: float) -> None:
+    part.lost = True
+    part.flaps = min(part.flaps + 1, FLAPS_MAX) if now < part.back_s + FLAPS_S else 0

@@ -136,7 +136,7 @@ def test_known_network_needs_no_password_again():
     known = plan(WIFI).connection.encode()
     again = WIFI.replace(b"correct horse", b"")
     assert plan(again, network=known).connection is None
-    with pytest.raises(ConfigError, match="wifi.password: is missing"):
+    with pytest.raises(ConfigError, match=r"wifi\.password: is missing"):
         plan(again.replace(b"Home", b"Other"), network=known)
 
 

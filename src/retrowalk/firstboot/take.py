@@ -19,13 +19,15 @@ import re
 import stat
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from retrowalk import config, logs, wholefile
 from retrowalk.errors import ConfigError
 from retrowalk.firstboot import card, wifi
+
+GroupOf = Callable[[str], int]
 
 _log = logging.getLogger("retrowalk.firstboot")
 
@@ -52,10 +54,11 @@ class Outcome:
     """Why nothing was taken: a line for each finding; empty: nothing is wrong."""
 
 
-def take(boot: Path, root: Path, *, mounts: str = "") -> Outcome:
+def take(boot: Path, root: Path, *, mounts: str = "", group_of: GroupOf = lambda _: os.getegid()) -> Outcome:
     """Takes over what lies on the boot partition mounted at `boot` into the system below `root`.
 
-    `mounts` is the content of /proc/self/mountinfo, by which a root whose changes are lost is known.  A card that
+    `mounts` is the content of /proc/self/mountinfo, by which a root whose changes are lost is known; `group_of` has the
+    number of a group, by default the own one, as only root may give files away.  A card that
     cannot be taken is left as it is, with the reason beside it.  Raises `OSError` where not even that can be written.
     """
     _forget(boot)
@@ -71,7 +74,7 @@ def take(boot: Path, root: Path, *, mounts: str = "") -> Outcome:
             raise OSError(0, f"there is also {names[1]}: delete one of the two")
         if forgets(mounts):
             raise OSError(0, "the device forgets changes: switch its read-only root off first (docs/read-only.md)")
-        changed = _taken(boot, root, file)
+        changed = _taken(boot, root, file, group_of)
     except (ConfigError, OSError) as error:
         words = str(error) if isinstance(error, ConfigError) else f"{_named(error, file.name)}: {error.strerror}"
         problem = logs.hidden(words)
@@ -87,7 +90,7 @@ def _named(error: OSError, otherwise: str) -> str:
     return Path(error.filename).name if isinstance(error.filename, str) else otherwise
 
 
-def _taken(boot: Path, root: Path, file: Path) -> frozenset[str]:
+def _taken(boot: Path, root: Path, file: Path, group_of: GroupOf) -> frozenset[str]:
     etc, network = root / ETC, root / wifi.CONNECTION
     text = read(file)
     assert text is not None
@@ -104,12 +107,13 @@ def _taken(boot: Path, root: Path, file: Path) -> frozenset[str]:
         before = read(state)
         if before is not None and _put(state, wifi.switched_on(before.decode(errors="replace"))):
             changed.add("wifi")
-    if plan.hub_password is not None and _put(_below(root, card.HUB_PASSWORD_FILE), plan.hub_password, "retrowalk-hub"):
-        changed.add("hub")
-    if plan.hub is not None and _put(hub, plan.hub, "retrowalk-hub"):
-        changed.add("hub")
-    if plan.broker_password is not None and _put(_below(root, card.PASSWORD_FILE), plan.broker_password, "retrowalk"):
-        changed.add("device")
+    for name, path, content, group in (
+        ("hub", _below(root, card.HUB_PASSWORD_FILE), plan.hub_password, "retrowalk-hub"),
+        ("hub", hub, plan.hub, "retrowalk-hub"),
+        ("device", _below(root, card.PASSWORD_FILE), plan.broker_password, "retrowalk"),
+    ):
+        if content is not None and _put(path, content, group_id=group_of(group)):
+            changed.add(name)
     if _put(device, plan.device, for_all=True):
         changed.add("device")
     wholefile.write(boot / TAKEN, card.taken(text))
@@ -137,24 +141,22 @@ def read(path: Path) -> bytes | None:
         return opened.read(config.FILE_MAX_BYTES + 1)
 
 
-def _put(file: Path, text: str, group: str = "", *, for_all: bool = False) -> bool:
+def _put(file: Path, text: str, *, group_id: int | None = None, for_all: bool = False) -> bool:
     """Writes a file where it differs; True when it did.  Readable by root alone, by a group, or by all."""
     content = text.encode()
     with contextlib.suppress(OSError):
         if read(file) == content:
             return False
-    wholefile.write(file, content, for_all=for_all, group_id=_group(group) if group else None)
+    wholefile.write(file, content, for_all=for_all, group_id=group_id)
     return True
 
 
-def _group(name: str) -> int:
-    """Number of a group of this machine; without rights to give files away, the own one."""
-    if os.geteuid() != 0:
-        return os.getegid()
+def group_of_this_machine(name: str) -> int:
+    """Number of a group of this machine."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise OSError(0, f"there is no group {name}: the package is not installed whole") from None
+        raise OSError(0, f"there is no group {name}: retrowalk is not installed whole") from None
 
 
 def _set_country(cmdline: Path, country: str) -> None:
@@ -265,7 +267,7 @@ def run(boot: Path, root: Path) -> Outcome:
     """A whole run, for the service (`root` /) and for tests; a real device is told to take up what changed."""
     real = root == Path("/")
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace") if real else ""
-    outcome = take(boot, root, mounts=mounts)
+    outcome = take(boot, root, mounts=mounts, group_of=group_of_this_machine) if real else take(boot, root)
     for line in outcome.problem.splitlines():
         _log.error("settings of the card are not taken: %s", line, extra=logs.about("config.rejected", part="config"))
     if outcome.changed:

@@ -144,7 +144,7 @@ def test_ultrasonic_sensors_take_turns_in_one_thread():
     platform = Platform(rig.clock, mail, pin_factory=rig.pins, bus=rig.bus)
     steps, _ = build_steps(config, platform)
     names = [thread.name for thread in threads_of(steps, rig.clock, Inbox())]
-    assert names == ["rear+right", "imu+battery", "button", "touch", "led"]
+    assert names == ["rear+right", "imu+bus+battery", "button", "touch", "led"]
     sensors = [step for step in steps if isinstance(step, Ultrasonic)]
     assert sensors[0]._turns is sensors[1]._turns
 

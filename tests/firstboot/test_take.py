@@ -105,7 +105,7 @@ def test_old_blocks_are_overwritten(device, monkeypatch):
     """The card's file is overwritten in place before it is deleted"""
     device.put()
     inode = (device.boot / "retrowalk.toml").stat().st_ino
-    seen = {}
+    seen: dict[str, object] = {}
     unlink = Path.unlink
 
     def look(path: Path, missing_ok: bool = False) -> None:

@@ -267,6 +267,9 @@ class Guard:
         if step in self._failing and items:
             fault = self._failing.pop(step)
             self._feed(sm.HealthReport(now, step, fault, active=False))
+        if items:
+            # From the moment they were read a turn is wanted: what lies in the inbox ages.
+            self._wanted_s = min(self._wanted_s, items[-1].t_received_s)
         for item in items:
             self._feed(item)
 

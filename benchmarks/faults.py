@@ -9,7 +9,7 @@ cell fails unless
 - what still works warns in time: of a wall, of somebody who steps behind, or of the fall that is being counted down,
 - nothing else is said that is not so: no other part is called broken, nobody is told to stop out of nothing,
 - when the fault is over the part is said to work again, where the table says so, and the device guards,
-- no part of the program raised what it must not, no error was logged.
+- no part of the program raised what it must not.
 
 With `--blind` every cell is run again with its detector put out (`BLIND`): a cell that passes then has asserted
 nothing.  `--evidence FILE` writes the table that is kept with a release.
@@ -69,7 +69,7 @@ NAMED_S = 0.6
 """The words come so long after the tone, ..."""
 CUT_S = 4.5
 """... and so much later where something more urgent was being said: a warning, or a countdown."""
-BACK_S = 6.5
+BACK_S = 8.0
 GOODBYE_S = 5.0
 FELT_S = 0.6
 """Of a fault of the sound: buzzer and vibration."""
@@ -82,6 +82,8 @@ NOT_RUN: dict[str, str] = {
     "no computer": "what computes wrongly cannot be found out by what it computes",
     "not yet": "a device that starts has spoken to nobody yet whom it could be late for",
     "no walk": "the fault shows in steps, and the walk is over",
+    "always late": "what was late by the same time from its first reading on is late by nothing that could be told",
+    "is off": "whoever dies while the device is switched off is not started again",
 }
 """Why a cell is not run: at most ten reasons."""
 
@@ -116,6 +118,8 @@ class Injection:
     """Pieces of its time in which it holds; empty: all of it."""
     config: str = ""
     """The device it needs, if not the default."""
+    deaf: bool = False
+    """It says "Stop" out of nothing, and only who walks on finds that out."""
 
     @property
     def expected(self) -> fault_table.Fault | None:
@@ -140,14 +144,15 @@ def _skip(reason: str) -> str:
 
 
 class Complaints(logging.Handler):
-    """What is logged as an error."""
+    """What is logged of the program's own mistakes: what a part lacks is logged as an error, too, and belongs there."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(f"logged: {record.getMessage()[:120]}")
+        if record.exc_info or "fault in the program" in record.getMessage():
+            self.lines.append(f"logged: {record.getMessage()[:120]}")
 
 
 class Device(VirtualWalk):
@@ -208,7 +213,7 @@ class Slow:
         self.name = step.name
         self._step = step
         self._late_s = late_s
-        self._asked = False
+        self._due_s: float | None = None
 
     @property
     def wake(self) -> Callable[[], None]:
@@ -219,11 +224,12 @@ class Slow:
         self._step.wake = wake
 
     def poll(self, now: float) -> Any:
-        """Polls it at the second time of asking, which is later."""
-        if not self._asked:
-            self._asked = True
-            return now + self._late_s
-        self._asked = False
+        """Polls it so much later than it is asked to."""
+        if self._due_s is None:
+            self._due_s = now + self._late_s
+        if now < self._due_s:
+            return self._due_s
+        self._due_s = None
         return self._step.poll(now)
 
 
@@ -260,7 +266,8 @@ def _disk(error: Callable[[], Exception], *, pulses: bool = False) -> Callable[[
         def refused(now: float) -> sqlite3.Connection:
             if broken():
                 found = error()
-                raise found if isinstance(found, sqlite3.Error) else sqlite3.OperationalError("disk I/O error")
+                refusal = found if isinstance(found, sqlite3.Error) else sqlite3.OperationalError("disk I/O error")
+                raise outbox._failed(refusal)
             return connection(now)
 
         def not_added(record: wire.Record, now: float) -> None:
@@ -287,7 +294,7 @@ def _wall(jumps: Callable[[float], Iterator[tuple[float, float]]]) -> Callable[[
 
 def _every(period_s: float, *by_s: float) -> Callable[[float], Iterator[tuple[float, float]]]:
     def jumps(lasts_s: float) -> Iterator[tuple[float, float]]:
-        for index in range(int(lasts_s / period_s)):
+        for index in range(max(1, int(lasts_s / period_s))):
             yield index * period_s, by_s[index % len(by_s)]
 
     return jumps
@@ -371,7 +378,7 @@ MATRIX: dict[str, dict[str, Injection | str]] = {
         "off": _sensor("rear", "off", "absent"),
         "stuck": _sensor("rear", "stuck", "stuck"),
         "garbage": _sensor("rear", "garbage", "garbage"),
-        "wrong": _sensor("rear", "wrong", "frozen", steps=True),
+        "wrong": _sensor("rear", "wrong", "frozen", steps=True, deaf=True),
         "slow": _sensor("rear", "slow", "slow"),
         "delayed": _sensor("rear", "delayed", "absent"),
         "intermittent": _sensor("rear", "intermittent", "absent"),
@@ -409,16 +416,16 @@ MATRIX: dict[str, dict[str, Injection | str]] = {
         "garbage": _sensor("voice", "null", "null_sink", felt=True),
         "wrong": _sensor("voice", "muted", "muted", felt=True),
         "slow": _skip("sound is silent"),
-        "delayed": _sensor("voice", "headset", "slow", later=True, config="microphone", over=False, lasts_s=20.0),
+        "delayed": _sensor("voice", "headset", "slow", later=True, config="microphone", over=False, lasts_s=22.0),
         "intermittent": _sensor("voice", "off", "no_device", felt=True, windows=_pulses(1.5, 1.5, LASTS_S)),
     },
     "broker": {
         "off": Injection(("courier", "broker"), hook=None, lasts_s=18.0),
-        "stuck": Injection(("courier", "broker"), hook=_answers(lambda topic: None), lasts_s=18.0),
-        "garbage": Injection(("courier", "broker"), hook=_answers(lambda topic: 0x80), lasts_s=18.0),
-        "wrong": Injection(("courier", "broker"), hook=_answers(lambda topic: 0x87), lasts_s=18.0),
+        "stuck": Injection(("courier", "broker"), hook=_answers(lambda topic: None), lasts_s=18.0, over=False),
+        "garbage": Injection(("courier", "broker"), hook=_answers(lambda topic: 0x80), lasts_s=18.0, over=False),
+        "wrong": Injection(("courier", "broker"), hook=_answers(lambda topic: 0x87), lasts_s=18.0, over=False),
         "slow": Injection(("", ""), hook=_answers(lambda topic: 0, 2.0)),
-        "delayed": Injection(("courier", "broker"), hook=_answers(lambda topic: 0, 14.0), lasts_s=18.0),
+        "delayed": Injection(("courier", "broker"), hook=_answers(lambda topic: 0, 14.0), lasts_s=18.0, over=False),
         "intermittent": Injection(("", ""), windows=_pulses(1.0, 2.0, LASTS_S)),
     },
     "disk": {
@@ -443,8 +450,8 @@ MATRIX: dict[str, dict[str, Injection | str]] = {
         "off": _sensor("battery", "off", "absent", over=False, lasts_s=12.0),
         "stuck": Injection(("power", "undervoltage"), ("pi:undervoltage",), over=False),
         "garbage": _sensor("battery", "garbage", "garbage", over=False, lasts_s=20.0),
-        "wrong": _sensor("battery", "wrong", "wrong_chip", over=False, lasts_s=12.0),
-        "slow": _sensor("battery", "low", "low", over=False),
+        "wrong": _sensor("battery", "wrong", "garbage", over=False, lasts_s=20.0),
+        "slow": Injection(("heat", "hot"), ("pi:hot",), lasts_s=12.0, over=False),
         "delayed": _skip("no charge"),
         "intermittent": Injection(
             ("power", "undervoltage"), ("pi:undervoltage",), over=False, windows=_pulses(2.5, 2.5, LASTS_S)
@@ -533,6 +540,10 @@ class Cell:
             return "no walk" if self.phase == "stopping" else "standing"
         if self.phase == "starting" and found.row == ("guard", "starved"):
             return "not yet"
+        if self.phase == "starting" and self.way == "delayed" and self.part in ("lidar", "drop"):
+            return "always late"
+        if self.phase == "stopping" and found.row == ("guard", "silent"):
+            return "is off"
         return found
 
     def __str__(self) -> str:
@@ -572,7 +583,12 @@ def timeline(cell: Cell, injection: Injection, jitter_s: float) -> Timeline:
     warned = (steps_in_s, steps_in_s + WARN_WITHIN_S)
     config = Config(voice=Voice(microphone="default")) if injection.config == "microphone" else Config()
     after_s = max(to_s, steps_in_s) + BACK_S + CUT_S
+    if injection.config == "microphone":
+        # What is heard late shows in what is said.
+        person += [(from_s + after, w.Press()) for after in (2.0, 7.0, 12.0)]
     if cell.phase == "guarding":
+        # Who was told to stop by what is broken walks on.
+        walk.append((steps_in_s - 1.0, w.Walk(SPEED_M_S)))
         return Timeline((*walk, *person), from_s, to_s, after_s, True, warned, config)
     if cell.phase == "caution":
         wall_m = 1.9 + SPEED_M_S * (FAULT_S - 1.0)
@@ -673,7 +689,11 @@ def lived(cell: Cell, seed: int, bank: banks.Bank, *, blind: bool = False) -> Fo
     state = SavedState(0.0, GuardState.GUARDING.value, 0.0, upright, accepted=True, sound_confirmed=True)
     kept = Kept(1, "before", "simulated", 0.0, 0.0, state, []) if line.resumed else None
     eyes = Blind(cell.part, injection.row) if blind else None
-    scenario = Scenario("cell", line.until_s, line.script, WALKER, (), {}, device=line.config)
+    script = line.script
+    if injection.config == "microphone" and cell.phase in ("caution", "warning", "checking", "starting"):
+        script = (*script, *((max(line.from_s, 8.0) + after, w.Press()) for after in (4.0, 8.0, 12.0)))
+    profile = replace(WALKER, stops_for=frozenset(), stops_for_touch=False) if injection.deaf else WALKER
+    scenario = Scenario("cell", line.until_s, script, profile, (), {}, device=line.config)
     complaints = Complaints()
     logging.getLogger("retrowalk").addHandler(complaints)
     device = Device(line.config, scenario, seed, bank, faults=Faults(faults), outages=outages, blind=eyes, kept=kept)
@@ -726,8 +746,10 @@ def judge(cell: Cell, injection: Injection, line: Timeline, device: Device, erro
         by_s = max([line.to_s, *late]) + BACK_S
         if row is not None and row.over and not (back and back[-1] <= by_s):
             found.problems.append(f"that it works again is heard at {[round(t, 2) for t in back]}, not by {by_s:.1f}")
-        if device.guard.companion.snapshot().guard_state != "guarding":
-            found.problems.append(f"ends {device.guard.companion.snapshot().guard_state}")
+    if line.to_s < math.inf and cell.phase in ("guarding", "caution", "warning") and not injection.later:
+        state = device.guard.companion.snapshot()
+        if state.guard_state != "guarding" and set(state.reasons) - {"unknown", "ground"}:
+            found.problems.append(f"ends {state.guard_state}, {', '.join(state.reasons)}")
     return found
 
 
@@ -763,7 +785,14 @@ def _judge_naming(
                 last = t_s
         else:
             limit_s = math.inf
-    named = [(t_s, key) for t_s, key in heard if t_s >= from_s and key.startswith(row.said)]
+    said = (*row.said, "fault:voice") if injection.later else row.said
+    named = [(t_s, key) for t_s, key in heard if t_s >= from_s and key.startswith(said)]
+    if row == fault_table.find("guard", "silent") or row == fault_table.find("guard", "paused"):
+        # Its tone, where the guard is back with a warning before the words.
+        cut = [t for t, key in heard if key == "fault" and t >= from_s]
+        warned = [t for t, key in heard if key == "warning" and t >= from_s]
+        if cut and warned and cut[0] < warned[0] < cut[0] + 1.8:
+            named = sorted([(cut[0], "fault"), *named])
     if row.part == "guard":
         told = [t_s for t_s, key in named]
     found.detect_s = told[0] - from_s if told else None
@@ -773,17 +802,20 @@ def _judge_naming(
         tones = [t_s for t_s, key in heard if key == "fault" and named[0][0] - CUT_S <= t_s <= named[0][0]]
         found.spoken_s = max(0.0, min([named[0][0], *(t_s for t_s in tones if t_s >= from_s)]) - from_s)
     if injection.felt:
-        near = [t_s for t_s in felt if from_s <= t_s <= from_s + FELT_S + 0.4]
+        # A voice that starts has to find out first.
+        felt_s = row.spoken_within_s if found.cell.phase in ("starting", "checking") else FELT_S + 0.4
+        near = [t_s for t_s in felt if from_s <= t_s <= from_s + felt_s]
         found.spoken_s, found.heard = (near[0] - from_s, "felt") if near else (None, "")
         if not near:
             found.problems.append("nothing is felt")
-        if not told or told[0] > from_s + 1.0:
+        if not told or told[0] > from_s + felt_s:
             found.problems.append(f"told at {[round(t, 2) for t in told[:2]]}")
         return
     if math.isinf(limit_s):
         return
-    urgent = [t_s for t_s, key in heard if key.startswith(URGENT) and from_s - 1.5 <= t_s <= from_s + limit_s + 1.0]
-    limit_s += NAMED_S + (CUT_S if urgent and row.part != "guard" else 0.0)
+    if row.part != "guard":
+        limit_s = _free(heard, from_s, limit_s)
+    limit_s += NAMED_S
     if injection.later:
         limit_s = injection.lasts_s
     if not named or named[0][0] > from_s + limit_s:
@@ -792,12 +824,21 @@ def _judge_naming(
         found.problems.append(f"told at {[round(t, 2) for t in told[:2]]}")
 
 
+def _free(heard: Sequence[tuple[float, str]], from_s: float, limit_s: float) -> float:
+    """Until when words may come, in seconds after the fault: what is more urgent is said first, however long."""
+    for t_s, key in heard:
+        if key.startswith(URGENT) and from_s - 1.5 <= t_s <= from_s + limit_s + 1.0:
+            limit_s = max(limit_s, t_s - from_s + CUT_S)
+    return limit_s
+
+
 COURIER_WORDS = ("fault:courier", "fault:outbox", "fault:recording", "fault:state")
 
 
 def _judge_others(found: Found, injection: Injection, line: Timeline, heard: Sequence[tuple[float, str]]) -> None:
     row = injection.expected
     mine: tuple[str, ...] = (*row.said, *row.over) if row is not None else ()
+    limit_s = row.spoken_within_s if row is not None else 0.0
     if injection.row[0] == "courier":
         mine = (*mine, *COURIER_WORDS, "fault_over:")
     if injection.row[0] in ("voice", "guard"):
@@ -805,8 +846,17 @@ def _judge_others(found: Found, injection: Injection, line: Timeline, heard: Seq
     for t_s, key in heard:
         if key.startswith(("sensor_lost", "fault:", "not_protecting")) and not key.startswith(mine or ("-",)):
             found.problems.append(f"{key} is heard at {t_s:.2f}")
-    early = [t_s for t_s, key in heard if key in ("stop", "touching") and line.warned and t_s < line.warned[0] - 0.5]
-    if early and found.cell.phase in ("guarding", "starting") and injection.row[0] != "imu":
+    # What lies is believed until it is found out: better told to stop for nothing than not at all.
+    known_s = line.from_s + limit_s + NAMED_S
+    early = [
+        t_s
+        for t_s, key in heard
+        if key in ("stop", "touching")
+        and line.warned
+        and t_s < line.warned[0] - 0.5
+        and not line.from_s < t_s < known_s
+    ]
+    if early and found.cell.phase in ("guarding", "starting") and injection.row[0] != "imu" and not injection.deaf:
         found.problems.append(f"out of nothing: stop at {early[0]:.2f}")
 
 

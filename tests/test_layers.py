@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("wire",),
     ("core",),
     ("lastgood", "calibration"),
-    ("config", "models", "wholefile", "logs"),
+    ("config", "models", "wholefile", "logs", "mounts"),
     ("errors",),
     ("__init__",),
 )

@@ -77,6 +77,7 @@ class Street:
         clock: VirtualClock | None = None,
         quality: Callable[[float], str] = lambda _: "ntp",
         boot: str = "boot-1",
+        forgets: bool = False,
         **script: Any,
     ) -> None:
         self.directory = directory
@@ -99,6 +100,7 @@ class Street:
             quality=quality,
             rng=random.Random(2),
             boot=boot,
+            forgets=forgets,
         )
         self.scheduler.add(self.courier)
         self.inbox: list[wire.LocalMessage] = []

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.broker import Mosquitto, Stranger
-from tests.courier.helpers import ROOT
+from tests.courier.helpers import ROOT, Street, session_message
 from tests.courier.test_mqtt import STATE, Guard, envelopes, said
 
 from retrowalk import wire
@@ -168,3 +168,19 @@ def test_a_late_will_is_answered_through_the_broker(tmp_path, broker):
             assert (message.retained, message.json()["state"]) == (True, "ready")
     finally:
         guard.close()
+
+
+def test_folder_that_forgets(tmp_path):
+    """On a read-only root without a partition of its own, the guard hears that nothing is recorded and nothing kept"""
+    street = Street(tmp_path, forgets=True)
+    street.send(session_message())
+    street.run_until(2.0)
+    assert set(street.faults().split(",")) >= {"recording", "state"}
+
+
+def test_folder_that_keeps(tmp_path):
+    """A usual card is no fault"""
+    street = Street(tmp_path)
+    street.send(session_message())
+    street.run_until(2.0)
+    assert not set(street.faults().split(",")) & {"recording", "state"}

@@ -303,6 +303,17 @@ WRONG = {
         State.LOOK,
         machine=having(room=Space(10**10, 10**10, "Permission denied")),
     ),
+    "read-only root without a place to keep things": Wrong(
+        "computer.readonly_root",
+        ("in memory", "lost at power-off"),
+        ("docs/read-only.md",),
+        State.LOOK,
+        machine=holding(
+            "/proc/self/mountinfo",
+            b"25 1 0:23 / / rw - overlay overlayroot rw,upperdir=/media/root-rw/overlay\n"
+            b"26 25 0:24 / /media/root-rw rw - tmpfs tmpfs-root rw\n",
+        ),
+    ),
     "undervoltage": Wrong("computer.power", (), ("5 V and 2.5 A",), State.LOOK, device={"faults": ["pi:undervoltage"]}),
     "service failed": Wrong(
         "retrowalk.processes",

@@ -62,11 +62,14 @@ class Courier:
         quality: Callable[[float], str] = clock_quality,
         rng: random.Random | None = None,
         boot: str | None = None,
+        forgets: bool = False,
     ) -> None:
         self.wake: Callable[[], None] = no_wake
         self._clock = platform.clock
         self._recorder = recorder
         self._state = StateFile(Path(state_path))
+        # Whether the folder lies in memory only (a read-only root without a partition for it): all of it is lost.
+        self._forgets = forgets
         times = Times(platform.clock, boot if boot is not None else boot_id(), quality)
         self._store = Store(outbox, times)
         self._hub = HubWatch(config.broker.hub, self._store)
@@ -165,9 +168,9 @@ class Courier:
             found.append("hub")
         if self._store.fault(now):
             found.append("outbox")
-        if self._recorder.fault:
-            found.append(self._recorder.fault)
-        if self._state.failed:
+        if self._recorder.fault or self._forgets:
+            found.append(self._recorder.fault or "recording")
+        if self._state.failed or self._forgets:
             found.append("state")
         return tuple(sorted(found))
 

@@ -20,6 +20,7 @@ from retrowalk.courier.courier import Courier
 from retrowalk.courier.outbox import Outbox
 from retrowalk.courier.recording import Recorder
 from retrowalk.logs import about
+from retrowalk.mounts import this_machine_forgets
 from retrowalk.platform import Clock, Platform, Waker, notify
 
 _log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ def run(config: Config, platform: Platform, state_dir: str | Path) -> None:
             link,
             platform,
             state_dir / "guard.state",
+            forgets=this_machine_forgets(state_dir),
         )
         courier.wake = waker.wake
         stop = threading.Event()

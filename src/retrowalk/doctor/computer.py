@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrowalk import __version__
+from retrowalk import __version__, mounts
 from retrowalk.config import A02yyuw, Config, HcSr04, TfLuna, Vl53l1x
 from retrowalk.doctor.machine import Machine, text
 from retrowalk.doctor.report import Check, State
@@ -275,6 +275,20 @@ def look_at_disk(machine: Machine, state_dir: str) -> Iterator[Check]:
         yield Check("computer.disk", LOOK, "disk", f"{state_dir} has only {room} left.", mend)
     else:
         yield Check("computer.disk", OK, "disk", f"{state_dir} has {room} left.")
+
+
+def look_at_readonly_root(machine: Machine, state_dir: str) -> Iterator[Check]:
+    """Whether the card is protected from writes, and whether what must be kept is kept all the same."""
+    mountinfo, cmdline = text(machine, "/proc/self/mountinfo"), text(machine, "/proc/cmdline")
+    root = mounts.mount_of("/", mountinfo)
+    if root is None or not (root.read_only or mounts.forgets("/", mountinfo, cmdline)):
+        return
+    if mounts.forgets(state_dir, mountinfo, cmdline):
+        detail = f"Read-only, and {state_dir} is in memory: recordings and events that wait are lost at power-off."
+        mend = "Give it a partition of its own: docs/read-only.md"
+        yield Check("computer.readonly_root", LOOK, "read-only root", detail, mend)
+    else:
+        yield Check("computer.readonly_root", OK, "read-only root", f"The card is protected; {state_dir} is kept.")
 
 
 # ----------------------------------------------------------------------------------------------------- services

@@ -242,6 +242,7 @@ def examine(
         checks += computer.look_at_services(machine, running=control is not None, hangs=hangs)
         checks += computer.look_at_clock(machine)
         checks += computer.look_at_disk(machine, ground.state_dir)
+        checks += computer.look_at_readonly_root(machine, ground.state_dir)
         checks.append(_phrases(config, ground))
         if config.broker.host:
             tell(f"asking the broker, {config.broker.host}")

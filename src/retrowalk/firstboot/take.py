@@ -26,6 +26,7 @@ from pathlib import Path
 from retrowalk import config, logs, wholefile
 from retrowalk.errors import ConfigError
 from retrowalk.firstboot import card, wifi
+from retrowalk.mounts import this_machine_forgets
 
 GroupOf = Callable[[str], int]
 
@@ -54,12 +55,12 @@ class Outcome:
     """Why nothing was taken: a line for each finding; empty: nothing is wrong."""
 
 
-def take(boot: Path, root: Path, *, mounts: str = "", group_of: GroupOf = lambda _: os.getegid()) -> Outcome:
+def take(boot: Path, root: Path, *, forgets: bool = False, group_of: GroupOf = lambda _: os.getegid()) -> Outcome:
     """Takes over what lies on the boot partition mounted at `boot` into the system below `root`.
 
-    `mounts` is the content of /proc/self/mountinfo, by which a root whose changes are lost is known; `group_of` has the
-    number of a group, by default the own one, as only root may give files away.  A card that
-    cannot be taken is left as it is, with the reason beside it.  Raises `OSError` where not even that can be written.
+    `forgets`: the system loses what is written (a read-only root).  `group_of` has the number of a group, by default
+    the own one, as only root may give files away.  A card that cannot be taken is left as it is, with the reason beside
+    it.  Raises `OSError` where not even that can be written.
     """
     _forget(boot)
     names = [name for name in NAMES if os.path.lexists(boot / name)]
@@ -72,7 +73,7 @@ def take(boot: Path, root: Path, *, mounts: str = "", group_of: GroupOf = lambda
     try:
         if len(names) > 1:
             raise OSError(0, f"there is also {names[1]}: delete one of the two")
-        if forgets(mounts):
+        if forgets:
             raise OSError(0, "the device forgets changes: switch its read-only root off first (docs/read-only.md)")
         changed = _taken(boot, root, file, group_of)
     except (ConfigError, OSError) as error:
@@ -221,18 +222,6 @@ def _tell(boot: Path, note: Path, problem: str) -> bool:
     return new
 
 
-# ------------------------------------------------------------------------------------------------- what the device is
-
-
-def forgets(mounts: str) -> bool:
-    """Whether a root file system by /proc/self/mountinfo keeps its changes in memory only, and loses them."""
-    for line in mounts.splitlines():
-        words, _, kind = line.partition(" - ")
-        if words.split()[4:5] == ["/"]:
-            return kind.split(" ")[0] in ("overlay", "tmpfs", "squashfs")
-    return False
-
-
 # ---------------------------------------------------------------------------------------------------- afterwards, live
 
 RFKILL = "/dev/rfkill"
@@ -266,8 +255,10 @@ def unblock_wifi(device: str = RFKILL) -> None:
 def run(boot: Path, root: Path) -> Outcome:
     """A whole run, for the service (`root` /) and for tests; a real device is told to take up what changed."""
     real = root == Path("/")
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace") if real else ""
-    outcome = take(boot, root, mounts=mounts, group_of=group_of_this_machine) if real else take(boot, root)
+    if real:
+        outcome = take(boot, root, forgets=this_machine_forgets("/"), group_of=group_of_this_machine)
+    else:
+        outcome = take(boot, root)
     for line in outcome.problem.splitlines():
         _log.error("settings of the card are not taken: %s", line, extra=logs.about("config.rejected", part="config"))
     if outcome.changed:

@@ -434,8 +434,8 @@ TABLE: tuple[Fault, ...] = (
     _courier("broker", "no connection for 10 s, or the broker refuses or does not answer", 11.0),
     _courier("hub", "the hub has kept silent about what the broker took for it", 40.0),
     _courier("outbox", "the disk refuses the file of events (full, read-only, failing), or it was damaged", 3.0),
-    _courier("recording", "the disk refuses the recording (full, read-only, failing)", 8.0),
-    _courier("state", "the disk refuses the copy of the state", 8.0),
+    _courier("recording", "the disk refuses the recording (full, read-only, failing), or would forget it", 8.0),
+    _courier("state", "the disk refuses the copy of the state, or would forget it", 8.0),
     Fault(
         "courier",
         "outbox_damaged",

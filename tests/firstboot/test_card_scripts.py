@@ -222,6 +222,7 @@ def test_set_up(pi):
     assert installed.endswith("retrowalk_1.0_arm64.deb")
     assert [call for call in calls if call.startswith("systemctl")] == [
         "systemctl enable retrowalk.target retrowalk-firstboot.service",
+        "systemctl start retrowalk-firstboot.service",
         "systemctl --no-block reboot",
     ]
     assert not (pi.boot / "retrowalk").exists()
@@ -321,3 +322,18 @@ def test_scripts_need_no_more_than_a_plain_shell(script):
         pytest.skip("dash is missing: apt-get install dash")
     assert (SCRIPTS / script).read_text().startswith("#!/bin/sh\n")
     assert run(dash, "-n", SCRIPTS / script) == ""
+
+
+def test_page_for_makers_has_the_hook():
+    """What makers without a checkout write into cmdline.txt is what prepare-card writes"""
+    page = (ROOT / "docs" / "first-boot.md").read_text()
+    script = (SCRIPTS / "prepare-card").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith(HOOK))
+    assert line.removeprefix(HOOK).strip() in script
+
+
+def test_page_for_makers_has_every_file():
+    """The page names each file that prepare-card copies"""
+    page = (ROOT / "docs" / "first-boot.md").read_text()
+    for name in ("begin", "setup", "retrowalk-setup.service", "apply-config", "config.txt", "wifi.py"):
+        assert f"`{name}`" in page

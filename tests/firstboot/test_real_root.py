@@ -1,5 +1,6 @@
-"""The taking of a card as the service does it: as root with the one power it keeps, onto this machine's own folders, and
-from a FAT file system.  All within mounts of its own, of which nothing is left.  `script/test --system` runs it.
+"""The taking of a card as the service does it: as root with the one power it keeps, from a FAT file system.
+
+It goes onto this machine's own folders, within mounts of its own, of which nothing is left (`script/test --system`).
 """
 
 from __future__ import annotations

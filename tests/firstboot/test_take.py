@@ -4,11 +4,14 @@ what a power cut leaves.  All in folders of the test, as an ordinary user.
 
 from __future__ import annotations
 
+import builtins
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -327,9 +330,21 @@ def power_cut(monkeypatch: pytest.MonkeyPatch, after: int) -> Iterator[list[str]
 
         return call
 
+    def opened(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        handle = real_open(file, mode, *arguments, **named)
+        if "w" in mode:
+            if len(made) >= after:  # emptied, and nothing written yet
+                handle.close()
+                raise PowerCut
+            made.append("open for writing")
+        return handle
+
+    real_open = io.open
     with monkeypatch.context() as patch:
         for name in CALLS:
             patch.setattr(os, name, cut(name, getattr(os, name)))
+        for module in (io, builtins):
+            patch.setattr(module, "open", opened)
         yield made
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from tests.firstboot.test_take import CARD, SECRETS
 
+from retrowalk.firstboot import wifi
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = {
     "unshare": "util-linux",
@@ -81,3 +83,30 @@ def test_service_on_a_real_card(tmp_path):
     assert all(secret.encode() in before for secret in SECRETS)  # or the next line would prove nothing
     assert not any(secret.encode() in after for secret in SECRETS)
     assert not any(secret in (tmp_path / "log").read_text() + done.stdout + done.stderr for secret in SECRETS)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("name", "password", "security", "lines"),
+    [
+        pytest.param(
+            "Müller", "correct horse", "wpa2", {f"psk={wifi.key('correct horse', 'Müller')}"}, id="umlaut, WPA2"
+        ),
+        pytest.param('a"b\\c', " b\\c;#", "wpa3", {'ssid=a"b\\\\c', "psk=\\sb\\\\c;#"}, id="quote, backslash, WPA3"),
+        pytest.param("  sp  ", "", "none", {"ssid=\\s\\ssp  "}, id="spaces, open"),
+    ],
+)
+def test_networkmanager_reads_it(name, password, security, lines):
+    """NetworkManager's own reader takes the file, and writes the same name and key again"""
+    if shutil.which("nmcli") is None:
+        pytest.skip("apt-get install network-manager")
+    done = subprocess.run(
+        ["nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"],
+        input=wifi.connection(name, password, security=security, hidden=True),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert lines | {"hidden=true", "powersave=2"} <= set(done.stdout.splitlines())

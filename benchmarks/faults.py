@@ -429,13 +429,13 @@ MATRIX: dict[str, dict[str, Injection | str]] = {
         "intermittent": Injection(("", ""), windows=_pulses(1.0, 2.0, LASTS_S)),
     },
     "disk": {
-        "off": Injection(("courier", "outbox"), hook=_disk(_READ_ONLY)),
+        "off": Injection(("outbox", "outbox"), hook=_disk(_READ_ONLY)),
         "stuck": _skip("disk waits"),
-        "garbage": Injection(("courier", "outbox"), hook=_disk(_TORN)),
-        "wrong": Injection(("courier", "outbox"), hook=_disk(_FAILING)),
+        "garbage": Injection(("outbox", "outbox"), hook=_disk(_TORN)),
+        "wrong": Injection(("outbox", "outbox"), hook=_disk(_FAILING)),
         "slow": _skip("disk waits"),
         "delayed": _skip("disk waits"),
-        "intermittent": Injection(("courier", "outbox"), hook=_disk(_FULL, pulses=True)),
+        "intermittent": Injection(("outbox", "outbox"), hook=_disk(_FULL, pulses=True)),
     },
     "clock": {
         "off": Injection(("", ""), hook=_wall(_every(99.0, -1.7e9)), event="clock.changed"),
@@ -665,7 +665,9 @@ def _event_of(injection: Injection, event: ev.Event) -> bool:
         return event.sensor == part
     if isinstance(event, ev.FaultRaised):
         courier = ("courier", "outbox", "recording", "state")
-        return event.part == part or (part == "courier" and event.part in courier)
+        return event.part == part or (part in courier and event.part in courier)
+    if isinstance(event, ev.GuardChanged) and injection.later:
+        return part in event.reasons
     return isinstance(event, ev.BatteryLow) and part == "battery"
 
 
@@ -748,7 +750,7 @@ def judge(cell: Cell, injection: Injection, line: Timeline, device: Device, erro
             found.problems.append(f"that it works again is heard at {[round(t, 2) for t in back]}, not by {by_s:.1f}")
     if line.to_s < math.inf and cell.phase in ("guarding", "caution", "warning") and not injection.later:
         state = device.guard.companion.snapshot()
-        if state.guard_state != "guarding" and set(state.reasons) - {"unknown", "ground"}:
+        if state.guard_state != "guarding" and set(state.reasons) - {"unknown", "ground", "late"}:
             found.problems.append(f"ends {state.guard_state}, {', '.join(state.reasons)}")
     return found
 
@@ -785,7 +787,7 @@ def _judge_naming(
                 last = t_s
         else:
             limit_s = math.inf
-    said = (*row.said, "fault:voice") if injection.later else row.said
+    said = (*row.said, "fault:voice", "limited:voice") if injection.later else row.said
     named = [(t_s, key) for t_s, key in heard if t_s >= from_s and key.startswith(said)]
     if row == fault_table.find("guard", "silent") or row == fault_table.find("guard", "paused"):
         # Its tone, where the guard is back with a warning before the words.
@@ -839,7 +841,7 @@ def _judge_others(found: Found, injection: Injection, line: Timeline, heard: Seq
     row = injection.expected
     mine: tuple[str, ...] = (*row.said, *row.over) if row is not None else ()
     limit_s = row.spoken_within_s if row is not None else 0.0
-    if injection.row[0] == "courier":
+    if injection.row[0] in ("courier", "outbox"):
         mine = (*mine, *COURIER_WORDS, "fault_over:")
     if injection.row[0] in ("voice", "guard"):
         mine = (*mine, "fault:voice", "fault:guard", "fault:late", "voice_cause")

@@ -2,7 +2,8 @@
 
 Real: guard, voice and courier as processes of their own on a simulated street, a real broker and the sound device, for
 `--real-s`.  Every ten seconds: the memory that each has to itself (PSS), its open files, its threads.  The slope is
-Theil and Sen's, over all pairs of samples after the warm-up, with its 95 % interval.
+Theil and Sen's, over all pairs of samples after the warm-up, with its 95 % interval, of what each has written for
+itself (private dirty pages): its share of what others map, too, changes whenever one of those comes or goes.
 
 Virtual: the same guard, voice and courier in one process, days in segments of six hours.  The wall clock jumps all the
 time (a year, an hour, a minute; forward and back); the first hour of each segment is walked a second time with a clock
@@ -110,6 +111,7 @@ class Series:
     """What was seen of one process: (second, value)."""
 
     pss_bytes: list[tuple[float, float]] = field(default_factory=list)
+    own_bytes: list[tuple[float, float]] = field(default_factory=list)
     files: list[tuple[float, float]] = field(default_factory=list)
     threads: list[tuple[float, float]] = field(default_factory=list)
 
@@ -125,17 +127,20 @@ class Real:
     disk_bytes: int = 0
 
 
-def pss_bytes(pid: int) -> float:
-    """The proportional set size of a process: what it has to itself, and its share of what it shares."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Pss:"):
-            return float(line.split()[1]) * 1024.0
-    raise ValueError(f"/proc/{pid}/smaps_rollup has no line Pss:")
+def memory_bytes(pid: int) -> tuple[float, float]:
+    """Of a process: its proportional set size (what shared pages are divided by), and its private dirty pages."""
+    kib = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]:
+        name, value = line.split()[:2]
+        kib[name.rstrip(":")] = float(value)
+    return kib["Pss"] * 1024.0, (kib["Private_Dirty"] + kib.get("Swap", 0.0)) * 1024.0
 
 
 def look(pid: int, t_s: float, series: Series) -> None:
     """Takes one sample of a process."""
-    series.pss_bytes.append((t_s, pss_bytes(pid)))
+    pss, own = memory_bytes(pid)
+    series.pss_bytes.append((t_s, pss))
+    series.own_bytes.append((t_s, own))
     series.files.append((t_s, float(len(os.listdir(f"/proc/{pid}/fd")))))
     series.threads.append((t_s, float(len(os.listdir(f"/proc/{pid}/task")))))
 
@@ -175,11 +180,12 @@ def real_rows(found: Real) -> list[Row]:
     case = f"real {found.seconds / HOUR_S:.2g} h"
     whole: dict[float, float] = {}
     for name, series in found.series.items():
-        samples = settled(series.pss_bytes, found.seconds)
+        samples = settled(series.own_bytes, found.seconds)
         for t_s, value in samples:
             whole[t_s] = whole.get(t_s, 0.0) + value
         rows.append(_slope_row("memory_mb_per_h", f"{case} {name}", samples, MB, "MB/h"))
-        rows.append(Row("memory_mb", "retrowalk", f"median {case} {name}", _median(samples) / MB, "MB", len(samples)))
+        level = settled(series.pss_bytes, found.seconds)
+        rows.append(Row("pss_mb", "retrowalk", f"median {case} {name}", _median(level) / MB, "MB", len(level)))
     rows.insert(0, _slope_row("memory_mb_per_h", f"{case} all", sorted(whole.items()), MB, "MB/h"))
     for metric in ("files", "threads"):
         for name, series in found.series.items():

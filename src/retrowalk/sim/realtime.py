@@ -47,7 +47,7 @@ from retrowalk.voice.texts import Texts
 
 FRAME_S = 0.1
 WATCH_AGAIN_S = 2.0
-START_LIMIT_S = 10.0
+START_LIMIT_S = 30.0
 END_LIMIT_S = 12.0
 
 EVIDENCE_FILE = "evidence.json"
@@ -204,14 +204,12 @@ class RealWalk:
         settings = self._directory / "retrowalk.toml"
         ours = configuration.Broker(host=broker.host, port=broker.port)
         settings.write_text(configuration.to_toml(structs.replace(self._config, broker=ours)), encoding="utf-8")
-        self.origin_mono_s = time.monotonic() + 1.0  # the world is there before the walk begins
-        self._stranger = Stranger(broker, self.origin_mono_s)
         world = str(self._directory / "world")
-        common = ["--world", world, "--origin", repr(self.origin_mono_s)]
+        origin = self._directory / "origin"
         self._world = subprocess.Popen(
             [
                 *(sys.executable, "-m", "retrowalk.sim.world_process"),
-                *common,
+                *("--world", world, "--origin", str(origin)),
                 *("--scenario", self.scenario.name, "--seed", str(self.seed)),
                 *("--config", str(settings), "--out", str(self.out), "--until", repr(self._until_s)),
                 *(argument for fault in self._faults for argument in ("--fault", fault)),
@@ -223,6 +221,9 @@ class RealWalk:
             preexec_fn=end_with_parent(os.getpid()),
         )
         self._wait_for_world(Path(world))
+        self.origin_mono_s = float(origin.read_text(encoding="ascii"))
+        self._stranger = Stranger(broker, self.origin_mono_s)
+        common = ["--world", world, "--origin", repr(self.origin_mono_s)]
         places = ["--config", str(settings), "--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir)]
         thin = [sys.executable, "-m", "retrowalk.sim.process"]
         commands: dict[str, list[str]] = {
@@ -246,7 +247,6 @@ class RealWalk:
             if self._world is None or self._world.poll() is not None or time.monotonic() > until:
                 raise SimulationError(f"the simulated world did not start: {self.log('world')[-600:]}")
             time.sleep(0.02)
-        # It may have taken longer than thought; the walk begins when everything stands.
 
     def _log(self, name: str) -> int:
         return os.open(self._directory / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

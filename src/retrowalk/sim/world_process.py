@@ -10,6 +10,7 @@ import gc
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 
 from retrowalk.config import load
@@ -25,7 +26,10 @@ from retrowalk.sim.sound import WalkWav
 from retrowalk.sim.virtual import clips, outside
 from retrowalk.sim.world import World
 from retrowalk.voice.bank import Bank, default_directory
+from retrowalk.wholefile import write
 
+LEAD_S = 0.5
+"""The walk begins this long after the world stands: time to start the device in."""
 JOIN_S = 0.030
 """Frames that arrive this close to the end of the last ones follow them: clocks and sound cards disagree a little."""
 
@@ -34,7 +38,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--world", type=Path, required=True, help="the socket to serve")
-    parser.add_argument("--origin", type=float, required=True, help="CLOCK_MONOTONIC at second 0 of the walk")
+    parser.add_argument("--origin", type=Path, required=True, help="file for CLOCK_MONOTONIC at second 0 of the walk")
     parser.add_argument("--scenario", choices=tuple(scenarios.SCENARIOS), default="demo")
     parser.add_argument("--config", type=Path, required=True, help="settings of the device whose parts stand here")
     parser.add_argument("--seed", type=int, required=True)
@@ -50,10 +54,8 @@ def main() -> int:
     scenario = scenarios.SCENARIOS[options.scenario](options.seed)
     config = load(options.config)
     faults = Faults([Fault.parse(text) for text in options.fault])
-    scheduler = Scheduler(VirtualClock(origin_mono_s=options.origin))
     world = World(options.seed, profile=scenario.profile)
     world.run(scenario.script)
-    hardware = Hardware(config, scheduler, world, faults)
     wav = WalkWav(options.out / SOUND_FILE, join_s=JOIN_S)
     with open(options.out / HEARD_FILE, "w", encoding="utf-8") as told:
 
@@ -63,6 +65,11 @@ def main() -> int:
             told.flush()
 
         ear = Ear(clips(Bank.open(config, default_directory()), config), on_heard=on_heard)
+        # Unpacking every phrase takes a second, or several on a busy machine: the walk begins when that is done.
+        origin_mono_s = time.monotonic() + LEAD_S
+        scheduler = Scheduler(VirtualClock(origin_mono_s=origin_mono_s))
+        hardware = Hardware(config, scheduler, world, faults)
+        write(options.origin, repr(origin_mono_s).encode())
         server = WorldServer(
             world,
             scheduler,
@@ -70,7 +77,7 @@ def main() -> int:
             (ear, wav),
             options.world,
             faults=faults,
-            origin_mono_s=options.origin,
+            origin_mono_s=origin_mono_s,
         )
         signal.signal(signal.SIGTERM, lambda *_: server.stop())
         gc.collect()

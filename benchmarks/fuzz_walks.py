@@ -496,17 +496,18 @@ def live(walk: Drawn, version: str = "", *, swallow: Swallow | None = None) -> L
     logging.getLogger("retrowalk").addHandler(complaints)
     began = time.perf_counter()
     found = Lived(walk.number, walk.length_s / HOUR_S, 0.0, 0.0, version)
-    device = Listened(
-        walk.config,
-        scenario,
-        walk.number,
-        bank_of(walk.config),
-        faults=Faults(walk.faults),
-        outages=walk.outages,
-        swallow=swallow,
-    )
     looks: list[Look] = []
+    device: Listened | None = None
     try:
+        device = Listened(
+            walk.config,
+            scenario,
+            walk.number,
+            bank_of(walk.config),
+            faults=Faults(walk.faults),
+            outages=walk.outages,
+            swallow=swallow,
+        )
         for trouble in walk.troubles:
             device.suffer(trouble)
         t_s = walking_s = 0.0
@@ -526,12 +527,12 @@ def live(walk: Drawn, version: str = "", *, swallow: Swallow | None = None) -> L
             found.findings += list(replayed(device, found))
     except Exception as error:  # any at all: it is what is looked for
         where = traceback.extract_tb(error.__traceback__)[-1]
-        found.findings.append(
-            (EXCEPTION, f"{error!r} at {device.clock.now():.3f} ({Path(where.filename).name}:{where.lineno})")
-        )
+        at = f"{device.clock.now():.3f}" if device is not None else "the start"
+        found.findings.append((EXCEPTION, f"{error!r} at {at} ({Path(where.filename).name}:{where.lineno})"))
     finally:
         logging.getLogger("retrowalk").removeHandler(complaints)
-        device.close()
+        if device is not None:
+            device.close()
     found.findings += [(EXCEPTION, f"logged: {line}") for line in complaints.lines]
     found.took_s = round(time.perf_counter() - began, 2)
     return found

@@ -83,6 +83,7 @@ NOT_RUN: dict[str, str] = {
     "not yet": "a device that starts has spoken to nobody yet whom it could be late for",
     "no walk": "the fault shows in steps, and the walk is over",
     "always late": "what was late by the same time from its first reading on is late by nothing that could be told",
+    "no message": "a headset that comes late is found out by what is said, and nothing more is said",
     "is off": "whoever dies while the device is switched off is not started again",
 }
 """Why a cell is not run: at most ten reasons."""
@@ -416,7 +417,7 @@ MATRIX: dict[str, dict[str, Injection | str]] = {
         "garbage": _sensor("voice", "null", "null_sink", felt=True),
         "wrong": _sensor("voice", "muted", "muted", felt=True),
         "slow": _skip("sound is silent"),
-        "delayed": _sensor("voice", "headset", "slow", later=True, config="microphone", over=False, lasts_s=22.0),
+        "delayed": _sensor("voice", "headset", "slow", later=True, config="microphone", over=False, lasts_s=40.0),
         "intermittent": _sensor("voice", "off", "no_device", felt=True, windows=_pulses(1.5, 1.5, LASTS_S)),
     },
     "broker": {
@@ -544,6 +545,8 @@ class Cell:
             return "always late"
         if self.phase == "stopping" and found.row == ("guard", "silent"):
             return "is off"
+        if self.phase == "stopping" and found.later:
+            return "no message"
         return found
 
     def __str__(self) -> str:
@@ -585,7 +588,7 @@ def timeline(cell: Cell, injection: Injection, jitter_s: float) -> Timeline:
     after_s = max(to_s, steps_in_s) + BACK_S + CUT_S
     if injection.config == "microphone":
         # What is heard late shows in what is said.
-        person += [(from_s + after, w.Press()) for after in (2.0, 7.0, 12.0)]
+        person += [(from_s + after, w.Press()) for after in (2.0, 7.0, 12.0, 17.0, 22.0, 27.0)]
     if cell.phase == "guarding":
         # Who was told to stop by what is broken walks on.
         walk.append((steps_in_s - 1.0, w.Walk(SPEED_M_S)))
@@ -618,15 +621,15 @@ def timeline(cell: Cell, injection: Injection, jitter_s: float) -> Timeline:
             (15.0, w.Walk(-0.6)),
         )
         lasts_s = math.inf if injection.lasts_s >= LASTS_S else injection.lasts_s
-        until_s = max(17.0, from_s + min(injection.lasts_s, 20.0) + 3.0)
+        until_s = max(17.0, from_s + min(injection.lasts_s, 45.0) + 3.0)
         return Timeline(script, from_s, from_s + lasts_s, until_s, False, (12.4, 14.6), config)
     if cell.phase == "starting":
         # What is wrong is so before it is switched on; a process has to be there before it can die.
         from_s = 0.4 + jitter_s if cell.part in ("process", "processor") else 0.0
         lasts_s = math.inf if injection.lasts_s >= LASTS_S else injection.lasts_s
-        script = ((5.0, w.Place("wall", 3.4)), (5.0, w.Walk(SPEED_M_S)), (11.5, w.Walk(-0.6)))
-        until_s = max(14.0, min(injection.lasts_s, 20.0) + 3.0)
-        return Timeline(script, from_s, from_s + lasts_s, until_s, True, (8.0, 10.8), config)
+        script = ((7.0, w.Place("wall", 3.4)), (7.0, w.Walk(SPEED_M_S)), (13.5, w.Walk(-0.6)))
+        until_s = max(16.0, min(injection.lasts_s, 45.0) + 3.0)
+        return Timeline(script, from_s, from_s + lasts_s, until_s, True, (10.0, 12.8), config)
     stop_s = from_s - 0.3
     return Timeline(tuple(walk), from_s, math.inf, stop_s + GOODBYE_S + 1.0, True, None, config, stop_s)
 
@@ -638,7 +641,10 @@ def replace_config(config: Config, **sections: Any) -> Config:
     return structs.replace(config, **sections)
 
 
-URGENT = ("warning", "stop", "touching", "fall_question", "countdown", "guard_silent", "balance", "restarted")
+URGENT = (
+    *("warning", "stop", "touching", "fall_question", "fall_confirmed", "countdown", "caregiver", "guard_silent"),
+    *("balance", "restarted"),
+)
 TOLD_TO_STOP = ("warning", "stop", "touching", "guard_silent", "coming")
 
 
@@ -693,8 +699,15 @@ def lived(cell: Cell, seed: int, bank: banks.Bank, *, blind: bool = False) -> Fo
     eyes = Blind(cell.part, injection.row) if blind else None
     script = line.script
     if injection.config == "microphone" and cell.phase in ("caution", "warning", "checking", "starting"):
-        script = (*script, *((max(line.from_s, 8.0) + after, w.Press()) for after in (4.0, 8.0, 12.0)))
-    profile = replace(WALKER, stops_for=frozenset(), stops_for_touch=False) if injection.deaf else WALKER
+        script = (
+            *script,
+            *((max(line.from_s, 8.0) + after, w.Press()) for after in (4.0, 8.0, 12.0, 16.0, 20.0, 24.0)),
+        )
+    profile = (
+        replace(WALKER, stops_for=frozenset(), stops_for_touch=False)
+        if injection.deaf and cell.phase == "guarding"
+        else WALKER
+    )
     scenario = Scenario("cell", line.until_s, script, profile, (), {}, device=line.config)
     complaints = Complaints()
     logging.getLogger("retrowalk").addHandler(complaints)

@@ -82,7 +82,7 @@ def test_the_table_shows_what_failed(faults):
     assert f"- {letter}: {faults.NOT_RUN['no walk']}" in text
 
 
-SAMPLE = ("rear:stuck:guarding", "imu:garbage:warning", "sound:off:guarding", "process:off:caution")
+SAMPLE = ("lidar:stuck:warning", "imu:garbage:warning", "sound:off:guarding", "process:off:caution")
 
 
 @pytest.mark.slow

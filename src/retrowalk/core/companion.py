@@ -281,7 +281,7 @@ class Companion:
     def _lie(self, now: float, name: str, cause: str) -> None:
         """Readings come, and cannot be true."""
         if self._freshness.lose(name):
-            self._lost(now, name, cause)
+            self._lost(now, name, cause, stands=cause == "frozen")
         self._freshness.parts[name].cause = cause
 
     def _imu(self, item: sm.ImuSample) -> None:
@@ -580,7 +580,8 @@ class Companion:
             self._arbiter.announce(now, "sensor_back", name)
             self._due_s = now
 
-    def _lost(self, now: float, name: str, cause: str) -> None:
+    def _lost(self, now: float, name: str, cause: str, *, stands: bool = False) -> None:
+        """A part is lost.  `stands`: it says one thing while the walker moves; another than that may still be there."""
         if name in self._sensors:
             self._arbiter.retract("sensor_back", name)
             number: int | None = None
@@ -594,7 +595,7 @@ class Companion:
             if name == "imu":
                 self._suspect(now)  # nothing will tell any more that it was none
             if name in self._rear.sensors:
-                if cause != "frozen":  # what stands still stays where it is, and is not seen anew
+                if not stands:  # what stands still stays where it is, and is not seen anew
                     self._rear.sensors[name].broken()
             elif name in self._ground.sensors:
                 self._ground.sensors[name].broken()

@@ -280,7 +280,7 @@ def draw_faults(draw: random.Random, config: Config, until_s: float) -> tuple[Fa
     there = [part for part in parts(config) if part != "button"] + ["button"] * (draw.random() < 0.2)
     for _ in range(draw.choices((0, 1, 2, 3, 5), (2, 4, 4, 2, 1))[0]):
         part = draw.choice(there)
-        at_s = draw.choice((0.0, *[draw.uniform(2.0, until_s - 30.0)] * 6))
+        at_s = draw.choice((0.0, *[draw.uniform(2.0, max(3.0, until_s - 30.0))] * 6))
         to_s = min(until_s, at_s + math.exp(draw.uniform(math.log(0.3), math.log(90.0))))
         if to_s > at_s and all(each.part != part or each.end_s < at_s or each.start_s > to_s for each in found):
             found.append(Fault(part, draw.choice(list(KINDS[part])), round(at_s, 2), round(to_s, 2) + 0.01))
@@ -465,6 +465,14 @@ class Lived:
     events: int = 0
     falls: int = 0
     replayed: int = 0
+    faults: int = 0
+    """Parts that broke."""
+    sure: int = 0
+    """Of them, those in a way that must be noticed, for long enough."""
+    troubles: int = 0
+    """Of processes, broker, card and clock."""
+    contacts: int = 0
+    """Times that something was touched, warned of or not."""
     findings: list[tuple[str, str]] = field(default_factory=list)
     """(oracle, in words)."""
 
@@ -519,6 +527,12 @@ def live(walk: Drawn, version: str = "", *, swallow: Swallow | None = None) -> L
             looks.append(Look(t_s, seen.guard_state, seen.path, seen.hazard_level, alive))
             walking_s += LOOK_S * (abs(device.world.walker.speed_m_s) > 0.05)
         found.walked_h = walking_s / HOUR_S
+        found.faults, found.troubles = len(walk.faults), len(walk.troubles)
+        notice_s = walk.config.freshness.lost_after_s + NOTICED_S
+        found.sure = sum(
+            each.kind in SURE.get(each.part, ()) and each.end_s - each.start_s > notice_s for each in walk.faults
+        )
+        found.contacts = len(device.world.contacts)
         found.findings += judge(walk, device, looks)
         found.events = len(device.told)
         found.falls = sum(event.type == "fall.suspected" for event in device.told)
@@ -862,6 +876,10 @@ def rows(done: Sequence[Lived]) -> list[Row]:
     result += [
         Row("falls_asked", "retrowalk", case, float(sum(each.falls for each in done)), "", n),
         Row("events", "retrowalk", case, float(sum(each.events for each in done)), "", n),
+        Row("faults", "retrowalk", case, float(sum(each.faults for each in done)), "", n),
+        Row("faults_sure", "retrowalk", case, float(sum(each.sure for each in done)), "", n),
+        Row("troubles", "retrowalk", case, float(sum(each.troubles for each in done)), "", n),
+        Row("contacts", "retrowalk", case, float(sum(each.contacts for each in done)), "", n),
         Row("replayed", "retrowalk", case, float(sum(each.replayed for each in done)), "files", n),
         Row("speed", "retrowalk", case, hours * HOUR_S / took_s if took_s else 0.0, "x", n),
         Row("versions", "retrowalk", case, float(len({each.version for each in done})), "", n),

@@ -493,13 +493,18 @@ class Blind:
     def item(self, item: sm.Item) -> sm.Item | None:
         """What is left of an item; None: nothing."""
         if isinstance(item, sm.HealthReport):
-            names = {"power": ("battery", "power"), "clock": ("clock",), "broker": ("courier",), "disk": ("courier",)}
+            names = {
+                "power": ("battery", "power", "heat"),
+                "clock": ("clock",),
+                "broker": ("courier",),
+                "disk": ("courier",),
+            }
             mine = names.get(
                 self._part, (self._name, "guard" if self._part in ("process", "processor") else self._name)
             )
             return None if item.part in mine else item
         if isinstance(item, sm.VoiceHeartbeat) and self._name == "voice":
-            return replace(item, fault="", output="default")
+            return replace(item, fault="", output="alsa", proof="", delay_ms=0)
         if isinstance(item, sm.CourierHeartbeat) and self._part in ("broker", "disk"):
             return replace(item, fault="", connected=True)
         if isinstance(item, sm.BatterySample) and self._part == "power":

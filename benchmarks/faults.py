@@ -67,7 +67,7 @@ WARN_WITHIN_S = 1.7
 """Somebody steps behind, 1.5 m away: "Stop" is heard within this."""
 NAMED_S = 0.6
 """The words come so long after the tone, ..."""
-CUT_S = 4.5
+CUT_S = 5.0
 """... and so much later where something more urgent was being said: a warning, or a countdown."""
 BACK_S = 8.0
 GOODBYE_S = 5.0

@@ -263,6 +263,9 @@ def build(payload: Path, places: Places) -> Path:
                 file.chmod(0o755 if file.is_dir() or file.parent == folder / "bin" else 0o644)
         # The services may write nowhere: without this each start would compile everything anew.
         run(folder / "bin/python", "-m", "compileall", "-q", folder / "lib", within_s=900.0)
+    except DeployError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise DeployError(f"{folder} could not be made: {error}") from error

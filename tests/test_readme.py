@@ -16,7 +16,7 @@ from retrowalk.voice.texts import Texts
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEARD = README.partition("## What you hear")[2].partition("**The button**")[0]
-WIRING = README.partition("Wire it with the power off")[2].partition("Then, in a checkout")[0]
+WIRING = README.partition("Wire it with the power off")[2].partition("Then, with the package")[0]
 WORDS = [Texts.load("en").words(*clip) for clip in alerts.clips(Config())]
 
 

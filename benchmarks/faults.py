@@ -11,11 +11,14 @@ cell fails unless
 - when the fault is over the part is said to work again, where the table says so, and the device guards,
 - no part of the program raised what it must not.
 
+Besides, how soon a broken sensor or sound is told of and heard is measured at instants drawn by chance within a clear
+walk (`--instants` of each way; the cells above know one instant each).
+
 With `--blind` every cell is run again with its detector put out (`BLIND`): a cell that passes then has asserted
 nothing.  `--evidence FILE` writes the table that is kept with a release.
 
 Run: python benchmarks/faults.py [--quick | --full] [--blind] [--evidence FILE]
-     [--only PART:WAY:PHASE] [--seed N] [--json]
+     [--only PART:WAY:PHASE] [--instants N] [--processes N] [--seed N] [--json]
 """
 
 from __future__ import annotations
@@ -25,13 +28,15 @@ import functools
 import itertools
 import logging
 import math
+import multiprocessing
+import os
 import random
 import sqlite3
 import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -682,6 +687,20 @@ def _event_of(injection: Injection, event: ev.Event) -> bool:
     return isinstance(event, ev.BatteryLow) and part == "battery"
 
 
+def twins_of(injection: Injection, pieces: Sequence[tuple[float, float]]) -> list[Fault]:
+    """What the twins are told: in which pieces of time (session seconds) they are broken."""
+    parts = [text.split(":", 1) for text in injection.faults]
+    return [Fault(part, kind, from_s, to_s) for part, kind in parts for from_s, to_s in pieces]
+
+
+def guarding_before(seed: int) -> Kept:
+    """What a guard keeps that guarded this walker until a moment ago."""
+    pitch = math.radians(w.World(seed, profile=WALKER).walker.upright_deg)
+    upright = (-math.sin(pitch), 0.0, math.cos(pitch))
+    state = SavedState(0.0, GuardState.GUARDING.value, 0.0, upright, accepted=True, sound_confirmed=True)
+    return Kept(1, "before", "simulated", 0.0, 0.0, state, [])
+
+
 def lived(cell: Cell, seed: int, bank: banks.Bank, *, blind: bool = False) -> Found:
     """Runs a cell."""
     injection = cell.injection
@@ -691,16 +710,11 @@ def lived(cell: Cell, seed: int, bank: banks.Bank, *, blind: bool = False) -> Fo
     line = timeline(cell, injection, draw.uniform(0.0, 0.4))
     windows = injection.windows or ((0.0, line.to_s - line.from_s),)
     pieces = [(line.from_s + a, min(line.from_s + b, line.to_s)) for a, b in windows if line.from_s + a < line.to_s]
-    faults = [
-        Fault(*text.split(":", 1), start_s=from_s, end_s=to_s) for text in injection.faults for from_s, to_s in pieces
-    ]
+    faults = twins_of(injection, pieces)
     outages = []
     if cell.part == "broker" and injection.hook is None:
         outages = [Outage(from_s, min(to_s, line.until_s + 60.0)) for from_s, to_s in pieces]
-    pitch = math.radians(w.World(seed, profile=WALKER).walker.upright_deg)
-    upright = (-math.sin(pitch), 0.0, math.cos(pitch))
-    state = SavedState(0.0, GuardState.GUARDING.value, 0.0, upright, accepted=True, sound_confirmed=True)
-    kept = Kept(1, "before", "simulated", 0.0, 0.0, state, []) if line.resumed else None
+    kept = guarding_before(seed) if line.resumed else None
     eyes = Blind(cell.part, injection.row) if blind else None
     script = line.script
     if injection.config == "microphone" and cell.phase in ("caution", "warning", "checking", "starting"):
@@ -926,25 +940,112 @@ def _judge_goodbye(
         found.problems.append(f"not over {GOODBYE_S + 1.0:.0f} s after it was switched off")
 
 
-# ------------------------------------------------------------------------------------------------------------ rows
+# --------------------------------------------------------------------------------------- instants drawn by chance
+
+GOALS_S = {"gone": 1.0, "late": 2.0, "frozen": 3.0, "sound": 2.0}
+"""Until the first sound (or touch) of a fault, by its class; `frozen` counts seconds of stepping."""
+INSTANTS_S = (4.0, 9.0)
+"""Within these it breaks: the words of the start are over, and the walker walks."""
+GIVEN_UP_S = 8.0
 
 
-def measured(
-    cells: Sequence[Cell], seed: int, bank: Callable[[str], banks.Bank], *, blind: bool = False
-) -> list[Found]:
-    """Runs cells, with progress on the terminal."""
-    found = []
-    begun = time.monotonic()
-    for number, cell in enumerate(cells, 1):
-        found.append(lived(cell, seed, bank(""), blind=blind))
-        if number % 50 == 0 or number == len(cells):
-            failed = sum(bool(each.problems) for each in found)
-            what = "noticed blind" if blind else "failed"
-            print(f"{number} of {len(cells)} cells, {failed} {what}, {time.monotonic() - begun:.0f} s", file=sys.stderr)
+def class_of(part: str, injection: Injection) -> str:
+    """Which goal holds: a sensor that is gone, answers late or stands still, or the sound."""
+    if part == "sound":
+        return "sound"
+    return {"slow": "late", "frozen": "frozen"}.get(injection.row[1], "gone")
+
+
+TIMED = tuple(
+    (part, way)
+    for part in ("rear", "lidar", "drop", "imu", "sound")
+    for way, injection in MATRIX[part].items()
+    # A headset that comes late is found out by what is said, whenever that is.
+    if isinstance(injection, Injection) and not injection.later
+)
+"""What is timed at instants drawn by chance."""
+
+
+def timed(part: str, way: str, number: int, seed: int, bank: banks.Bank) -> Found:
+    """How soon a fault is told of and heard (or felt) that begins at an instant drawn by chance, on a clear walk."""
+    cell = Cell(part, way, "guarding")
+    injection = MATRIX[part][way]
+    assert isinstance(injection, Injection)
+    row = injection.expected
+    assert row is not None
+    from_s = random.Random(f"{part}:{way}:{number}:{seed}").uniform(*INSTANTS_S)
+    to_s = from_s + GIVEN_UP_S
+    pieces = [(from_s + a, min(from_s + b, to_s)) for a, b in injection.windows or ((0.0, GIVEN_UP_S),)]
+    faults = twins_of(injection, [(a, b) for a, b in pieces if a < b])
+    # Who stops for what is broken hides for how long it would have gone on.
+    profile = replace(WALKER, stops_for=frozenset(), stops_for_touch=False)
+    scenario = Scenario("instant", to_s, ((1.0, w.Walk(SPEED_M_S)),), profile, (), {})
+    draw = seed * 1000 + number
+    device = Device(Config(), scenario, draw, bank, faults=Faults(faults), kept=guarding_before(draw))
+    found = Found(cell, [])
+    try:
+        now = from_s
+        while now < to_s and (found.detect_s is None or found.spoken_s is None):
+            now += 0.25
+            device.run_until(now)
+            told = [event.t_s for event in device.told if event.t_s >= from_s and _event_of(injection, event)]
+            found.detect_s = told[0] - from_s if told else None
+            if injection.felt:
+                sounds = [t_s for t_s, _ in device.world.felt if t_s >= from_s]
+            else:
+                heard = [(h.start_s, h.key) for h in device.ear.heard if h.start_s >= from_s]
+                named = [t_s for t_s, key in heard if key.startswith(row.said)]
+                # Its tone comes first, and only what names it makes it its tone.
+                sounds = [t_s for t_s, key in heard if key == "fault" and named and named[0] - 1.0 < t_s] + named
+            found.spoken_s = min(sounds) - from_s if sounds else None
+        if found.detect_s is None or found.spoken_s is None:
+            found.problems.append(f"not told of and heard within {GIVEN_UP_S:.0f} s")
+    finally:
+        device.close()
     return found
 
 
-def rows_of(found: Sequence[Found], blind: Sequence[Found]) -> list[Row]:
+# ------------------------------------------------------------------------------------------------------------ rows
+
+
+@functools.cache
+def real_bank() -> banks.Bank:
+    """What the device says by default, rendered once a process."""
+    return banks.build(Config(), banks.default_directory())
+
+
+def _lived(job: tuple[Cell, int, bool]) -> Found:
+    cell, seed, blind = job
+    return lived(cell, seed, real_bank(), blind=blind)
+
+
+def _timed(job: tuple[str, str, int, int]) -> Found:
+    part, way, number, seed = job
+    return timed(part, way, number, seed, real_bank())
+
+
+def measured(what: Callable[[Any], Found], jobs: Sequence[Any], processes: int, label: str) -> list[Found]:
+    """What became of each job, in their order, with progress on the terminal."""
+    begun = time.monotonic()
+    found: list[Found] = []
+
+    def take(results: Iterable[Found]) -> None:
+        for each in results:
+            found.append(each)
+            if len(found) % 50 == 0 or len(found) == len(jobs):
+                failed = sum(bool(one.problems) for one in found)
+                seconds = time.monotonic() - begun
+                print(f"{len(found)} of {len(jobs)} {label} {failed}, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+    if processes == 1:
+        take(map(what, jobs))
+    else:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            take(pool.imap(what, jobs, chunksize=4))
+    return found
+
+
+def rows_of(found: Sequence[Found], blind: Sequence[Found], instants: Sequence[Found] = ()) -> list[Row]:
     """The numbers of a run."""
     ran = [each for each in found if not each.reason]
     failed = [each for each in ran if each.problems]
@@ -969,7 +1070,29 @@ def rows_of(found: Sequence[Found], blind: Sequence[Found]) -> list[Row]:
     for (metric, part), values in sorted(times.items()):
         ordered = sorted(values)
         for name, value in (("p50", statistics.median(ordered)), ("max", ordered[-1])):
-            rows.append(Row(metric, "retrowalk", f"{name} {part}", round(value, 3), "s", len(ordered)))
+            rows.append(Row(metric, "retrowalk", f"{name} {part}, all phases", round(value, 3), "s", len(ordered)))
+    return rows + rows_of_instants(instants)
+
+
+def rows_of_instants(instants: Sequence[Found]) -> list[Row]:
+    """Times of faults that began at instants drawn by chance, by part and class, with the goal of each."""
+    times: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for each in instants:
+        injection = MATRIX[each.cell.part][each.cell.way]
+        assert isinstance(injection, Injection)
+        kind = class_of(each.cell.part, injection)
+        for metric, value in (("detect_s", each.detect_s), ("spoken_s", each.spoken_s)):
+            # What was never told of counts as later than any.
+            times[metric, each.cell.part, kind].append(GIVEN_UP_S if value is None else value)
+    rows = []
+    for (metric, part, kind), values in sorted(times.items()):
+        ordered = sorted(values)
+        case = part if part == kind else f"{part} {kind}"
+        goal = f"<= {GOALS_S[kind]:g}" if metric == "spoken_s" else None
+        for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
+            value = ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+            held = goal if name != "p50" else None
+            rows.append(Row(metric, "retrowalk", f"{name} {case}", round(value, 3), "s", len(ordered), goal=held))
     return rows
 
 
@@ -1015,11 +1138,7 @@ def measure(options: Any) -> list[Row]:
     if options.quick:
         cells = random.Random(options.seed).sample(cells, min(40, len(cells)))
 
-    @functools.cache
-    def bank(_: str) -> banks.Bank:
-        return banks.build(Config(), banks.default_directory())
-
-    found = measured(cells, options.seed, bank)
+    found = measured(_lived, [(cell, options.seed, False) for cell in cells], options.processes, "cells, failed")
     for each in found:
         for problem in each.problems:
             print(f"{each.cell}: {problem}", file=sys.stderr)
@@ -1030,13 +1149,22 @@ def measure(options: Any) -> list[Row]:
             for c in cells
             if isinstance(c.injection, Injection) and (c.phase == "stopping" or c.injection.row[0] or c.injection.event)
         ]
-        blind = measured(judged, options.seed, bank, blind=True)
+        jobs = [(cell, options.seed, True) for cell in judged]
+        blind = measured(_lived, jobs, options.processes, "blind cells, noticed")
         for each in blind:
             if not each.problems:
                 print(f"passes blind: {each.cell}", file=sys.stderr)
     if options.evidence:
         options.evidence.write_text(evidence(found, options.seed), encoding="utf-8")
-    return rows_of(found, blind)
+    count = options.instants if options.instants is not None else 20 if options.full else 0 if options.quick else 4
+    moments = [(part, way, number, options.seed) for number in range(count) for part, way in TIMED]
+    instants = measured(_timed, moments, options.processes, "instants, not noticed") if not options.only else []
+    for each in instants:
+        injection = MATRIX[each.cell.part][each.cell.way]
+        assert isinstance(injection, Injection)
+        if each.problems or (each.spoken_s or 0.0) > GOALS_S[class_of(each.cell.part, injection)]:
+            print(f"at an instant: {each.cell}: told {each.detect_s}, heard {each.spoken_s}", file=sys.stderr)
+    return rows_of(found, blind, instants)
 
 
 def main() -> None:
@@ -1047,6 +1175,8 @@ def main() -> None:
     )
     parser.add_argument("--evidence", type=Path, help="write the table of a release to this file")
     parser.add_argument("--only", default="", help="only cells PART:WAY:PHASE; * or nothing: all")
+    parser.add_argument("--instants", type=int, help="instants drawn by chance for each way (4; --quick 0, --full 20)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many work at it (all cores)")
     run("faults", parser.parse_args(), measure)
 
 

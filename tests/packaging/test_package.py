@@ -1,0 +1,153 @@
+"""What is in the Debian package: everything it needs, for both Pythons, and nothing of whoever built it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.packaging import packages
+from tests.packaging.roots import ROOT, call
+
+DEBIAN = ROOT / "packaging" / "debian"
+MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
+ELF = {"arm64": 0xB7, "amd64": 0x3E}
+"""Processor in the header of a program (ELF specification, e_machine)."""
+
+
+@pytest.mark.parametrize("name", ["postinst", "prerm", "postrm"])
+def test_maintainer_scripts_can_be_read_by_every_shell(name):
+    """They are plain sh, stop at the first thing that goes wrong, and end well when asked what they do not know"""
+    file = DEBIAN / name
+    assert file.read_text().startswith("#!/bin/sh\n")
+    subprocess.run(["sh", "-n", file], check=True)
+    subprocess.run(["sh", file, "something-new"], check=True)
+
+
+def test_settings_are_no_conffiles():
+    """dpkg would stop and ask about them where nobody is; deploy.py keeps what somebody has changed"""
+    assert not (DEBIAN / "conffiles").exists()
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package, unpacked."""
+
+    arch: str
+    file: Path
+    tree: Path
+
+    @property
+    def own(self) -> Path:
+        return self.tree / packages.OWN
+
+    def files(self) -> list[Path]:
+        return [path for path in self.tree.rglob("*") if path.is_file()]
+
+    def wheels(self) -> list[Path]:
+        return sorted(self.own.glob("wheels/*/*.whl"))
+
+
+@pytest.fixture(scope="module", params=["arm64", "amd64"])
+def package(request, tmp_path_factory) -> Iterator[Package]:
+    file = packages.built(request.param)
+    tree = tmp_path_factory.mktemp("package") / "tree"
+    call("dpkg-deb", "--raw-extract", file, tree)
+    yield Package(request.param, file, tree)
+
+
+@pytest.mark.system
+def test_owners_and_modes(package):
+    """Everything belongs to root, nobody else may write to it, and only what is started is executable"""
+    executable = set()
+    for line in call("dpkg-deb", "--contents", package.file).splitlines():
+        mode, owner, _, _, _, name = line.split(maxsplit=5)
+        assert owner == "root/root", line
+        assert mode[5] == mode[8] == "-", line
+        if mode.startswith("-") and "x" in mode:
+            executable.add(name.removeprefix("./"))
+    assert executable == {f"{packages.OWN}/boot/apply-config"}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("tag", ["cp311", "cp313"])
+def test_every_locked_package_is_in_it_for_each_python(package, tag):
+    """For Bookworm's Python and for Trixie's there is one wheel of everything in the locked list, and retrowalk's own"""
+    found = [wheel.name for wheel in package.wheels() if wheel.parent.name in ("any", tag)]
+    names = sorted(re.sub("[-_.]+", "-", name.split("-")[0]).lower() for name in found)
+    locked = re.findall(r"^([a-z][\w.-]*)==", (ROOT / "requirements/hub.txt").read_text(), re.MULTILINE)
+    assert names == sorted([*(re.sub("[-_.]+", "-", name) for name in locked), "retrowalk"])
+
+
+@pytest.mark.system
+def test_wheels_are_the_locked_ones(package):
+    """Every wheel is one of the files that the locked list names by hash, but for the two that are built here"""
+    locked = set(re.findall(r"sha256:([0-9a-f]{64})", (ROOT / "requirements/hub.txt").read_text()))
+    others = {wheel.name for wheel in package.wheels() if hashlib.sha256(wheel.read_bytes()).hexdigest() not in locked}
+    assert {name.split("-")[0] for name in others} == {"retrowalk", "lgpio"}
+    assert len(others) == 2
+
+
+@pytest.mark.system
+def test_programs_are_of_its_processor(package):
+    """Whatever is compiled is for the processor of the package"""
+    count = 0
+    for wheel in package.wheels():
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if re.search(r"\.so(\.\d+)*$", name):
+                    head = archive.read(name)[:20]
+                    assert head[:4] == b"\x7fELF", name
+                    assert head[18] == ELF[package.arch], name
+                    count += 1
+    assert count >= 8
+
+
+@pytest.mark.system
+def test_nothing_of_whoever_built_it(package):
+    """No path of the building machine, no address of a registry, no password, no compiled Python of ours"""
+    told = [str(ROOT), str(Path.home()), "index-url", "extra-index", "BEGIN PRIVATE KEY", "BEGIN OPENSSH"]
+    texts = {str(file): file.read_bytes() for file in package.files() if file.suffix != ".whl"}
+    (own,) = package.own.glob("wheels/any/retrowalk-*.whl")
+    built = [own, *package.own.glob("wheels/cp313/lgpio-*.whl")]
+    for wheel in built:
+        with zipfile.ZipFile(wheel) as archive:
+            texts |= {f"{wheel.name}/{name}": archive.read(name) for name in archive.namelist()}
+    for name, text in texts.items():
+        assert not name.endswith((".pyc", ".pyo")), name
+        for words in told:
+            assert words.encode() not in text, f"{name}: {words}"
+    names = "\n".join(texts)
+    assert not re.search(r"/tests?/|\.git/|\.env$|__pycache__", names)
+
+
+@pytest.mark.system
+def test_its_own_list_of_files_is_right(package):
+    """The sums by which a damaged card is found out are those of the files"""
+    listed = dict(
+        reversed(line.split(maxsplit=1)) for line in (package.tree / "DEBIAN/md5sums").read_text().splitlines()
+    )
+    there = {str(file.relative_to(package.tree)): file for file in package.files() if "DEBIAN" not in file.parts}
+    assert listed.keys() == there.keys()
+    assert all(hashlib.md5(there[name].read_bytes()).hexdigest() == sum_ for name, sum_ in listed.items())
+
+
+@pytest.mark.system
+def test_a_purge_is_the_one_of_install(package):
+    """What a purge removes stands in one place"""
+    assert (
+        (package.tree / "DEBIAN/postrm")
+        .read_text()
+        .endswith("\n".join((ROOT / "packaging/purge").read_text().split("\n")[1:]))
+    )
+
+
+@pytest.mark.system
+def test_it_is_small_enough_for_a_card(package):
+    """It fits beside others on a boot partition, and downloads over a slow line"""
+    assert package.file.stat().st_size < 30_000_000

@@ -6,7 +6,6 @@ import hashlib
 import re
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +53,11 @@ class Package:
 
 
 @pytest.fixture(scope="module", params=["arm64", "amd64"])
-def package(request, tmp_path_factory) -> Iterator[Package]:
+def package(request, tmp_path_factory) -> Package:
     file = packages.built(request.param)
     tree = tmp_path_factory.mktemp("package") / "tree"
     call("dpkg-deb", "--raw-extract", file, tree)
-    yield Package(request.param, file, tree)
+    return Package(request.param, file, tree)
 
 
 @pytest.mark.system
@@ -77,7 +76,7 @@ def test_owners_and_modes(package):
 @pytest.mark.system
 @pytest.mark.parametrize("tag", ["cp311", "cp313"])
 def test_every_locked_package_is_in_it_for_each_python(package, tag):
-    """For Bookworm's Python and for Trixie's there is one wheel of everything in the locked list, and retrowalk's own"""
+    """For Bookworm's Python and for Trixie's there is a wheel of everything in the locked list, and of retrowalk"""
     found = [wheel.name for wheel in package.wheels() if wheel.parent.name in ("any", tag)]
     names = sorted(re.sub("[-_.]+", "-", name.split("-")[0]).lower() for name in found)
     locked = re.findall(r"^([a-z][\w.-]*)==", (ROOT / "requirements/hub.txt").read_text(), re.MULTILINE)

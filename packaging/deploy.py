@@ -541,7 +541,8 @@ def install(payload: Path, places: Places, options: Options) -> bool:
         still = f"The old version, {old.name}, is in use as before." if old else "Nothing was installed."
         raise DeployError(f"{error}\n{still}") from error
 
-    whole(folder / "placed", "\n".join(sorted(named)).encode() + b"\n", 0o644)
+    if placed(folder) != sorted(named):
+        whole(folder / "placed", "\n".join(sorted(named)).encode() + b"\n", 0o644)
     prune(places, folder, old)
     shutil.rmtree(places.opt / "before", ignore_errors=True)
     if device and boot_files(payload, places):

@@ -217,8 +217,9 @@ def test_set_up(pi):
     calls = pi.set_up()
     order = ["iw reg set DE", "rfkill unblock wifi", "nmcli connection up id retrowalk-wifi"]
     assert [call for call in calls if call in order] == order
-    (installed,) = (call for call in calls if call.startswith("apt-get") and " install " in call)
-    assert "--no-download" in installed
+    (installed,) = (call for call in calls if call.startswith("apt-get"))
+    assert " install " in installed
+    assert "--no-download" not in installed  # Bookworm's apt refuses a .deb of one's own with it
     assert installed.endswith("retrowalk_1.0_arm64.deb")
     assert [call for call in calls if call.startswith("systemctl")] == [
         "systemctl enable retrowalk.target retrowalk-firstboot.service",
@@ -242,11 +243,10 @@ def test_set_up_of_pins_and_console(pi):
 
 def test_packages_from_debian(pi):
     """What the card does not have is fetched"""
-    pi.program("apt-get", 'case "$*" in *--no-download*) exit 100 ;; esac')
+    pi.program("apt-get", f'grep -q "^apt-get.* update" "{pi.calls}" || exit 100')
     calls = [call for call in pi.set_up() if call.startswith("apt-get")]
-    assert ["--no-download" in call for call in calls] == [True, False, False]
+    assert [" install " in call for call in calls] == [True, False, True]
     assert calls[1].endswith(" update")
-    assert " install " in calls[2]
 
 
 def test_no_network(pi):

@@ -278,12 +278,17 @@ def draw_faults(draw: random.Random, config: Config, until_s: float) -> tuple[Fa
     """What breaks; each part has one fault at a time."""
     found: list[Fault] = []
     there = [part for part in parts(config) if part != "button"] + ["button"] * (draw.random() < 0.2)
-    for _ in range(draw.choices((0, 1, 2, 3, 5), (2, 4, 4, 2, 1))[0]):
-        part = draw.choice(there)
+    sure = [part for part in there if part in SURE]
+    for _ in range(draw.choices((0, 1, 2, 3, 5, 8), (1, 2, 4, 4, 3, 2))[0]):
+        # Half of them leave no doubt, and last: those are the ones that must be named.
+        certain = draw.random() < 0.5
+        part = draw.choice(sure if certain else there)
         at_s = draw.choice((0.0, *[draw.uniform(2.0, max(3.0, until_s - 30.0))] * 6))
-        to_s = min(until_s, at_s + math.exp(draw.uniform(math.log(0.3), math.log(90.0))))
+        to_s = min(until_s, at_s + math.exp(draw.uniform(math.log(3.0 if certain else 0.3), math.log(90.0))))
         if to_s > at_s and all(each.part != part or each.end_s < at_s or each.start_s > to_s for each in found):
-            found.append(Fault(part, draw.choice(list(KINDS[part])), round(at_s, 2), round(to_s, 2) + 0.01))
+            known = sorted(SURE[part]) if certain else list(KINDS[part])
+            kind = draw.choice([kind for kind in known if kind in KINDS[part]])
+            found.append(Fault(part, kind, round(at_s, 2), round(to_s, 2) + 0.01))
     return tuple(found)
 
 

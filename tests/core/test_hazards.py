@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -289,6 +290,40 @@ def test_answers_that_fit_nothing_make_the_path_unknown():
     garbage = [(2.0 + i / 15, (2.6, 3.3, 3.9)[i % 3]) for i in range(90)]
     rear = Rear().feed(steady(0.0, 2.0, 1.5), garbage)
     assert rear.first(Path.UNKNOWN) - 2.0 <= 2.0
+
+
+def pulses_by_chance(draw: random.Random, begin_s: float, count: int) -> Iterator[RangeSample]:
+    """What a broken sensor answers whose pulses are 5 us to 32 ms long, every decade as often."""
+    for number in range(count):
+        t, range_m = begin_s + number / 15, 172.0 * 10.0 ** draw.uniform(-5.3, -1.5)
+        kind = RangeStatus.REJECTED if range_m < 0.02 else RangeStatus.NO_TARGET if range_m > 4.0 else RangeStatus.VALID
+        yield RangeSample(t, t, "rear", kind, range_m if kind is RangeStatus.VALID else None)
+
+
+def test_pulses_of_any_length_are_nonsense_within_a_second():
+    """... but for one in twenty that chance lets make sense for longer, and then within a second and a half"""
+    named_s = []
+    for seed in range(60):
+        rear = Rear().feed(steady(0.0, 2.0, 2.5))
+        for sample in pulses_by_chance(random.Random(seed), 2.0, 30):
+            rear.hazard.feed(sample, True)
+            if rear.hazard.nonsense:
+                named_s.append(sample.t_received_s - 2.0)
+                break
+    assert len(named_s) == 60
+    assert sum(t_s > 1.0 for t_s in named_s) <= 3
+    assert max(named_s) <= 1.5
+
+
+def test_lost_edges_between_echoes_of_a_wall_are_no_nonsense():
+    """A processor that is kept busy loses edges of every other ping; the wall that the others follow is one"""
+    rear = Rear().feed(steady(0.0, 2.0, 2.5))
+    for number in range(60):
+        t = 2.0 + number / 15
+        lost = number % 2 == 0
+        kind = RangeStatus.REJECTED if lost else RangeStatus.VALID
+        rear.hazard.feed(RangeSample(t, t, "rear", kind, None if lost else 2.5 - 0.03 * number), True)
+        assert not rear.hazard.nonsense
 
 
 def test_what_a_track_begins_with_is_no_nonsense():

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 from typing import NamedTuple
 
 from retrowalk.config import A02yyuw, Collision, Freshness, HcSr04, RangeSensor, TfLuna, Walker
@@ -53,6 +54,12 @@ NONSENSE_OF = 8
 NONSENSE_REJECTS = 6
 NONSENSE_WITHIN_S = 1.5
 """Of so many echoes within this time, so many that fit nothing: the sensor answers garbage."""
+IMPOSSIBLE_OF = 12
+IMPOSSIBLE_REJECTS = 6
+IMPOSSIBLE_ONES, IMPOSSIBLE_MISFITS = 3, 2
+"""Where some of the latest are such as no thing can give (a sensor that works gives none), fewer need fit nothing: of
+so many so many, so many of them impossible and so many possible.  Lengths drawn by chance fit each other now and then;
+without this, one in nine such sensors was named after 1 to 2.5 s."""
 FORGET_UNKNOWN_S = 3.0
 """So long must "no target" last before a path that was unknown is clear again, counted from when it became so."""
 STRIDE_S = 1.2
@@ -231,7 +238,8 @@ class RearHazard:
         self._doubt_since_s: float | None = None
         self._unknown_since_s = -math.inf
         self._slow_since_s: float | None = None
-        self._echoes: deque[tuple[float, bool]] = deque(maxlen=NONSENSE_OF)
+        self._echoes: deque[tuple[float, bool, bool]] = deque(maxlen=IMPOSSIBLE_OF)
+        """When, whether it fits what came before, and whether any thing can give it."""
         self._latest: deque[float] = deque(maxlen=2)
         self._sure_after = SURE_AFTER_OF_LIGHT if isinstance(sensor, TfLuna) else SURE_AFTER
         # The drivers of lidars have a tick or a count to go by; their centimetres are too coarse to tell.
@@ -270,7 +278,7 @@ class RearHazard:
                 self._standstill.saw_range(sample.t_measured_s, sample.range_m)
             if ground_m is not None and not self._is_obstacle(sample.t_measured_s, sample.range_m):
                 # Nothing nearer than the ground has answered, which proves the path as far as to there.
-                self._echoes.append((now, True))
+                self._echoes.append((now, True, True))
                 status = RangeStatus.NO_TARGET if ground_m >= self.sensor.clear_range_m else RangeStatus.UNTRUSTED
             else:
                 self._saw(now, sample.t_measured_s, sample.range_m, sigma_range_m, turning, walking)
@@ -281,7 +289,7 @@ class RearHazard:
         else:
             self._no_target_since_s = None
             if status is RangeStatus.REJECTED:
-                self._echoes.append((now, False))
+                self._echoes.append((now, False, False))
         # Only "no target" leads towards clear: never an echo, nor the mere passing of time between samples.
         if status is RangeStatus.NO_TARGET:
             if self._no_target_since_s is None:
@@ -315,7 +323,7 @@ class RearHazard:
         fits = accepted or (tracker.alive and tracker.last_s == t_s)
         agrees = any(abs(range_m - other_m) <= AGREES_M + AGREES_SHARE * range_m for other_m in self._latest)
         self._latest.append(range_m)
-        self._echoes.append((now, fits or agrees or turning))
+        self._echoes.append((now, fits or agrees or turning, True))
         if tracker.started_s != began_s:
             # A stray echo may have carried the track off: what is found again where it was is the same thing.
             same = began_s > 0.0 and abs(range_m - (self._trend.mean_m or before_m)) <= SAME_THING_M
@@ -410,15 +418,24 @@ class RearHazard:
     def nonsense(self) -> bool:
         """Whether the sensor's latest echoes contradict each other: readings come, and mean nothing."""
         echoes = self._echoes
-        if len(echoes) < NONSENSE_OF or self.heard_s - echoes[0][0] > NONSENSE_WITHIN_S:
-            return False
-        return sum(not accepted for _, accepted in echoes) >= NONSENSE_REJECTS
+        return self._misfits(NONSENSE_OF) >= NONSENSE_REJECTS or (
+            self._misfits(IMPOSSIBLE_OF) >= IMPOSSIBLE_REJECTS
+            and sum(not possible for _, _, possible in echoes) >= IMPOSSIBLE_ONES
+            and sum(possible and not fits for _, fits, possible in echoes) >= IMPOSSIBLE_MISFITS
+        )
+
+    def _misfits(self, count: int) -> int:
+        """How many of the latest `count` echoes fit nothing; 0 where they are fewer, or lie too far apart."""
+        begin = len(self._echoes) - count
+        if begin < 0 or self.heard_s - self._echoes[begin][0] > NONSENSE_WITHIN_S:
+            return 0
+        return sum(not fits for _, fits, _ in islice(self._echoes, begin, None))
 
     @property
     def makes_sense(self) -> bool:
         """Whether its latest echoes fit what it follows, all but one."""
-        echoes = self._echoes
-        return self.sure and len(echoes) == NONSENSE_OF and sum(not fits for _, fits in echoes) <= 1
+        begin = len(self._echoes) - NONSENSE_OF
+        return self.sure and begin >= 0 and sum(not fits for _, fits, _ in islice(self._echoes, begin, None)) <= 1
 
     def broken(self) -> None:
         """The sensor is lost: nothing is known, and what was held is given up to the fault that is named."""

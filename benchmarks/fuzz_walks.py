@@ -108,6 +108,9 @@ SURE: dict[str, frozenset[str]] = {
 NOTICED_S = 4.0
 """Within so long, over and above `freshness.lost_after_s`: the longest row of the table for these is 3 s."""
 SAID_S = 3.0
+NEXT_NAME_S = 2.3
+"""Of several that are lost together each is named so much later than the one before."""
+TOGETHER_S = 3.0
 URGENT_S = 6.0
 """What is urgent is said first; so long after it, a name may still wait."""
 URGENT = ("warning", "stop", "touching", "fall", "countdown", "guard_silent", "balance", "sos", "caution", "restarted")
@@ -270,7 +273,9 @@ def draw_script(draw: random.Random, until_s: float) -> tuple[tuple[float, w.Act
                 script.append((t + 1.0, w.Lean(draw.uniform(20.0, 50.0), over_s=1.5, hold_s=12.0)))
             t += draw.uniform(4.0, 25.0)
     script = [entry for entry in script if entry[0] <= until_s or isinstance(entry[1], (w.Remove, w.GetUp, w.Stand))]
-    script.append((max(until_s, t) + 0.5, w.Stand()))
+    end_s = max(until_s, t) + 0.5
+    # A lidar that somebody has leant on, and left to the open sky, asks to be shown something (docs/faults.md).
+    script += [(end_s, w.Stand()), (end_s + 3.0, w.HandBehind(for_s=1.5))]
     return tuple(sorted(script, key=lambda entry: entry[0]))
 
 
@@ -279,6 +284,8 @@ def draw_faults(draw: random.Random, config: Config, until_s: float) -> tuple[Fa
     found: list[Fault] = []
     there = [part for part in parts(config) if part != "button"] + ["button"] * (draw.random() < 0.2)
     sure = [part for part in there if part in SURE]
+    serial = any(isinstance(sensor, A02yyuw) for sensor in config.range_sensor)
+    without = set() if serial else {("rear", "unplugged")}  # an adapter that is not there cannot be pulled out
     for _ in range(draw.choices((0, 1, 2, 3, 5, 8), (1, 2, 4, 4, 3, 2))[0]):
         # Half of them leave no doubt, and last: those are the ones that must be named.
         certain = draw.random() < 0.5
@@ -287,7 +294,7 @@ def draw_faults(draw: random.Random, config: Config, until_s: float) -> tuple[Fa
         to_s = min(until_s, at_s + math.exp(draw.uniform(math.log(3.0 if certain else 0.3), math.log(90.0))))
         if to_s > at_s and all(each.part != part or each.end_s < at_s or each.start_s > to_s for each in found):
             known = sorted(SURE[part]) if certain else list(KINDS[part])
-            kind = draw.choice([kind for kind in known if kind in KINDS[part]])
+            kind = draw.choice([kind for kind in known if kind in KINDS[part] and (part, kind) not in without])
             found.append(Fault(part, kind, round(at_s, 2), round(to_s, 2) + 0.01))
     return tuple(found)
 
@@ -662,7 +669,9 @@ def _judge_sensors(walk: Drawn, device: Listened, looks: Sequence[Look]) -> Iter
                 yield UNNOTICED, f"{name} is broken for {bad_s[name]:.1f} s at {look.t_s:.1f}, state {look.state}"
             if since_s is not None and up and quiet:
                 unsaid_s[name] += LOOK_S
-                if unsaid_s[name] > SAID_S + 1.0 and (UNSAID, name) not in given:
+                others = {other for t_s, other, gone in told if gone and abs(t_s - since_s) < TOGETHER_S} - {name}
+                limit_s = SAID_S + 1.0 + NEXT_NAME_S * len(others)
+                if unsaid_s[name] > limit_s and (UNSAID, name) not in given:
                     keys = (f"sensor_lost:{name}", "not_protecting")
                     named = any(t_s >= since_s - 0.1 and key.startswith(keys) for t_s, key in heard if t_s <= look.t_s)
                     if not named:

@@ -436,7 +436,7 @@ _ROWS = (
         earcon="fault",
         haptic="fault",
         buzzer=True,
-        rank=RANK_FAULT,
+        rank=RANK_FAULT + 1,  # of a held bus the sensors are named before the gauge
         deadline_s=2.0,
         repeat_s=30.0,
         mutable=False,
@@ -456,7 +456,7 @@ _ROWS = (
     ),
     # Why nothing was heard, once something is: before all else that has waited, but for what warns and what calls help.
     Alert(
-        "voice_cause", Level.CAUTION, phrase="fault", earcon="fault", rank=RANK_FAULT + 2, deadline_s=5.0, mutable=False
+        "voice_cause", Level.CAUTION, phrase="fault", earcon="fault", rank=RANK_FAULT + 3, deadline_s=5.0, mutable=False
     ),
     Alert("fault_over", Level.ADVISORY, phrase="fault_over", earcon="good", rank=RANK_STATE, deadline_s=5.0),
     # Asked before the hand is, so it comes first where both wait; the answer is thanked for after whatever sounds.
@@ -529,7 +529,7 @@ _ROWS = (
         earcon="fault",
         haptic="fault",
         buzzer=True,
-        rank=RANK_FAULT + 1,
+        rank=RANK_FAULT + 2,
         deadline_s=5.0,
         repeat_s=30.0,
         mutable=False,
@@ -539,7 +539,7 @@ _ROWS = (
         "stopping",
         Level.ADVISORY,
         phrase="stopping",
-        rank=RANK_FAULT + 4,  # no fault cuts the goodbye: what it would tell of protects nobody any more
+        rank=RANK_FAULT + 5,  # no fault cuts the goodbye: what it would tell of protects nobody any more
         deadline_s=3.0,
         mutable=False,
         touch="fault",

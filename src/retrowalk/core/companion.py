@@ -433,6 +433,8 @@ class Companion:
         if item.part == "clock":
             self._emit(ev.ClockChanged(t_s=ms(now), detail=item.detail))
             return
+        if (item.part, item.fault) == ("bus", "stuck"):
+            self._freshness.hasten("imu" if item.active else "")
         value = "late" if (item.part, item.fault) == ("guard", "starved") else ""
         if item.active:
             repeat = item.part not in SAID_ONCE

@@ -56,7 +56,14 @@ _BACK = "by itself, after {0} s of sense; it is said to work again"
 
 
 def _sensor(
-    part: str, fault: str, detected: str, within_s: float, spoken_within_s: float, *, steady_s: float = 0.5
+    part: str,
+    fault: str,
+    detected: str,
+    within_s: float,
+    spoken_within_s: float,
+    *,
+    steady_s: float = 0.5,
+    proof: str = "",
 ) -> Fault:
     """A row of a sensor that is lost."""
     protects = {"imu": _NO_CLIP, "drop": _NO_DROP}.get(part, _OTHERS)
@@ -71,7 +78,7 @@ def _sensor(
         protects,
         ("limited", "not_protecting") if alone else ("limited",),
         SENSOR_EVENTS,
-        _BACK.format(f"{steady_s:g}"),
+        _BACK.format(f"{steady_s:g}") + proof,
         over=(f"sensor_back:{part}",),
     )
 
@@ -112,7 +119,14 @@ def _tf_luna(part: str) -> tuple[Fault, ...]:
         _sensor(part, "slow", "fewer than 60 % of the measurements come", 2.0, 2.0),
         _sensor(part, "delayed", "its measurements are more than 0.15 s old, three in a row", 1.0, 1.0),
         _sensor(part, "reset", "it started anew, and gives nothing useful since", _LOST_S, 1.0),
-        _sensor(part, "untrusted", "nothing but answers that it doubts itself (the sun shines in)", _LOST_S, 1.0),
+        _sensor(
+            part,
+            "untrusted",
+            "nothing but answers that it doubts itself (the sun shines in, or what one leans on covers the lens)",
+            _LOST_S,
+            1.0,
+            proof="; one that was covered must first see something more than 0.3 m away, if only a hand",
+        ),
         _sensor(part, "rejected", "nothing but answers no target can give", _LOST_S, 1.0),
     )
 
@@ -238,10 +252,10 @@ TABLE: tuple[Fault, ...] = (
         "stuck",
         "a line of the I2C bus stays low after nine clocks (where nobody can look: all transfers time out for 0.3 s)",
         0.5,
-        # Whoever is lost with it is named; that the wires are to blame is for who mends it.
-        ("sensor_lost:imu", "sensor_lost:lidar", "sensor_lost:drop", "sensor_lost:tof"),
+        # Whoever is lost with it is named, the clip first; that the wires are to blame is for who mends it.
+        ("sensor_lost:imu",),
         1.0,
-        "ultrasonic warnings never pause; lidar, clip and battery gauge are lost, each by its name",
+        "ultrasonic warnings never pause; clip, lidars and battery gauge are lost, and named one after the other",
         ("limited", "not_protecting"),
         (*FAULT_EVENTS, *SENSOR_EVENTS),
         "nine clocks are tried each second; every chip is set up anew, and each is said to work again",

@@ -15,6 +15,9 @@ BACK_AFTER_S = 0.5
 """A lost sensor is back when it has given readings for so long without a pause ..."""
 BACK_FROM_GARBAGE_S = 2.0
 """... and one that talked nonsense when it has made sense for so long."""
+BUS_HASTE_S = 0.1
+"""Where the bus is known to be held, the clip counts as lost so much sooner than what hangs on the same bus: it is the
+one that must be named within a second, and the names follow one another by two."""
 FLAPS_S, FLAPS_MAX = 20.0, 4
 """One that is lost again within this time of being back must prove itself twice as long, up to four times in a row: a
 loose plug is named once, and not with every step.  What it sees meanwhile is warned of all the same."""
@@ -51,6 +54,7 @@ class Freshness:
         self.parts["voice"] = Part("voice", knobs.voice_lost_after_s, process=True)
         self.parts["courier"] = Part("courier", knobs.courier_lost_after_s, process=True)
         self._start_s: float | None = None
+        self._hastened = ""
 
     def begin(self, now: float) -> None:
         """The session begins: the time of grace for the first readings runs."""
@@ -78,7 +82,7 @@ class Freshness:
     def limit_s(self, part: Part) -> float:
         """The instant from which the part counts as lost."""
         if part.last_s is not None:
-            return part.last_s + part.lost_after_s
+            return part.last_s + part.lost_after_s - (BUS_HASTE_S if part.name == self._hastened else 0.0)
         if self._start_s is None:
             return math.inf
         return self._start_s + (PROCESS_GRACE_S + part.lost_after_s if part.process else START_GRACE_S)
@@ -102,6 +106,10 @@ class Freshness:
             _lose(part, part.last_s or 0.0)
         part.back_since_s = None
         return not was_lost
+
+    def hasten(self, name: str) -> None:
+        """The wires of this part are known to be dead: it counts as lost a little sooner; an empty name: none is."""
+        self._hastened = name
 
     def excuse(self, now: float) -> None:
         """Nobody listened up to now: whoever was there before is given the time to speak again."""

@@ -140,7 +140,9 @@ def say(text: str) -> None:
 def run(*command: str | Path, within_s: float = 60.0, **more: str) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end, with `more` in its environment; its failure is the caller's to judge."""
     arguments = [str(word) for word in command]
-    env = {**os.environ, "LC_ALL": "C.UTF-8", **more}
+    # A new version is tried as systemd will start it: not with what whoever installs has set for Python.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env |= {"LC_ALL": "C.UTF-8", **more}
     try:
         return subprocess.run(
             arguments, capture_output=True, text=True, timeout=within_s, env=env, stdin=subprocess.DEVNULL, check=False

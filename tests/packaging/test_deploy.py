@@ -134,7 +134,9 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def said_version(places):
-    done = subprocess.run([places.opt / "bin/retrowalk", "--version"], capture_output=True, text=True, check=True)
+    program = places.opt / "bin/retrowalk"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run([program, "--version"], env=env, capture_output=True, text=True, check=True)
     return done.stdout.split()[-1]
 
 
@@ -146,6 +148,16 @@ def test_first_installation(deploy, places, systemd, payload):
     assert (places.root / "etc/udev/rules.d/60-retrowalk.rules").exists()
     assert any("enable" in asked and "retrowalk.target" in asked for asked in systemd.asked)
     assert systemd.running
+
+
+def test_tries_a_version_as_it_will_be_started(deploy, places, systemd, payload, tmp_path, monkeypatch):
+    """What whoever installs has set for Python of their own has no part in whether a version is used"""
+    other = tmp_path / "other/retrowalk/__init__.py"
+    other.parent.mkdir(parents=True)
+    other.write_text("raise ImportError('another one')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "other"))
+    deploy.install(payload("1.0"), places, deploy.Options())
+    assert said_version(places) == "1.0"
 
 
 def test_second_run_changes_nothing(deploy, places, systemd, payload):

@@ -6,6 +6,7 @@ import base64
 import csv
 import functools
 import hashlib
+import importlib.util
 import io
 import os
 import shutil
@@ -16,6 +17,12 @@ from pathlib import Path
 from tests.packaging.roots import ROOT, call
 
 OWN = "usr/lib/retrowalk"
+_SPEC = importlib.util.spec_from_file_location("contents", ROOT / "packaging/contents.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+contents = importlib.util.module_from_spec(_SPEC)
+"""packaging/contents.py, which is a program and in no package of Python's."""
+_SPEC.loader.exec_module(contents)
 
 
 @functools.cache

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 from tests.packaging import packages
+from tests.packaging.packages import contents
 from tests.packaging.roots import ROOT, call
 
 DEBIAN = ROOT / "packaging" / "debian"
-MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
-ELF = {"arm64": 0xB7, "amd64": 0x3E}
-"""Processor in the header of a program (ELF specification, e_machine)."""
 
 
 @pytest.mark.parametrize("name", ["postinst", "prerm", "postrm"])
@@ -70,41 +68,14 @@ def test_owners_and_modes(package):
         assert mode[5] == mode[8] == "-", line
         if mode.startswith("-") and "x" in mode:
             executable.add(name.removeprefix("./"))
-    assert executable == {f"{packages.OWN}/boot/apply-config"}
+    assert executable == {f"{packages.OWN}/boot/apply-config", f"{packages.OWN}/purge"}
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("tag", ["cp311", "cp313"])
-def test_every_locked_package_is_in_it_for_each_python(package, tag):
-    """For Bookworm's Python and for Trixie's there is a wheel of everything in the locked list, and of retrowalk"""
-    found = [wheel.name for wheel in package.wheels() if wheel.parent.name in ("any", tag)]
-    names = sorted(re.sub("[-_.]+", "-", name.split("-")[0]).lower() for name in found)
-    locked = re.findall(r"^([a-z][\w.-]*)==", (ROOT / "requirements/hub.txt").read_text(), re.MULTILINE)
-    assert names == sorted([*(re.sub("[-_.]+", "-", name) for name in locked), "retrowalk"])
-
-
-@pytest.mark.system
-def test_wheels_are_the_locked_ones(package):
-    """Every wheel is one of the files that the locked list names by hash, but for the two that are built here"""
-    locked = set(re.findall(r"sha256:([0-9a-f]{64})", (ROOT / "requirements/hub.txt").read_text()))
-    others = {wheel.name for wheel in package.wheels() if hashlib.sha256(wheel.read_bytes()).hexdigest() not in locked}
-    assert {name.split("-")[0] for name in others} == {"retrowalk", "lgpio"}
-    assert len(others) == 2
-
-
-@pytest.mark.system
-def test_programs_are_of_its_processor(package):
-    """Whatever is compiled is for the processor of the package"""
-    count = 0
-    for wheel in package.wheels():
-        with zipfile.ZipFile(wheel) as archive:
-            for name in archive.namelist():
-                if re.search(r"\.so(\.\d+)*$", name):
-                    head = archive.read(name)[:20]
-                    assert head[:4] == b"\x7fELF", name
-                    assert head[18] == ELF[package.arch], name
-                    count += 1
-    assert count >= 8
+def test_every_wheel_is_there_and_for_its_processor(package):
+    """For both Pythons everything that is locked and nothing else, and compiled for no other processor"""
+    assert contents.problems(package.own, ROOT, package.arch) == []
+    assert len(package.wheels()) > 30
 
 
 @pytest.mark.system

@@ -63,6 +63,7 @@ from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.core.freshness import BACK_FROM_GARBAGE_S
 from retrowalk.courier import recording
+from retrowalk.devices.a02yyuw import HEARD_WITHIN_S
 from retrowalk.errors import ConfigError
 from retrowalk.sim import world as w
 from retrowalk.sim.broker import Outage
@@ -577,10 +578,14 @@ def replayed(device: Listened, found: Lived) -> Iterator[tuple[str, str]]:
 # ------------------------------------------------------------------------------------------------------ judging
 
 
+def _at(fault: Fault, now: float) -> bool:
+    return fault.start_s <= now < fault.end_s
+
+
 def _broken(walk: Drawn, part: str, on_bus: bool, now: float) -> bool:
     """Whether no truth comes from a part at `now`."""
     for fault in walk.faults:
-        if fault.start_s <= now < fault.end_s:
+        if _at(fault, now):
             if fault.part == part and fault.kind in SURE[part]:
                 return True
             if on_bus and fault.part == "bus" and fault.kind in SURE["bus"]:
@@ -637,6 +642,16 @@ def _judge_sensors(walk: Drawn, device: Listened, looks: Sequence[Look]) -> Iter
     lives = [(each.at_s, each.to_s + 2.0) for each in walk.troubles if each.what in ("guard", "pause")]
     heard = [(h.start_s, h.key) for h in device.ear.heard]
     sensors = _watched(config)
+    # A serial sensor that says for ever what it said last is no other than one that works while nobody walks: one that
+    # stands at "nothing" is to be found out when the proof that it can hear is too old.
+    stuck = {each.name for each in config.range_sensor if isinstance(each, A02yyuw)}
+    limit_s = {name: notice_s + (HEARD_WITHIN_S if name in stuck else 0.0) for name, *_ in sensors}
+
+    def broken(name: str, part: str, on_bus: bool, look: Look) -> bool:
+        if name in stuck and any(f.part == part and f.kind == "stuck" and _at(f, look.t_s) for f in walk.faults):
+            return look.path == "clear"
+        return _broken(walk, part, on_bus, look.t_s)
+
     bad_s = dict.fromkeys((name for name, *_ in sensors), 0.0)
     unsaid_s = dict(bad_s)
     told = sorted(
@@ -661,10 +676,9 @@ def _judge_sensors(walk: Drawn, device: Listened, looks: Sequence[Look]) -> Iter
             at += 1
         up = look.alive and not any(a <= look.t_s <= b for a, b in lives) and look.state not in ("not_worn", "stopping")
         for name, part, on_bus, _ in sensors:
-            broken = _broken(walk, part, on_bus, look.t_s)
-            bad_s[name] = bad_s[name] + LOOK_S if broken and up else 0.0
+            bad_s[name] = bad_s[name] + LOOK_S if up and broken(name, part, on_bus, look) else 0.0
             since_s = lost_s[name]
-            if bad_s[name] > notice_s and since_s is None and (UNNOTICED, name) not in given:
+            if bad_s[name] > limit_s[name] and since_s is None and (UNNOTICED, name) not in given:
                 given.add((UNNOTICED, name))
                 yield UNNOTICED, f"{name} is broken for {bad_s[name]:.1f} s at {look.t_s:.1f}, state {look.state}"
             if since_s is not None and up and quiet:
@@ -677,9 +691,9 @@ def _judge_sensors(walk: Drawn, device: Listened, looks: Sequence[Look]) -> Iter
                     if not named:
                         given.add((UNSAID, name))
                         yield UNSAID, f"{name} is lost since {since_s:.1f}, unnamed at {look.t_s:.1f}, {look.state}"
-        all_bad = all(_broken(walk, part, on_bus, look.t_s) for _, part, on_bus, rear in sensors if rear)
+        all_bad = all(broken(name, part, on_bus, look) for name, part, on_bus, rear in sensors if rear)
         rear_bad_s = rear_bad_s + LOOK_S if all_bad and up else 0.0
-        if rear_bad_s > notice_s and (CLAIMED, "") not in given:
+        if rear_bad_s > max(limit_s[name] for name, *_, rear in sensors if rear) and (CLAIMED, "") not in given:
             ticked = [t_s for t_s in ticks if look.t_s - LOOK_S < t_s <= look.t_s]
             if look.state == "guarding" or look.path == "clear" or ticked:
                 given.add((CLAIMED, ""))

@@ -142,7 +142,9 @@ _REAR = (
     ),
     _sensor("rear", "slow", "fewer than a quarter of the pings answered (serial: long gaps)", 2.0, 2.0),
     _sensor("rear", "frozen", "the same range for 3 s of steps (serial: the same number)", 3.0, 3.0),
-    _sensor("rear", "blind", "serial: hears nothing, and has not proved that it can", 1.5, 2.0),
+    _sensor(
+        "rear", "blind", "serial: hears nothing, and has heard nothing for 30 s that would prove that it can", 1.5, 2.0
+    ),
     _sensor("rear", "untrusted", "serial: nothing but answers that prove nothing", _LOST_S, 1.0),
 )
 

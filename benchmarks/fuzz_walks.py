@@ -684,8 +684,8 @@ def _judge_sensors(walk: Drawn, device: Listened, looks: Sequence[Look]) -> Iter
             if since_s is not None and up and quiet:
                 unsaid_s[name] += LOOK_S
                 others = {other for t_s, other, gone in told if gone and abs(t_s - since_s) < TOGETHER_S} - {name}
-                limit_s = SAID_S + 1.0 + NEXT_NAME_S * len(others)
-                if unsaid_s[name] > limit_s and (UNSAID, name) not in given:
+                named_s = SAID_S + 1.0 + NEXT_NAME_S * len(others)
+                if unsaid_s[name] > named_s and (UNSAID, name) not in given:
                     keys = (f"sensor_lost:{name}", "not_protecting")
                     named = any(t_s >= since_s - 0.1 and key.startswith(keys) for t_s, key in heard if t_s <= look.t_s)
                     if not named:

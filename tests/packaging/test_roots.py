@@ -27,6 +27,7 @@ KINDS = [
     pytest.param(("bookworm", "arm64"), id="bookworm arm64"),
     pytest.param(("trixie", "arm64"), id="trixie arm64"),
     pytest.param(("bookworm", "amd64"), id="bookworm amd64"),
+    pytest.param(("trixie", "amd64"), id="trixie amd64"),
 ]
 PROGRAM = "/opt/retrowalk/bin/retrowalk"
 SETTINGS = "/etc/retrowalk/retrowalk.toml"
@@ -250,7 +251,23 @@ def test_purged_it_leaves_nothing(kind, used, tmp_path):
     assert "retrowalk" not in used.run("cat /etc/passwd /etc/group /etc/shadow /etc/gshadow")
 
 
+def trigger(system: System) -> str:
+    """What is said when dpkg has just brought a Python."""
+    return system.run("dpkg-trigger --by-package=python3-minimal /usr/bin/python3 && dpkg --triggers-only retrowalk")
+
+
+def test_the_same_python_changes_nothing(kind, used):
+    """When Debian mends its Python, dpkg asks, and the environment stays as it is"""
+    assert "nothing was changed" in trigger(used)
+
+
 def test_another_python_gets_its_own_environment(kind, used):
-    """When Debian brings another Python, dpkg has the environment made anew; without another nothing happens"""
-    said = used.run("dpkg-trigger --by-package=python3-minimal /usr/bin/python3 && dpkg --triggers-only retrowalk")
-    assert "nothing was changed" in said
+    """When Debian brings another Python, dpkg has an environment made for it, and the settings stay"""
+    # As it looks after such an upgrade: packages of the Python before, and a link to the Python of now.
+    used.run("cd /opt/retrowalk/versions && mv * old-py3.9 && mv old-py3.9/lib/python3* old-py3.9/lib/python3.9")
+    used.run("ln -sfn versions/old-py3.9 /opt/retrowalk/current")
+    assert used.try_(f"{PROGRAM} --version").status != 0
+    trigger(used)
+    assert packages.version() in of_program(used)
+    assert 'name = "mine"' in used.run(f"cat {SETTINGS}")
+    assert used.run("systemctl is-enabled retrowalk.target") == "enabled"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import subprocess
 import zipfile
 from dataclasses import dataclass
@@ -115,6 +116,13 @@ def test_a_purge_is_the_one_of_install(package):
         .read_text()
         .endswith("\n".join((ROOT / "packaging/purge").read_text().split("\n")[1:]))
     )
+
+
+@pytest.mark.system
+@pytest.mark.skipif(shutil.which("lintian") is None, reason="Debian's own look at packages needs lintian")
+def test_debian_finds_no_fault_with_it(package):
+    """Debian's own look at packages finds no error"""
+    call("lintian", "--allow-root", "--fail-on", "error", package.file)
 
 
 @pytest.mark.system

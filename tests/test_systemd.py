@@ -206,6 +206,13 @@ def test_target_brings_everything():
 
 
 @pytest.mark.parametrize("name", [*PROCESSES, "bank"])
+def test_target_does_not_wait_for_work(name):
+    """A target is reached when all that it wants is: one that works until it ends (oneshot) would hold it up"""
+    (kind,) = unit(name)["Service.Type"]
+    assert kind == ("exec" if name == "bank" else "notify")
+
+
+@pytest.mark.parametrize("name", [*PROCESSES, "bank"])
 def test_target_restarts_everything(name):
     """Restarting the target restarts each unit, so that one command applies a changed configuration"""
     assert unit(name)["Unit.PartOf"] == ["retrowalk.target"]

@@ -64,6 +64,7 @@ from retrowalk.core import samples as sm
 from retrowalk.core.freshness import BACK_FROM_GARBAGE_S
 from retrowalk.courier import recording
 from retrowalk.devices.a02yyuw import HEARD_WITHIN_S
+from retrowalk.devices.vl53l1x import DARK_KCPS, LONG, SHORT, surely_seen_m
 from retrowalk.errors import ConfigError
 from retrowalk.sim import world as w
 from retrowalk.sim.broker import Outage
@@ -663,6 +664,7 @@ def _judge_sensors(walk: Drawn, device: Listened, looks: Sequence[Look]) -> Iter
     )
     lost_s: dict[str, float | None] = dict.fromkeys(bad_s)
     given: set[tuple[str, str]] = set()
+    excused: set[str] = set()
     at = 0
     rear_bad_s = 0.0
     ticks = [t_s for t_s, key in heard if key == "tick"]
@@ -673,10 +675,17 @@ def _judge_sensors(walk: Drawn, device: Listened, looks: Sequence[Look]) -> Iter
                 lost_s[name] = t_s if lost else None
                 if not lost:
                     unsaid_s[name] = 0.0
+                    # What was held up by one fault and comes back into another needs its time again; but only once.
+                    if bad_s[name] and name not in excused:
+                        bad_s[name] = 0.0
+                        excused.add(name)
             at += 1
         up = look.alive and not any(a <= look.t_s <= b for a, b in lives) and look.state not in ("not_worn", "stopping")
         for name, part, on_bus, _ in sensors:
-            bad_s[name] = bad_s[name] + LOOK_S if up and broken(name, part, on_bus, look) else 0.0
+            bad = broken(name, part, on_bus, look)
+            bad_s[name] = bad_s[name] + LOOK_S if up and bad else 0.0
+            if not bad:
+                excused.discard(name)
             since_s = lost_s[name]
             if bad_s[name] > limit_s[name] and since_s is None and (UNNOTICED, name) not in given:
                 given.add((UNNOTICED, name))
@@ -797,6 +806,15 @@ def _judge_end(walk: Drawn, device: Listened, looks: Sequence[Look]) -> Iterator
             lost.discard(event.sensor)
     snapshot = device.guard.companion.snapshot()
     really = sorted(name for name in lost if snapshot.health.get(name) == "lost")
+    # One that is to call a path clear further than the light lets it see says that it cannot, for as long as it is.
+    light_kcps = device.world.ambient_kcps
+    seen_m = surely_seen_m(LONG if light_kcps < DARK_KCPS else SHORT, light_kcps)
+    blinded = {
+        f"{sensor.name}:untrusted"
+        for sensor in walk.config.range_sensor
+        if isinstance(sensor, Vl53l1x) and seen_m < sensor.clear_range_m
+    }
+    really = [name for name in really if f"{name}:untrusted" not in blinded & set(device.guard.companion.troubles)]
     if really and last.state != "not_worn":
         yield STILL_LOST, f"{really} lost at the end, {QUIET_S:.0f} s after the last trouble"
 

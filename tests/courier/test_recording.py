@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import resource
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,40 @@ def test_other_programs_can_read_it(tmp_path):
         assert schema is not None
         assert (schema.encoding, channel.message_encoding) == ("jsonschema", "json")
         assert set(json.loads(schema.data)["required"]) <= set(json.loads(message.data))
+
+
+def test_an_hour_of_recording_grows_by_little(tmp_path):
+    """What mcap remembers of each chunk until the file ends is a few hundred bytes, and its index the same as ever."""
+    recorder = Recorder(tmp_path, Limits(), sync=lambda _: None)
+    recorder.begin(session_message(), 0.0)
+    channels = [f"/item/range/sensor-{number}" for number in range(20)]
+
+    def chunks(first: int, last: int) -> None:
+        for number in range(first, last):
+            t_s = number * (CHUNK_S + 0.01)
+            entries = [
+                wire.Record(number * 20 + at, channel, round(t_s * 1e9) + at, round(t_s * 1e9), msgspec.Raw(b"{}"))
+                for at, channel in enumerate(channels)
+            ]
+            recorder.write(wire.RecordsMessage("s1", entries), t_s)
+
+    chunks(0, 20)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        chunks(20, 220)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown / 200 < 600.0  # bytes a chunk; 1450 as objects
+    path = recorder.path
+    assert path is not None
+    recorder.close()
+    with path.open("rb") as file:
+        summary = make_reader(file, validate_crcs=True).get_summary()
+    assert summary is not None
+    assert len(summary.chunk_indexes) == 221
+    assert set(summary.chunk_indexes[-1].message_index_offsets) == {c for c in summary.channels if c > 1}
 
 
 @pytest.mark.parametrize("channel", ["/session", *wire.CHANNEL_TYPES])

@@ -27,7 +27,9 @@ from typing import IO, Any, BinaryIO, cast
 
 import msgspec
 import zstandard
+from mcap.data_stream import RecordBuilder
 from mcap.opcode import Opcode
+from mcap.records import ChunkIndex
 from mcap.writer import CompressionType, IndexType, Writer
 
 from retrowalk import wire
@@ -268,6 +270,8 @@ class Recorder:
                 compression=CompressionType.ZSTD,
                 index_types=IndexType.CHUNK | IndexType.MESSAGE,
             )
+            # Kept as objects until the file ends, its indices would be 2 MB for each hour.
+            vars(self._writer)[_INDICES] = _Indices()
             self._channels = {}
             self._chunk_since_ns = None
             self._writer.start(profile="", library="retrowalk")
@@ -341,6 +345,35 @@ class Recorder:
             except OSError:
                 pass  # it could not be written; it cannot be closed either
             self._file = None
+
+
+_INDICES = "_Writer__chunk_indices"
+"""Where mcap's writer keeps them; a test sees that it does."""
+
+
+class _Indices:
+    """The chunk indices of a file that is being written, each as the bytes it will be, in mcap's list's place."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+
+    def append(self, index: ChunkIndex) -> None:
+        builder = RecordBuilder()
+        index.write(builder)
+        self._written.append(builder.end())  # type: ignore[no-untyped-call]  # mcap leaves it so
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+    def __iter__(self) -> Iterator[_Written]:
+        return map(_Written, self._written)
+
+
+class _Written(bytes):
+    """A record that has been written."""
+
+    def write(self, stream: RecordBuilder) -> None:
+        stream.write(self)
 
 
 class _WholeWrites:

@@ -236,6 +236,7 @@ class RealWalk:
             {name: [*log, *command] for name, command in commands.items()},
             env={**os.environ, "LG_WD": str(self.run_dir)},
             on_event=lambda name, what: self.events.append(Told(self.now(), name, what)),
+            notify_at=self.run_dir / "supervisor.sock",
         )
         self._mailbox = SocketMailbox(self.run_dir, "view")
         while self.now() < 0.0:

@@ -11,6 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
+from retrowalk import logs
 from retrowalk.config import Config, load
 from retrowalk.guard import process as guard
 from retrowalk.platform import MonotonicClock, Platform, SocketMailbox
@@ -63,7 +64,10 @@ def run_voice(options: argparse.Namespace, config: Config) -> int:
 def main() -> int:
     """Runs one of the two until it is asked to stop; returns its exit status."""
     options = arguments()
-    logging.basicConfig(level=logging.INFO, format=f"{options.process}: %(message)s")
+    if logs.journal_reads_stderr():
+        logs.begin(options.process)
+    else:
+        logging.basicConfig(level=logging.INFO, format=f"{options.process}: %(message)s")
     config = load(options.config)
     return run_guard(options, config) if options.process == "guard" else run_voice(options, config)
 

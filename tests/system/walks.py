@@ -95,16 +95,17 @@ def walk(
     scenario: str = "fall",
     config: Config | None = None,
     beyond_s: float = 0.0,
+    until_s: float | None = None,
 ) -> Finished:
     """Walks a scenario to its end; `happens` may let it go on up to there and do something to it.
 
     `config`: of the device, if not the default one.  `beyond_s`: so long after its end, for what is said only when
-    nothing more urgent is left to say.
+    nothing more urgent is left to say.  `until_s`: where it ends, if not with the scenario.
     """
-    with RealWalk(seed, directory, scenario=scenario, config=config) as real:
+    with RealWalk(seed, directory, scenario=scenario, config=config, until_s=until_s) as real:
         if happens is not None:
             happens(real)
-        real.run_until(real.scenario.duration_s + beyond_s)
+        real.run_until((real.scenario.duration_s if until_s is None else until_s) + beyond_s)
         evidence = real.finish()
         sessions: dict[str, list[Path]] = {}
         for path in real.recordings():

@@ -113,6 +113,7 @@ SAID_S = 3.0
 NEXT_NAME_S = 2.3
 """Of several that are lost together each is named so much later than the one before."""
 TOGETHER_S = 3.0
+SAID_AGAIN_S = alerts.ALERT_BY_KEY["sensor_lost"].repeat_s
 URGENT_S = 6.0
 """What is urgent is said first; so long after it, a name may still wait."""
 URGENT = ("warning", "stop", "touching", "fall", "countdown", "guard_silent", "balance", "sos", "caution", "restarted")
@@ -623,7 +624,12 @@ def judge(walk: Drawn, device: Listened, looks: Sequence[Look]) -> list[tuple[st
 
 def _calm(walk: Drawn, device: Listened, looks: Sequence[Look]) -> list[bool]:
     """At which of the looks words can be expected: the guard and the voice live, and nothing urgent is said."""
-    silent = [(fault.start_s, fault.end_s + 4.0) for fault in walk.faults if fault.part in ("voice", "microphone")]
+    silent = [
+        # Nobody can know that a loudspeaker's plug is out: what was said into it is said again when it is due.
+        (fault.start_s, fault.end_s + 4.0 + (SAID_AGAIN_S if fault.kind == "unplugged" else 0.0))
+        for fault in walk.faults
+        if fault.part in ("voice", "microphone")
+    ]
     silent += [(each.at_s - 0.5, each.to_s + 6.0) for each in walk.troubles if each.what in ("guard", "voice", "pause")]
     silent += [(h.start_s - 0.5, h.end_s + URGENT_S) for h in device.ear.heard if h.key.startswith(URGENT)]
     silent.sort()

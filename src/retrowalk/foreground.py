@@ -20,6 +20,7 @@ from retrowalk.config import Config
 from retrowalk.errors import WireError
 from retrowalk.platform import SocketMailbox
 from retrowalk.voice.bank import complete, default_directory
+from retrowalk.voice.texts import why
 from retrowalk.wire import Status, Watch, decode_local, encode
 
 WATCH_AGAIN_S = 2.0
@@ -90,7 +91,7 @@ class _Teller:
     def _status(self, status: Status) -> None:
         state = status.guard_state.replace("_", " ")
         if status.reasons:
-            state += f" ({', '.join(status.reasons)})"
+            state += f" ({why(status.reasons)})"
         if state != self._state:
             self._state = state
             self.line("state", state)

@@ -164,6 +164,8 @@ class KeepAlive(Struct, frozen=True, tag_field="kind", tag="keepalive"):
     """To the courier: what is broken now, as `part:fault`."""
     restarts: int = 0
     """To the courier: how often the guard was started anew since it was last switched off cleanly."""
+    reasons: list[str] = []
+    """To the courier: why the guard state is what it is (`alerts.LIMITS`); empty: nothing is the matter."""
 
 
 class SayMessage(Struct, frozen=True, tag_field="kind", tag="say"):
@@ -614,6 +616,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     """How long it lasts at the rate of this walk; None: not known."""
     guard_state: Annotated[str, Meta(max_length=40)] = ""
     """What the walker may rely on; `silent`: the guard says nothing."""
+    reasons: list[Annotated[str, Meta(max_length=40)]] = []
+    """Why it is not simply guarding: `rear`, `unchecked`, `battery` ..., as in `guard.changed`."""
     restarts: int = 0
     """How often the guard was started anew since the device was last switched off cleanly."""
     faults: list[Annotated[str, Meta(max_length=80)]] = []

@@ -282,7 +282,7 @@ def test_a_file_that_went_back_begins_a_new_epoch(tmp_path):
 def test_signs_of_life_follow_the_walk(tmp_path):
     """Each minute, each 15 s while walking, and at once when that changes; with state, charge and what waits."""
     street = Street(tmp_path, answer=lambda topic: 0x87 if "hazard" in topic else 0)
-    street.send(wire.KeepAlive(0.0, "checking", 81.26, 42.4, ["courier:broker", "imu:absent"], 2))
+    street.send(wire.KeepAlive(0.0, "checking", 81.26, 42.4, ["courier:broker", "imu:absent"], 2, ["imu"]))
     street.run_until(70.0)
     street.send(event(1), event(2, "walk.started"))
     street.run_until(101.0)
@@ -293,7 +293,7 @@ def test_signs_of_life_follow_the_walk(tmp_path):
     told = [wire.decode(beat.payload, wire.Heartbeat) for beat in beats]
     assert [beat.state for beat in told] == ["ready", "ready", "walking", "walking", "walking", "ready", "ready"]
     assert (told[0].battery_percent, told[0].battery_minutes) == (81.3, 42)
-    assert (told[0].faults, told[0].restarts) == (["imu:absent"], 2)
+    assert (told[0].faults, told[0].restarts, told[0].reasons) == (["imu:absent"], 2, ["imu"])
     assert (told[0].seq_low, told[0].seq_head) == (None, 0)
     assert (told[-1].seq_low, told[-1].seq_head, told[-1].outbox_depth) == (1, 3, 1)
 

@@ -98,6 +98,8 @@ def test_signs_of_life_go_out_ten_times_a_second() -> None:
     beats = bench.messages(bench.voice, wire.KeepAlive)
     assert 19 <= len(beats) <= 22
     assert beats[0].guard_state == "checking"
+    told = [beat.reasons for beat in bench.messages(bench.courier, wire.KeepAlive)]
+    assert told[-1] == list(bench.guard.companion.reasons)
 
 
 def test_events_are_kept_until_committed() -> None:

@@ -11,9 +11,11 @@ from rich.console import Console
 from tests.hub.helpers import Ward, event
 
 from retrowalk.cli import cli
+from retrowalk.core.alerts import LIMITS
 from retrowalk.hub import show
 from retrowalk.hub.settings import HubConfig
 from retrowalk.hub.view import View
+from retrowalk.voice.texts import Texts
 
 
 def printed(what: object) -> str:
@@ -75,6 +77,37 @@ def test_a_device_is_shown_with_what_is_wrong(tmp_path):
     assert row.split() == ["home/rw-0001", "walking", "72", "s", "ago", "7", "%", "5", "2", "not", "set"]
     assert "home/rw-0001 has trouble with: broker" in text
     assert "2 events missing, asked for" in text
+
+
+@pytest.mark.parametrize(
+    ("guard", "reasons", "line"),
+    [
+        pytest.param("guarding", [], "", id="guarding"),
+        pytest.param("limited", ["drop", "inexact"], "warns in part only: kerbs not seen, clip inexact.", id="limited"),
+        pytest.param("not_protecting", ["rear"], "does not protect: no rear sensor.", id="not protecting"),
+        pytest.param("limited", ["later"], "warns in part only: later.", id="of a later version"),
+        pytest.param("not_worn", ["still"], "is not worn.", id="not worn"),
+        pytest.param("silent", [], "does not watch over the walk: its guard does not answer.", id="silent"),
+    ],
+)
+def test_what_the_walker_may_rely_on_is_shown(tmp_path, guard, reasons, line):
+    """Whoever looks sees whether the device protects, and why it does no more, in words."""
+    ward = Ward(tmp_path)
+    ward.state("walking")
+    ward.beat(guard_state=guard, reasons=reasons)
+    ward.run(1.0)
+    view = View(tmp_path / "hub.db")
+    text = printed(show.status(view.hub(running=True, wall_s=ward.clock.wall_s() + 5.0)))
+    view.close()
+    assert [row for row in text.splitlines() if row.startswith("home/rw-0001 ") and "walking" not in row] == (
+        [f"home/rw-0001 {line}"] if line else []
+    )
+
+
+def test_the_reasons_are_those_the_walker_hears():
+    """Both sides speak of one thing in one way."""
+    assert dict(Texts.load("en").tables["limits"]) == show.REASONS
+    assert set(show.REASONS) == set(LIMITS)
 
 
 def test_what_a_device_writes_moves_no_terminal(tmp_path):

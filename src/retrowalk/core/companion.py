@@ -199,6 +199,11 @@ class Companion:
         return self._state.value
 
     @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the guard state is what it is; empty: nothing is the matter."""
+        return self._reasons
+
+    @property
     def battery_percent(self) -> float | None:
         """The charge as last measured, 0 to 100; None: not known."""
         return None if any(self._faults.of("battery")) else self._charge.percent

@@ -193,6 +193,7 @@ class Presence:
                 battery_percent=None if charge is None else round(charge, 1),
                 battery_minutes=None if minutes is None else round(minutes),
                 guard_state="silent" if silent else guard.guard_state,
+                reasons=[] if silent else guard.reasons,
                 restarts=guard.restarts,
                 faults=[*faults(now), *others],
             )

@@ -526,6 +526,7 @@ class Guard:
                             self.companion.battery_minutes_left,
                             list(self.companion.troubles),
                             self.companion.restarts,
+                            list(self.companion.reasons),
                         )
                     )
                 )

@@ -19,6 +19,33 @@ _STAGES = {"open": "bold red", "possible": "yellow", "answered": "cyan", "over":
 _SINCE = re.compile(r"^(\d{1,6})([smhd])\Z")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
+GUARDS = {
+    "limited": ("warns in part only", "yellow"),
+    "not_protecting": ("does not protect", "bold red"),
+    "silent": ("does not watch over the walk: its guard does not answer", "bold red"),
+    "not_worn": ("is not worn", ""),
+    "checking": ("is being checked before the walk", ""),
+}
+"""What a guard state that is not simply guarding means, and how it is shown."""
+
+REASONS = {
+    "unchecked": "not yet checked",
+    "imu": "no balance clip",
+    "clip": "clip slipped",
+    "rear": "no rear sensor",
+    "unknown": "path not seen",
+    "drop": "kerbs not seen",
+    "ground": "ground not seen",
+    "voice": "voice trouble",
+    "vibration": "no vibration",
+    "config": "settings are wrong",
+    "unheard": "sound untested",
+    "late": "warnings late",
+    "inexact": "clip inexact",
+    "battery": "battery empty",
+}
+"""Reasons of a guard state, as the walker hears them."""
+
 
 def status(hub: HubNow) -> RenderableType:
     """The hub and its devices."""
@@ -48,6 +75,7 @@ def status(hub: HubNow) -> RenderableType:
             for d in hub.devices
             if d.state == "lost"
         ]
+        lines += [_guard(d) for d in hub.devices if d.guard_state in GUARDS and d.state not in ("disconnected", "lost")]
         lines += [
             Text(f"{plain(d.device)} has trouble with: {plain(', '.join(d.faults))}", "yellow")
             for d in hub.devices
@@ -88,6 +116,14 @@ def _one(words: str) -> str:
         .replace("events", "event")
         .replace(" fit ", " fits ")
     )
+
+
+def _guard(device: DeviceNow) -> Text:
+    """What the walker may rely on, and why it is no more."""
+    words, style = GUARDS[device.guard_state]
+    why = ", ".join(REASONS.get(reason, plain(reason)) for reason in device.reasons)
+    known = why and device.guard_state in ("limited", "not_protecting")
+    return Text(f"{plain(device.device)} {words}{f': {why}' if known else ''}.", style)
 
 
 def _device_row(device: DeviceNow) -> list[Text]:

@@ -34,6 +34,8 @@ class DeviceNow(Struct, frozen=True, kw_only=True):
     """Seconds since its last sign of life."""
     overdue: bool
     guard_state: str
+    reasons: list[str]
+    """Why it is not simply guarding."""
     battery_percent: float | None
     waiting: int | None
     """Events that wait on the device."""
@@ -160,6 +162,7 @@ class View:
             heard_s=heard_s,
             overdue=overdue,
             guard_state=beat.get("guard_state", ""),
+            reasons=beat.get("reasons", []),
             battery_percent=beat.get("battery_percent"),
             waiting=beat.get("outbox_depth"),
             clock=beat.get("clock", ""),

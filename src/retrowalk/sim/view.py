@@ -28,6 +28,7 @@ from retrowalk.core.events import Level
 from retrowalk.core.hazards import needed_m
 from retrowalk.courier.recording import Recording
 from retrowalk.sim.outcome import Frame, Message, Spoken
+from retrowalk.voice.texts import why
 
 COLUMNS, LINES = 80, 24
 """The terminal everybody has."""
@@ -210,7 +211,7 @@ def _guard(status: wire.Status | None, width: int) -> RenderableType:
     state = Text(no_wrap=True, overflow="ellipsis")
     state.append(f"{status.guard_state.replace('_', ' ')}", style=STATE_STYLE.get(status.guard_state, "bold"))
     if status.reasons:
-        state.append(f"  because of {', '.join(status.reasons)}")
+        state.append(f": {why(status.reasons)}")
     if status.countdown_s is not None:
         state = Text.assemble(("fall? ", "bold red1"), (f"calling for help in {status.countdown_s:.0f} s", "bold red1"))
     return _panel("guard", Group(state, *_health(status.health, width)))
@@ -321,7 +322,7 @@ def status_line(status: wire.Status | None) -> str:
     """What a display shows, in one line."""
     if status is None:
         return "the guard does not answer"
-    parts = [status.guard_state.replace("_", " ") + (f" ({', '.join(status.reasons)})" if status.reasons else "")]
+    parts = [status.guard_state.replace("_", " ") + (f" ({why(status.reasons)})" if status.reasons else "")]
     parts.append(f"behind {status.range_m:.2f} m" if status.range_m is not None else f"path {status.path}")
     if status.closing_speed_m_s is not None:
         parts.append(f"closing {status.closing_speed_m_s:+.2f} m/s")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,6 +45,12 @@ class Texts:
         table = self.tables[self.blanks[phrase]] if phrase in self.blanks else {}
         text = pattern.replace("{value}", table.get(value, value.replace("-", " ").replace("_", " ")))
         return ". ".join(sentence[:1].upper() + sentence[1:] for sentence in text.split(". "))
+
+
+def why(reasons: Iterable[str], language: str = "en") -> str:
+    """The reasons of a guard state in words, for a display: "path not seen, clip slipped"."""
+    known = Texts.load(language).tables["limits"]
+    return ", ".join(known.get(reason, reason.replace("_", " ")) for reason in reasons)
 
 
 def espeak_voice(config: Config) -> str:

@@ -1,7 +1,7 @@
 """A process in which something never returns once a file is there: `hanging.py WHAT RUN_DIR STATE_DIR FILE`.
 
-WHAT is `bus`, `touch`, `outbox`, `link`, `store` or `sender`: what hangs in the guard, the courier or the hub.  Limits
-that are a minute or more on the street are two seconds here.
+WHAT is `bus`, `touch` or `decision` of the guard, `mixer` or `device` of the voice, `outbox` or `link` of the courier,
+`store` or `sender` of the hub.  Limits that are a minute or more on the street are two seconds here.
 """
 
 from __future__ import annotations
@@ -65,9 +65,12 @@ class NoPins:
 
 
 def guard(what: str, run_dir: Path, file: Path) -> None:
+    from retrowalk.core.companion import Companion
     from retrowalk.guard import evidence, process
 
     evidence.FIRST_LATE_S = PATIENCE_S
+    if what == "decision":
+        Companion.feed = hanging(Companion.feed, file)  # type: ignore[method-assign]
 
     def in_touch() -> bool:
         return what == "touch" and threading.current_thread().name == "touch" and file.exists()
@@ -90,6 +93,19 @@ def hanging(call: Callable[..., Any], file: Path) -> Callable[..., Any]:
         return call(*arguments, **named)
 
     return called
+
+
+def voice(what: str, run_dir: Path, state_dir: Path, file: Path) -> None:
+    from retrowalk.sim import sound
+    from retrowalk.voice import mixer, process
+
+    clock = MonotonicClock()
+    if what == "mixer":
+        mixer.Mixer.render = hanging(mixer.Mixer.render, file)  # type: ignore[method-assign]
+    else:
+        sound.SimSound.write = hanging(sound.SimSound.write, file)  # type: ignore[method-assign]
+    platform = Platform(clock, SocketMailbox(run_dir, "voice"), sound=sound.SimSoundSystem(clock))
+    process.run(Config(), platform, state_dir)
 
 
 def courier(what: str, run_dir: Path, state_dir: Path, file: Path) -> None:
@@ -125,8 +141,10 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
     what = sys.argv[1]
     run_dir, state_dir, file = map(Path, sys.argv[2:])
-    if what in ("bus", "touch"):
+    if what in ("bus", "touch", "decision"):
         guard(what, run_dir, file)
+    elif what in ("mixer", "device"):
+        voice(what, run_dir, state_dir, file)
     elif what in ("outbox", "link"):
         courier(what, run_dir, state_dir, file)
     else:

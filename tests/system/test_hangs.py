@@ -20,7 +20,7 @@ from retrowalk.supervise import Supervisor
 
 pytestmark = pytest.mark.process
 
-LIMIT_S = {"guard": supervise.WATCHDOG_S["guard"], "courier": 3.0, "hub": 3.0}
+LIMIT_S = {"guard": supervise.WATCHDOG_S["guard"], "voice": supervise.WATCHDOG_S["voice"], "courier": 3.0, "hub": 3.0}
 PATIENCE_S = 20.0
 BACK_S = 5.0
 
@@ -91,6 +91,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str,
 @pytest.mark.parametrize(
     ("name", "what"),
     [
+        pytest.param("guard", "decision", id="guard: the loop that decides"),
+        pytest.param("voice", "mixer", id="voice: the loop that mixes"),
+        pytest.param("voice", "device", id="voice: a write to the sound device"),
         pytest.param("courier", "outbox", id="courier: SQLite"),
         pytest.param("courier", "link", id="courier: the thread of the broker link"),
         pytest.param("hub", "store", id="hub: SQLite"),

@@ -942,17 +942,23 @@ def _judge_goodbye(
 
 # --------------------------------------------------------------------------------------- instants drawn by chance
 
-GOALS_S = {"gone": 1.0, "late": 2.0, "frozen": 3.0, "sound": 2.0}
-"""Until the first sound (or touch) of a fault, by its class; `frozen` counts seconds of stepping."""
+GOALS_S = {"gone": 1.0, "nonsense": 1.5, "late": 2.0, "now and then": 2.0, "frozen": 3.0, "sound": 2.0}
+"""Until the first sound (or touch) of a fault, by its class; `frozen` counts seconds of stepping.  What answers now and
+then gives too few readings, and is judged as what gives them too late; echoes without a meaning are told from those of
+a hedge by several of them."""
 INSTANTS_S = (4.0, 9.0)
 """Within these it breaks: the words of the start are over, and the walker walks."""
 GIVEN_UP_S = 8.0
 
 
-def class_of(part: str, injection: Injection) -> str:
-    """Which goal holds: a sensor that is gone, answers late or stands still, or the sound."""
+def class_of(part: str, way: str, injection: Injection) -> str:
+    """Which goal holds: a sensor that is gone, answers late, stands still or talks nonsense, or the sound."""
     if part == "sound":
         return "sound"
+    if way == "intermittent":
+        return "now and then"
+    if injection.row == ("rear", "garbage"):
+        return "nonsense"
     return {"slow": "late", "frozen": "frozen"}.get(injection.row[1], "gone")
 
 
@@ -1080,7 +1086,7 @@ def rows_of_instants(instants: Sequence[Found]) -> list[Row]:
     for each in instants:
         injection = MATRIX[each.cell.part][each.cell.way]
         assert isinstance(injection, Injection)
-        kind = class_of(each.cell.part, injection)
+        kind = class_of(each.cell.part, each.cell.way, injection)
         for metric, value in (("detect_s", each.detect_s), ("spoken_s", each.spoken_s)):
             # What was never told of counts as later than any.
             times[metric, each.cell.part, kind].append(GIVEN_UP_S if value is None else value)
@@ -1162,7 +1168,7 @@ def measure(options: Any) -> list[Row]:
     for each in instants:
         injection = MATRIX[each.cell.part][each.cell.way]
         assert isinstance(injection, Injection)
-        if each.problems or (each.spoken_s or 0.0) > GOALS_S[class_of(each.cell.part, injection)]:
+        if each.problems or (each.spoken_s or 0.0) > GOALS_S[class_of(each.cell.part, each.cell.way, injection)]:
             print(f"at an instant: {each.cell}: told {each.detect_s}, heard {each.spoken_s}", file=sys.stderr)
     return rows_of(found, blind, instants)
 

@@ -138,7 +138,7 @@ _REAR = (
     _sensor("rear", "rejected", "nothing but answers no target can give", _LOST_S, 1.0),
     _sensor("rear", "stuck", "its echo line stays high; no ping is sent, no thread waits", _LOST_S, 1.0),
     _sensor(
-        "rear", "garbage", "impossible pulses or frames; ranges that leap as no thing does", 1.0, 1.0, steady_s=2.0
+        "rear", "garbage", "impossible pulses or frames; ranges that leap as no thing does", 1.5, 1.5, steady_s=2.0
     ),
     _sensor("rear", "slow", "fewer than a quarter of the pings answered (serial: long gaps)", 2.0, 2.0),
     _sensor("rear", "frozen", "the same range for 3 s of steps (serial: the same number)", 3.0, 3.0),

@@ -403,6 +403,8 @@ class Examined(Struct, frozen=True, tag_field="kind", tag="examined"):
     faults: list[ActiveFault]
     button_pressed: bool
     busy: str
+    reasons: list[str] = []
+    """Why the guard state is what it is (`alerts.LIMITS`)."""
 
 
 class TouchTest(Struct, frozen=True, tag_field="kind", tag="touch_test"):

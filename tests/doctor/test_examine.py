@@ -6,14 +6,18 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from gpiozero import PinPWMUnsupported
 from tests.doctor.clinic import CARDS, SPEED, SYNCHRONISED, Clinic, PretendMachine, Stranger, settings
 
+from retrowalk import wire
 from retrowalk.config import Config, load
+from retrowalk.control import Control
 from retrowalk.core.alerts import BUTTON, INTRODUCTION
+from retrowalk.doctor import examine as examine_module
 from retrowalk.doctor.broker import Trial
 from retrowalk.doctor.examine import ASK, HELLO, NO_PRESS, OFFER, THANKS, examine
 from retrowalk.doctor.machine import Space
@@ -698,3 +702,22 @@ def test_how_long_the_walker_is_given_to_stop_is_shown(
     check = line(examine(file, clinic.ground, hands_on=False), "settings.stop")
     assert check.state is state
     assert all(words in check.detail for words in said)
+
+
+@pytest.mark.parametrize(
+    ("guard_state", "reasons", "state", "words"),
+    [
+        pytest.param("guarding", [], State.OK, "It is guarding.", id="guarding"),
+        pytest.param("checking", [], State.OK, "hand behind", id="checking"),
+        pytest.param("limited", ["unchecked", "unheard"], State.OK, "not yet checked, sound untested", id="on a desk"),
+        pytest.param("limited", ["unheard", "drop"], State.LOOK, "in part only: sound untested, kerbs", id="limited"),
+        pytest.param("not_protecting", ["rear"], State.BAD, "no rear sensor", id="not protecting"),
+        pytest.param("not_worn", ["still"], State.OK, "It is not worn.", id="not worn"),
+    ],
+)
+def test_what_the_walker_may_rely_on_is_told(guard_state: str, reasons: list[str], state: State, words: str) -> None:
+    """The guard that runs is asked what it guards against, and why it does no more."""
+    asked = SimpleNamespace(examined=wire.Examined("s", "1", 1.0, guard_state, [], False, "", reasons))
+    (told,) = examine_module._guard(cast(Control, asked))
+    assert (told.id, told.state) == ("retrowalk.guard", state)
+    assert words in told.detail

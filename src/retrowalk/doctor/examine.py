@@ -29,7 +29,7 @@ from retrowalk.doctor.sensors import Observation, look_at_sensors
 from retrowalk.errors import BankError, ConfigError, DeviceError, SensorError, SoundError
 from retrowalk.guard.process import build_steps
 from retrowalk.platform import LazyBus, Step
-from retrowalk.voice.texts import Texts
+from retrowalk.voice.texts import Texts, why
 
 OK, LOOK, BAD = State.OK, State.LOOK, State.BAD
 
@@ -55,6 +55,9 @@ BUSY = {
     "hazard": "it has something to warn of: step away from walls, and hold still",
     "walking": "somebody is walking with it",
 }
+
+ASKED = frozenset({"unchecked", "unheard"})
+"""Reasons that only say that nobody has shown a hand, or pressed: whoever examines it has not put it on."""
 
 VOICE_MEND = {
     "no_device": "See sound card; a stand-in may be speaking",
@@ -344,6 +347,7 @@ def _device(
         healthy = _read_well(config, patient.seen)
         found = _scan(config, ground, healthy)
         yield from _version(control)
+        yield from _guard(control)
         yield from _voice(patient.seen)
         yield from _courier(patient.seen)
     else:
@@ -456,6 +460,26 @@ def _version(control: Control) -> Iterator[Check]:
     if running != __version__:
         detail = f"The guard that runs is version {running}, this is {__version__}."
         yield Check("retrowalk.upgrade", LOOK, "upgrade", detail, "sudo systemctl restart retrowalk.target")
+
+
+def _guard(control: Control) -> Iterator[Check]:
+    """What the walker may rely on now, and why it is no more."""
+    if control.examined is None:
+        return
+    guard_state, reasons = control.examined.guard_state, control.examined.reasons
+    words = why(reasons)
+    mend = "A press tells the walker, too; docs/check.md has every reason"
+    match guard_state:
+        case "not_protecting":
+            yield Check("retrowalk.guard", BAD, "guard", f"It does not protect: {words}.", mend)
+        case "limited" if set(reasons) - ASKED:
+            yield Check("retrowalk.guard", LOOK, "guard", f"It warns in part only: {words}.", mend)
+        case "limited":
+            yield Check("retrowalk.guard", OK, "guard", f"It guards: {words}.")
+        case "checking":
+            yield Check("retrowalk.guard", OK, "guard", "It waits for the hand behind, and for a press.")
+        case _:
+            yield Check("retrowalk.guard", OK, "guard", f"It is {guard_state.replace('_', ' ')}.")
 
 
 def _voice(seen: Observation) -> Iterator[Check]:

@@ -741,6 +741,7 @@ class Guard:
             ],
             button_pressed=self._button_pressed,
             busy=self._busy(now),
+            reasons=list(self.companion.reasons),
         )
 
     def _busy(self, now: float) -> str:

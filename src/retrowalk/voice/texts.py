@@ -47,9 +47,9 @@ class Texts:
         return ". ".join(sentence[:1].upper() + sentence[1:] for sentence in text.split(". "))
 
 
-def why(reasons: Iterable[str], language: str = "en") -> str:
-    """The reasons of a guard state in words, for a display: "path not seen, clip slipped"."""
-    known = Texts.load(language).tables["limits"]
+def why(reasons: Iterable[str]) -> str:
+    """The reasons of a guard state in words, for a display, which is in English: "path not seen, clip slipped"."""
+    known = Texts.load("en").tables["limits"]
     return ", ".join(known.get(reason, reason.replace("_", " ")) for reason in reasons)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,32 @@ def test_a_damaged_slot_is_never_believed(at: int, value: int) -> None:
 def test_elapsed_time(boot_id: str, mono_s: float, wall_s: float, expected_s: float) -> None:
     """Time between save and restart is taken from the clock that can know it."""
     assert kept(1).elapsed_s(boot_id, mono_s, wall_s) == expected_s
+
+
+def test_a_write_that_does_not_come_back_is_named_and_over_when_it_does(tmp_path: Path) -> None:
+    """What hangs keeps nothing; nobody waits for it, and it is well again when it comes back."""
+
+    class Hanging(StateFile):
+        def __init__(self) -> None:
+            super().__init__(tmp_path)
+            self.began, self.goes_on = threading.Event(), threading.Event()
+
+        def write(self, kept: Kept) -> None:
+            self.began.set()
+            assert self.goes_on.wait(30.0)
+            super().write(kept)
+
+    file = Hanging()
+    saver = StateSaver(file)
+    assert saver.problem(0.0) == ""
+    saver.save(kept(1))
+    assert file.began.wait(30.0)
+    assert [saver.problem(now) for now in (10.0, 11.9)] == ["", ""]
+    assert "has not come back" in saver.problem(12.0)
+    file.goes_on.set()
+    saver.close()
+    assert saver.problem(13.0) == ""
+    assert StateFile(tmp_path).read() == kept(1)
 
 
 def test_saver_writes_the_latest(tmp_path: Path) -> None:

@@ -429,9 +429,9 @@ TABLE: tuple[Fault, ...] = (
     _part(
         "guard",
         "state_not_kept",
-        "the run directory refuses the state",
-        1.0,
-        2.0,
+        "the run directory refuses the state, or a write into it does not come back for 2 s",
+        3.0,
+        4.0,
         "everything, until a restart, which would begin from nothing",
     ),
     _part("config", "rejected", "a value is refused at the start", 0.0, 5.0, "the last good settings"),

@@ -388,9 +388,10 @@ def run(config: Config, platform: Platform, run_dir: Path, problem: str = "", *,
                     sign = "WATCHDOG=1" if ready else "READY=1\nWATCHDOG=1"
                     notify(sign if state == status else f"{sign}\nSTATUS={state}")
                     ready, status = True, state
-            if bool(saver.problem) != bool(unkept):
+            problem = saver.problem(now)
+            if bool(problem) != bool(unkept):
                 # A restart would begin from nothing: the walker hears of it while there is time.
-                unkept = saver.problem
+                unkept = problem
                 report = sm.HealthReport(clock.now(), "guard", "state_not_kept", bool(unkept), unkept[:200])
                 guard.take([report], clock.now())
             wait = min(max(0.0, due - clock.now()), MAIN_WAIT_S)

@@ -89,6 +89,10 @@ class StateFile:
             file.write(pack(kept))
 
 
+HANGS_S = 2.0
+"""A write into memory takes well below a millisecond."""
+
+
 class StateSaver:
     """Writes the latest content in a thread of its own: the main loop never waits for a file."""
 
@@ -97,7 +101,10 @@ class StateSaver:
         self._latest: Kept | None = None
         self._news = threading.Condition()
         self._stopping = False
-        self.problem = ""
+        self._problem = ""
+        self._writes = 0
+        """Which write is going on, by its number; below zero: that one is done."""
+        self._seen, self._since_s = 0, 0.0
         self._thread = threading.Thread(target=self._run, name="state", daemon=True)
         self._thread.start()
 
@@ -107,7 +114,16 @@ class StateSaver:
             self._latest = kept
             self._news.notify()
 
+    def problem(self, now: float) -> str:
+        """Why nothing is kept, or empty.  To be asked now and then: a write may never come back."""
+        writes = self._writes
+        if writes != self._seen:
+            self._seen, self._since_s = writes, now
+        hangs = writes > 0 and now - self._since_s >= HANGS_S
+        return f"a write has not come back for {HANGS_S:g} s" if hangs else self._problem
+
     def _run(self) -> None:
+        count = 0
         while True:
             with self._news:
                 while self._latest is None and not self._stopping:
@@ -115,11 +131,14 @@ class StateSaver:
                 kept, self._latest = self._latest, None
                 if kept is None:
                     return
+            count += 1
+            self._writes = count
             try:
                 self._file.write(kept)
-                self.problem = ""
+                self._problem = ""
             except OSError as error:
-                self.problem = str(error)
+                self._problem = str(error)
+            self._writes = -count
 
     def close(self) -> None:
         """Writes what is left and ends."""

@@ -541,7 +541,7 @@ def test_run_goes_on_with_bad_settings(running, tmp_path):
     it.until("collision.caution_ahead_s = 99.0")
     it.until("collision.warning_floor = 1")
     it.until("retrowalk protects nobody until this is mended")
-    assert "config" in it.until("not protecting (")
+    assert "settings are wrong" in it.until("not protecting (")
 
 
 @pytest.mark.process

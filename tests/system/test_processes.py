@@ -536,7 +536,7 @@ def test_without_hardware_it_stays_and_says_that_it_does_not_protect(
         wait_for_event(stranger, "guard.changed", state="not_protecting")
         wait_for_event(stranger, "sensor.lost", sensor="rear")
         wait_for_event(stranger, "sensor.lost", sensor="imu")
-        it.until("not protecting (rear")
+        it.until("no rear sensor")
         assert it.runs(), it.output
         status, took_s = it.end()
         assert (status, it.left()) == (0, []), it.output
@@ -561,7 +561,7 @@ def test_without_any_configuration_it_protects_nobody_and_says_so(device: Callab
     """Neither the file nor a last good one can be used: it runs, names the cause, and never pretends."""
     it = device("[collision]\nwarning_floor = 1\n")
     it.start()
-    it.until("not protecting (config")
+    it.until("not protecting (settings are wrong")
     assert it.end()[0] == 0
     recorded = it.recorded()
     faults = [(e.part, e.fault) for e in recorded if isinstance(e, ev.FaultRaised)]

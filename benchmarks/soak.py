@@ -7,7 +7,8 @@ itself (private dirty pages): its share of what others map, too, changes wheneve
 
 Virtual: the same guard, voice and courier in one process, days in segments of six hours.  The wall clock jumps all the
 time (a year, an hour, a minute; forward and back); the first hour of each segment is walked a second time with a clock
-that does not, and every event of both must be the same, its data included.  How much the device holds in memory is
+that does not, and every event of both must be the same, its data included, save those that tell of a jump: one for
+each, and no other.  How much the device holds in memory is
 counted once in ten minutes, object by object; what belongs to the simulation is left out.
 
 Days that are done are kept in `--state FILE`, and the next run goes on after them.
@@ -37,6 +38,8 @@ import msgspec
 from common import Row, arguments, run
 
 from retrowalk.config import Config
+from retrowalk.core.events import ClockChanged
+from retrowalk.guard.late import JUMP_S
 from retrowalk.sim import scenarios
 from retrowalk.sim.realtime import RealWalk
 from retrowalk.sim.scenarios import Published
@@ -61,6 +64,9 @@ MB = 1e6
 BAD_WORDS = ("Traceback", "a fault in the program", "Unhandled", "never retrieved")
 """What a log says of an exception that nobody has expected."""
 
+CLOCK_CHANGED = ClockChanged.type
+NOTICED_S = 2.0
+"""The wall clock is looked at about once a second."""
 JUMPS_S = (365.25 * 86400.0, -365.25 * 86400.0, 3600.0, -3600.0, -60.0, 1.0, -1.0)
 
 
@@ -273,6 +279,25 @@ def differences(first: Sequence[Any], second: Sequence[Any]) -> int:
     return len(left) + len(right)
 
 
+def unexplained(changes: Sequence[tuple[float, str]], plan: Iterable[tuple[float, float]], until_s: float) -> int:
+    """How many jumps before `until_s` were not told as what they are, and how many were told that nobody made.
+
+    `changes` are the second and the data of every `clock.changed`; `plan` has (second, by how many seconds).
+    """
+    left = [change for change in changes if change[0] <= until_s]
+    missing = 0
+    for t_s, by_s in plan:
+        if abs(by_s) < JUMP_S or t_s > until_s:
+            continue
+        words = f"set {'forward' if by_s > 0 else 'back'} by {abs(by_s):.0f} s"
+        fits = [c for c in left if t_s <= c[0] <= t_s + NOTICED_S and json.loads(c[1])["detail"] == words]
+        if fits:
+            left.remove(fits[0])
+        else:
+            missing += 1
+    return missing + sum(change[0] <= until_s - NOTICED_S for change in left)
+
+
 class Complaints(logging.Handler):
     """Counts what is logged as an error."""
 
@@ -294,7 +319,7 @@ class Segment:
     """(second, bytes of all objects of the device)."""
     exceptions: list[str]
     differ: int
-    """Events that are not the same with a wall clock that jumps, and without."""
+    """Events that are not the same with a wall clock that jumps, and without; and jumps that are not told as they were."""
     events: int
     jumps: int
     walked_s: float
@@ -338,7 +363,11 @@ def one_segment(seed: int, hours: float, bank: banks.Bank, *, twin_h: float = TW
     finally:
         logging.getLogger("retrowalk").removeHandler(complaints)
     until_s = twin_s - 5.0  # what is on its way at the very end may have arrived in one of them only
-    differ = differences([e for e in first if e[1] <= until_s], [e for e in second if e[1] <= until_s])
+    # That the clock was set is itself told, and only where it was.
+    changes = [(t_s, data) for kind, t_s, data in first if kind == CLOCK_CHANGED]
+    others = [event for event in first if event[0] != CLOCK_CHANGED]
+    differ = differences([e for e in others if e[1] <= until_s], [e for e in second if e[1] <= until_s])
+    differ += unexplained(changes, plan, length_s - 5.0)
     walked_s = sum(float(json.loads(data)["duration_s"]) for kind, _, data in first if kind == "walk.ended")
     errors = [*complaints.lines, *filter(None, (ended, twin_ended))]
     return Segment(seed, hours, held, errors, differ, len(first), len(plan), walked_s, disk_bytes)

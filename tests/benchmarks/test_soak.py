@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -132,6 +133,20 @@ def test_a_total_that_a_clock_has_changed_is_told(soak):
     assert soak.differences(first, first) == 0
     assert soak.differences(first, other) == 2
     assert soak.differences(first, []) == 1
+
+
+def test_every_jump_of_the_clock_is_told_once(soak):
+    """One that is not told counts, one of another size, one that nobody made; a small one need not be told"""
+    plan = [(100.0, 3600.0), (400.0, -60.0), (700.0, 1.0), (3999.0, 3600.0)]
+
+    def changed(*pairs):
+        return [(t_s, json.dumps({"detail": words})) for t_s, words in pairs]
+
+    right = changed((100.6, "set forward by 3600 s"), (400.9, "set back by 60 s"))
+    assert soak.unexplained(right, plan, 3995.0) == 0
+    assert soak.unexplained(right[:1], plan, 3995.0) == 1
+    assert soak.unexplained(changed((100.6, "set forward by 3600 s"), (400.9, "set back by 61 s")), plan, 3995.0) == 2
+    assert soak.unexplained([*right, *changed((900.0, "set forward by 5 s"))], plan, 3995.0) == 1
 
 
 def segment(soak, seed: int, hours: float):

@@ -319,7 +319,7 @@ class Segment:
     """(second, bytes of all objects of the device)."""
     exceptions: list[str]
     differ: int
-    """Events that are not the same with a wall clock that jumps, and without; and jumps that are not told as they were."""
+    """Events that are not the same with a wall clock that jumps, and without; and jumps not told as they were."""
     events: int
     jumps: int
     walked_s: float

@@ -260,28 +260,27 @@ def walked(encounter: Encounter) -> Approach:
     """One approach in virtual time."""
     approach = Approach(encounter)
     assert encounter.speed_m_s is not None
-    with encounters.assuming(Assumed()) as echo:
-        world = encounters.world_of(encounter, encounter.speed_m_s, Assumed())
-        device = encounters.worn(OURS, encounter.age, world, echo)
-        watch = Watch(world, approach)
-        hand_over = device.guard.take
+    world = encounters.world_of(encounter, encounter.speed_m_s, Assumed())
+    device = encounters.worn(OURS, encounter.age, world)
+    watch = Watch(world, approach)
+    hand_over = device.guard.take
 
-        def take(items: Sequence[Item], now: float, step: str = "") -> None:
-            watch.take(items)
-            hand_over(items, now, step)
+    def take(items: Sequence[Item], now: float, step: str = "") -> None:
+        watch.take(items)
+        hand_over(items, now, step)
 
-        device.guard.take = take  # type: ignore[method-assign]  # the guard's own door, and one who looks on
-        try:
-            _walk(world, approach, device.run_until, watch)
-            device.take_events()
-            raised = [
-                (event.t_s, event.data["hazard"], event.data["level"] == "warning")
-                for event in device.events
-                if event.type in ("hazard.raised", "hazard.cleared")
-            ]
-            sounds = [heard.start_s for heard in device.ear.heard if heard.key == "warning"]
-        finally:
-            device.close()
+    device.guard.take = take  # type: ignore[method-assign]  # the guard's own door, and one who looks on
+    try:
+        _walk(world, approach, device.run_until, watch)
+        device.take_events()
+        raised = [
+            (event.t_s, event.data["hazard"], event.data["level"] == "warning")
+            for event in device.events
+            if event.type in ("hazard.raised", "hazard.cleared")
+        ]
+        sounds = [heard.start_s for heard in device.ear.heard if heard.key == "warning"]
+    finally:
+        device.close()
     judge(approach, raised, sounds)
     return approach
 

@@ -26,7 +26,6 @@ import math
 import random
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -43,9 +42,8 @@ from retrowalk.core.governor import protected_speed_m_s
 from retrowalk.core.reach import Reach
 from retrowalk.core.samples import SavedState
 from retrowalk.guard.state import Kept
-from retrowalk.sim import light, noise
 from retrowalk.sim.ear import RATE_HZ, UNDERSTOOD_SHARE
-from retrowalk.sim.noise import EchoParameters
+from retrowalk.sim.estimates import Estimates, current
 from retrowalk.sim.virtual import WornAlone
 from retrowalk.sim.walker import OLDER, YOUNGER, Profile
 from retrowalk.sim.world import NO_SUN_DEG, Action, Kerb, Place, Stand, Walk, WalkAlong, World
@@ -287,6 +285,7 @@ def world_of(encounter: Encounter, speed_m_s: float, assumed: Assumed) -> World:
         temperature_c=encounter.temperature_c,
         wind_m_s=encounter.wind_m_s,
         sun_deg=encounter.sun_deg,
+        estimates=assuming(assumed),
     )
     world.run([(SETS_OFF_S, Walk(speed_m_s)), *_thing(encounter, speed_m_s)])
     return world
@@ -329,20 +328,16 @@ def closing_m_s(world: World, encounter: Encounter, t_s: float) -> float:
     return walked_m / (t_s - since_s) + encounter.nears_m_s
 
 
-@contextmanager
-def assuming(assumed: Assumed) -> Iterator[EchoParameters]:
-    """The tables of the simulation, moved by these factors, while it lasts; gives the echo's numbers."""
-    losses, reflectances = dict(noise.TARGET_LOSS_DB), dict(light.REFLECTANCE)
-    try:
-        for name in losses:
-            noise.TARGET_LOSS_DB[name] = losses[name] * assumed.target_losses
-        for name in reflectances:
-            light.REFLECTANCE[name] = min(0.95, reflectances[name] * assumed.reflectances)
-        base = EchoParameters()
-        yield dataclasses.replace(base, wall_margin_db=base.wall_margin_db * assumed.wall_margin)
-    finally:
-        noise.TARGET_LOSS_DB.update(losses)
-        light.REFLECTANCE.update(reflectances)
+def assuming(assumed: Assumed) -> Estimates:
+    """The numbers of the simulation, moved by these factors."""
+    base = current()
+    echo = dataclasses.replace(
+        base.echo,
+        wall_margin_db=base.echo.wall_margin_db * assumed.wall_margin,
+        target_loss_db={name: loss * assumed.target_losses for name, loss in base.echo.target_loss_db.items()},
+    )
+    reflectance = {name: min(0.95, share * assumed.reflectances) for name, share in base.light.reflectance.items()}
+    return dataclasses.replace(base, echo=echo, light=dataclasses.replace(base.light, reflectance=reflectance))
 
 
 # --------------------------------------------------------------------------------------------------------- devices
@@ -383,14 +378,14 @@ def word_s() -> float:
     return len(pcm) / 4 / RATE_HZ * UNDERSTOOD_SHARE
 
 
-def worn(subject: str, age: str, world: World, echo: EchoParameters, *, records: bool = False) -> WornAlone:
+def worn(subject: str, age: str, world: World, *, records: bool = False) -> WornAlone:
     """Our device on this walker, guarding: as after a restart in the middle of a walk."""
     pitch = math.radians(world.walker.upright_deg)
     state = SavedState(
         0.0, "guarding", 0.0, (-math.sin(pitch), 0.0, math.cos(pitch)), accepted=True, sound_confirmed=True
     )
     kept = Kept(1, "before", "simulated", 0.0, 0.0, state, [])
-    return WornAlone(configured(subject, age), world, phrases(subject), kept, echo=echo, keep_records=records)
+    return WornAlone(configured(subject, age), world, phrases(subject), kept, keep_records=records)
 
 
 # ---------------------------------------------------------------------------------------------------------- living
@@ -412,22 +407,21 @@ def lived(encounter: Encounter, subject: str, assumed: Assumed | None = None, tr
     """One subject's walk through it."""
     assumed = assumed or Assumed()
     speed_m_s = encounter.speed_m_s or protected_m_s(encounter.age, subject)
-    with assuming(assumed) as echo:
-        world = world_of(encounter, speed_m_s, assumed)
-        outcome = Outcome(encounter, subject, speed_m_s)
-        if subject in DEVICES:
-            device = worn(subject, encounter.age, world, echo, records=trace is not None)
-            try:
-                seen = device.guard.companion.snapshot
-                _live(world, outcome, _watched(world, device.run_until, trace), follows=lambda: seen().range_m)
-                _read_ours(world, outcome, device)
-                _keep(trace, world, device)
-            finally:
-                device.close()
-        elif subject == NOTHING:
-            _live(world, outcome, lambda _: None)
-        else:
-            _live_with_peer(world, outcome, peers.PEERS[subject](world, echo, word_s()))
+    world = world_of(encounter, speed_m_s, assumed)
+    outcome = Outcome(encounter, subject, speed_m_s)
+    if subject in DEVICES:
+        device = worn(subject, encounter.age, world, records=trace is not None)
+        try:
+            seen = device.guard.companion.snapshot
+            _live(world, outcome, _watched(world, device.run_until, trace), follows=lambda: seen().range_m)
+            _read_ours(world, outcome, device)
+            _keep(trace, world, device)
+        finally:
+            device.close()
+    elif subject == NOTHING:
+        _live(world, outcome, lambda _: None)
+    else:
+        _live_with_peer(world, outcome, peers.PEERS[subject](world, word_s()))
     return outcome
 
 
@@ -694,7 +688,7 @@ def strolled(stretch: Stretch, subject: str, trace: Trace | None = None) -> Coun
     world.run([(t_s, Walk(speed) if speed else Stand()) for t_s, speed in legs])
     counts = Counts(stretch, subject, (STRETCH_S - SETS_OFF_S) / 3600.0)
     if subject in DEVICES:
-        device = worn(subject, age, world, EchoParameters(), records=trace is not None)
+        device = worn(subject, age, world, records=trace is not None)
         try:
             _stroll(world, legs, _watched(world, device.run_until, trace))
             _keep(trace, world, device)
@@ -702,7 +696,7 @@ def strolled(stretch: Stretch, subject: str, trace: Trace | None = None) -> Coun
         finally:
             device.close()
     else:
-        peer = peers.PEERS[subject](world, EchoParameters(), word_s())
+        peer = peers.PEERS[subject](world, word_s())
 
         def run_until(t_s: float) -> None:
             for cue in peer.run_until(t_s):

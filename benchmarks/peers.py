@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from retrowalk.sim.noise import EchoModel, EchoParameters, stream
+from retrowalk.sim.noise import EchoModel, stream
 from retrowalk.sim.pins import DELIVERY_S, RISE_AFTER_S
 from retrowalk.sim.world import World
 
@@ -50,9 +50,9 @@ BEEPER_QUIET_S = 3.0
 class Module:
     """The HC-SR04 at a pin, as `sim.pins.HcSr04Twin` answers: what a driver sees of a ping."""
 
-    def __init__(self, world: World, echo: EchoParameters | None = None, *, no_target: float | None = NO_TARGET_S):
+    def __init__(self, world: World, *, no_target: float | None = NO_TARGET_S):
         self._world = world
-        self._model = EchoModel(world.seed, "rear", echo)
+        self._model = EchoModel(world.seed, "rear", world.estimates.echo)
         self._deliveries = stream(world.seed, "rear.module")
         self._no_target = no_target
         self._stamped_s = self._delivered_s = -math.inf
@@ -117,10 +117,8 @@ class Cue:
 class Tutorial:
     """`when_in_range` says "Stop"."""
 
-    def __init__(
-        self, world: World, echo: EchoParameters | None, word_s: float, *, threshold_m: float, max_m: float
-    ) -> None:
-        self._sensor = DistanceSensor(Module(world, echo), 0.0, max_m=max_m)
+    def __init__(self, world: World, word_s: float, *, threshold_m: float, max_m: float) -> None:
+        self._sensor = DistanceSensor(Module(world), 0.0, max_m=max_m)
         self._threshold = threshold_m / max_m
         self._word_s = word_s
         self._speech = stream(world.seed, "tutorial.speech")
@@ -151,8 +149,8 @@ class Tutorial:
 class ParkingBeeper:
     """Beeps by bands; its user stops at the band `stops_at` (0: the first)."""
 
-    def __init__(self, world: World, echo: EchoParameters | None, *, stops_at: int) -> None:
-        self._module = Module(world, echo)
+    def __init__(self, world: World, *, stops_at: int) -> None:
+        self._module = Module(world)
         self._stops_at = stops_at
         self._ranges: deque[float] = deque(maxlen=3)
         self._next_s = PING_GAP_S
@@ -182,12 +180,12 @@ class ParkingBeeper:
 
 
 Peer = Tutorial | ParkingBeeper
-Build = Callable[[World, EchoParameters | None, float], Peer]
+Build = Callable[[World, float], Peer]
 
 PEERS: dict[str, Build] = {
-    "tutorial": lambda world, echo, word_s: Tutorial(world, echo, word_s, threshold_m=0.3, max_m=1.0),
-    "tutorial 1.0 m": lambda world, echo, word_s: Tutorial(world, echo, word_s, threshold_m=1.0, max_m=4.0),
-    "parking beeper": lambda world, echo, word_s: ParkingBeeper(world, echo, stops_at=2),
-    "parking beeper first beep": lambda world, echo, word_s: ParkingBeeper(world, echo, stops_at=0),
+    "tutorial": lambda world, word_s: Tutorial(world, word_s, threshold_m=0.3, max_m=1.0),
+    "tutorial 1.0 m": lambda world, word_s: Tutorial(world, word_s, threshold_m=1.0, max_m=4.0),
+    "parking beeper": lambda world, word_s: ParkingBeeper(world, stops_at=2),
+    "parking beeper first beep": lambda world, word_s: ParkingBeeper(world, stops_at=0),
 }
-"""Builders by name: (world, echo parameters, time after which the word is understood)."""
+"""Builders by name: (world, time after which the word is understood)."""

@@ -63,6 +63,7 @@ from retrowalk.core.tracker import RangeTracker
 from retrowalk.devices.ultrasonic import Ultrasonic
 from retrowalk.guard.process import Inbox, StepThread
 from retrowalk.platform import MonotonicClock
+from retrowalk.sim.estimates import current
 from retrowalk.sim.noise import Echo, Scene, speed_of_sound_m_s
 from retrowalk.sim.pins import RISE_AFTER_S, Board, HcSr04Twin, SimPinFactory
 
@@ -424,6 +425,7 @@ class _NoWorld:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self.estimates = current()
 
     def scene(self, _t_s: float) -> Scene:
         return Scene(())

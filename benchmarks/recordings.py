@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrowalk.core.samples import ImuSample
-from retrowalk.sim.chips.inertial import ACCEL_NOISE_M_S2, GYRO_NOISE_RAD_S
+from retrowalk.sim.estimates import current
 from retrowalk.sim.recorded import BEFORE_S, LOW_PASS_HZ, OFFSET_MAX_RAD_S, POSTURE_S
 
 Array = NDArray[np.float64]
@@ -237,8 +237,11 @@ def clipped(
         whole = np.vstack([np.tile(ends[0], (len(before), 1)), body, np.tile(ends[1], (len(after), 1))])
         if worn is not None:
             whole = whole @ worn.T
+        chip = current().imu
         sigma, lsb, limit = (
-            (GYRO_NOISE_RAD_S, GYRO_LSB_RAD_S, GYRO_MAX) if rates else (ACCEL_NOISE_M_S2, ACCEL_LSB_M_S2, ACCEL_MAX)
+            (chip.gyro_noise_rad_s, GYRO_LSB_RAD_S, GYRO_MAX)
+            if rates
+            else (chip.accel_noise_m_s2, ACCEL_LSB_M_S2, ACCEL_MAX)
         )
         noisy = whole + rng.normal(0.0, sigma, whole.shape)
         out.append(np.clip(np.round(noisy / lsb) * lsb, -limit - lsb, limit))

@@ -173,6 +173,7 @@ def run(config_file: Path | None, run_dir: Path | None, state_dir: Path | None) 
 @click.option("--config", "config_file", type=_file, metavar="FILE", help="Settings of another device to try.")
 @click.option("--imu-recording", "recorded", type=_file, metavar="FILE.npz", help="A recorded person wears the clip.")
 @click.option("--trial", metavar="ID", help="Which trial of that recording, by the trial_id of its trials.csv.")
+@click.option("--world", "world_file", type=_file, metavar="FILE", help="Measured numbers of the world: bench import.")
 def demo(
     fast: bool,
     seed: int,
@@ -181,6 +182,7 @@ def demo(
     config_file: Path | None,
     recorded: Path | None,
     trial: str | None,
+    world_file: Path | None,
 ) -> None:
     """Show a simulated walk of 90 seconds; needs no hardware.
 
@@ -193,8 +195,16 @@ def demo(
 
     With --imu-recording the clip is worn by a person of a movement data set instead, with nothing behind and nobody at
     the button: it says what was heard and sent, and whether a fall was told as one, and nothing else was.
+
+    With --world (or the variable RETROWALK_WORLD) echoes, light, ground and gait are as a bench has measured them,
+    where it has; else they are estimates.
     """
     from retrowalk.config import Config, load
+    from retrowalk.sim import estimates
+
+    if world_file is not None:
+        os.environ[estimates.VARIABLE] = str(world_file.absolute())  # the world may stand in a process of its own
+    estimates.current()
 
     if recorded is not None or trial is not None:
         recorded, trial = _recorded_trial(fast, recorded, trial)

@@ -12,6 +12,7 @@ import gpiozero.input_devices
 import pytest
 from tests.benchmarks.program import FOLDER, load
 
+from retrowalk.sim.estimates import ESTIMATED, REFLECTANCE
 from retrowalk.sim.noise import Scene, Target
 from retrowalk.sim.pins import Board, HcSr04Twin, SimPinFactory
 from retrowalk.sim.scheduler import Scheduler, VirtualClock
@@ -52,7 +53,7 @@ class Room:
     """A wall at `range_m(t)`: all of the world there is."""
 
     def __init__(self, range_m, seed=1, kind="wall"):
-        self.range_m, self.seed, self.kind = range_m, seed, kind
+        self.range_m, self.seed, self.kind, self.estimates = range_m, seed, kind, ESTIMATED
 
     def scene(self, t_s):
         return Scene((Target(self.kind, self.range_m(t_s)),), nose_down_deg=-5.0)
@@ -237,17 +238,15 @@ def test_with_nothing_worn_every_walk_ends_in_a_contact(encounters):
         assert outcome.cause == "never detected"
 
 
-def test_what_is_assumed_moves_and_comes_back(encounters):
-    """A wall that reflects less is one while it is assumed, and not after"""
-    from retrowalk.sim import light, noise
-
-    before = dict(light.REFLECTANCE), dict(noise.TARGET_LOSS_DB)
+def test_what_is_assumed_moves_the_world(encounters):
+    """A wall that is assumed to reflect less is one in the world of the encounter, else all is as estimated"""
+    encounter = encounters.draw(1, "all", 0)
     assumed = encounters.Assumed(reflectances=0.7, target_losses=1.3, wall_margin=0.7)
-    with encounters.assuming(assumed) as echo:
-        assert light.REFLECTANCE["wall"] == pytest.approx(0.7 * before[0]["wall"])
-        assert noise.TARGET_LOSS_DB["person_fleece"] == pytest.approx(1.3 * 21.0)
-        assert echo.wall_margin_db == pytest.approx(0.7 * 38.0)
-    assert before == (light.REFLECTANCE, noise.TARGET_LOSS_DB)
+    moved = encounters.world_of(encounter, 0.5, assumed).estimates
+    assert moved.light.reflectance["wall"] == pytest.approx(0.7 * REFLECTANCE["wall"])
+    assert moved.echo.target_loss_db["person_fleece"] == pytest.approx(1.3 * 21.0)
+    assert moved.echo.wall_margin_db == pytest.approx(0.7 * 38.0)
+    assert encounters.world_of(encounter, 0.5, encounters.Assumed()).estimates == ESTIMATED
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ from retrowalk.config import A02yyuw
 from retrowalk.core.samples import HealthReport, RangeSample, RangeStatus
 from retrowalk.devices.a02yyuw import COLD, A02yyuwDriver
 from retrowalk.errors import StrictTwinError
-from retrowalk.sim.chips.a02yyuw import ANSWER_S, BYTE_S, A02yyuwTwin, frame
+from retrowalk.sim.chips.a02yyuw import BYTE_S, A02yyuwTwin, frame
+from retrowalk.sim.estimates import SealedParameters
 from retrowalk.sim.faults import KINDS
 from retrowalk.sim.serial import SimSerialPorts
 from retrowalk.sim.world import Place, Walk
@@ -79,7 +80,7 @@ def test_a_reading_is_as_old_as_its_ping():
     module = Module(wall_m=3.0)
     module.rig.world.at(0.0, Walk(1.0))
     first_s = module.bytes(2.0)[0][0] - BYTE_S
-    assert module.twin.pinged[0][0] == pytest.approx(first_s - ANSWER_S, abs=0.002)
+    assert module.twin.pinged[0][0] == pytest.approx(first_s - SealedParameters().answer_s, abs=0.002)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrowalk.sim import light
+from retrowalk.sim.estimates import REFLECTANCE, TARGET_LOSS_DB, LightParameters
 from retrowalk.sim.light import DROPOFF_UP_DEG, NOTHING, Beam, amplitude, fill, sigma_m, slant_m, unit_error_m
-from retrowalk.sim.noise import TARGET_LOSS_DB
 from retrowalk.sim.world import Fall, Lean, Obstacle, Walk, Weather, World
 
 
@@ -51,8 +51,8 @@ def test_amplitude_falls_with_the_square_of_the_distance(reflectance, range_m, f
 
 def test_every_kind_of_target_reflects_something():
     """What the ultrasonic model knows, the light knows, too."""
-    assert light.REFLECTANCE.keys() == TARGET_LOSS_DB.keys()
-    assert all(0.0 < value < 1.0 for value in light.REFLECTANCE.values())
+    assert REFLECTANCE.keys() == TARGET_LOSS_DB.keys()
+    assert all(0.0 < value < 1.0 for value in REFLECTANCE.values())
 
 
 @pytest.mark.parametrize(
@@ -242,4 +242,4 @@ def test_each_sensor_is_aimed_for_itself():
     aims = {(seed, name): Beam(World(seed), name)._aim_deg for seed in (1, 2) for name in ("lidar", "other")}
     assert len(set(aims.values())) == 4
     assert Beam(World(1), "lidar")._aim_deg == aims[1, "lidar"]
-    assert max(map(abs, aims.values())) <= light.AIM_DEG
+    assert max(map(abs, aims.values())) <= LightParameters().aim_deg

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrowalk.sim.estimates import TARGET_LOSS_DB, EchoParameters
 from retrowalk.sim.noise import (
-    TARGET_LOSS_DB,
     EchoModel,
-    EchoParameters,
     Scene,
     Target,
     detection_probability,

@@ -10,9 +10,10 @@ from tests.sim.helpers import Rig
 
 from retrowalk.config import A02yyuw, Config, HcSr04, TfLuna, Vibration, Vl53l1x
 from retrowalk.sim.chips.a02yyuw import A02yyuwTwin
+from retrowalk.sim.estimates import EchoParameters
 from retrowalk.sim.hardware import Hardware
 from retrowalk.sim.light import Beam
-from retrowalk.sim.noise import EchoModel, EchoParameters, Scene, Target, speed_of_sound_m_s
+from retrowalk.sim.noise import EchoModel, Scene, Target, speed_of_sound_m_s
 from retrowalk.sim.pins import HcSr04Twin
 from retrowalk.sim.room import Room
 from retrowalk.sim.tof import Sight, TofModel

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrowalk.sim import light, terrain
+from retrowalk.sim.estimates import ROUGH_M
 from retrowalk.sim.light import DROPOFF_UP_DEG, Beam
 from retrowalk.sim.terrain import Terrain
 from retrowalk.sim.walker import OLDER
@@ -132,7 +133,7 @@ def test_rough_ground_is_rough():
     made = Terrain(4)
     for kind in ("asphalt", "grass"):
         heights = [made.roughness_m(kind, 0.037 * number) for number in range(1000)]
-        assert statistics.pstdev(heights) == pytest.approx(terrain.ROUGH_M[kind], rel=0.15)
+        assert statistics.pstdev(heights) == pytest.approx(ROUGH_M[kind], rel=0.15)
         assert made.roughness_m(kind, 3.3) == made.roughness_m(kind, 3.3)
     assert Terrain(5).roughness_m("grass", 3.3) != made.roughness_m("grass", 3.3)
 

@@ -9,7 +9,8 @@ from statistics import mean, stdev
 
 import pytest
 
-from retrowalk.sim.noise import TARGET_LOSS_DB, Scene, Target
+from retrowalk.sim.estimates import TARGET_LOSS_DB
+from retrowalk.sim.noise import Scene, Target
 from retrowalk.sim.tof import (
     CLIPPED,
     LIMIT_M,

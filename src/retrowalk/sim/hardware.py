@@ -21,10 +21,11 @@ from retrowalk.sim.faults import KINDS, Faults
 from retrowalk.sim.host import SimHost
 from retrowalk.sim.i2c import Chip, SimBus
 from retrowalk.sim.light import DROPOFF_UP_DEG, Beam
-from retrowalk.sim.noise import EchoModel, EchoParameters
+from retrowalk.sim.noise import EchoModel
 from retrowalk.sim.room import Room
 from retrowalk.sim.scheduler import Scheduler
 from retrowalk.sim.serial import SerialTwin, SimSerialPorts
+from retrowalk.sim.tof import TofModel
 from retrowalk.sim.tof import sight as tof_sight
 from retrowalk.sim.world import World
 
@@ -60,13 +61,10 @@ class Hardware:
         scheduler: Scheduler,
         world: World,
         faults: Faults,
-        *,
-        echo: EchoParameters | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._world = world
         self._faults = faults
-        self._echo = echo
         clock = scheduler.clock
         self.board = pins.Board()
         self.pin_factory = pins.SimPinFactory(self.board, clock)
@@ -106,7 +104,10 @@ class Hardware:
                         echo_line=sensor.echo_pin,
                         name=sensor.name,
                         model=EchoModel(
-                            self._world.seed, sensor.name, self._echo, bearing_left_deg=sensor.bearing_left_deg
+                            self._world.seed,
+                            sensor.name,
+                            self._world.estimates.echo,
+                            bearing_left_deg=sensor.bearing_left_deg,
                         ),
                         faults=self._faults,
                         room=self._room,
@@ -133,6 +134,7 @@ class Hardware:
                     part=_lidar(sensor),
                     at=sensor.address,
                     faults=self._faults,
+                    parameters=self._world.estimates.light,
                 )
             case Vl53l1x():
                 # At power-on it is where its maker put it, whatever the settings say; there is one at most.
@@ -140,11 +142,14 @@ class Hardware:
                     lambda t_s: tof_sight(self._world, t_s, sensor.bearing_left_deg),
                     self._world.seed,
                     faults=self._faults,
+                    model=TofModel(self._world.seed, parameters=self._world.estimates.light),
                 )
 
     def _imu(self, config: Config) -> Lsm6dsoxTwin | Mpu6050Twin:
         twin = Lsm6dsoxTwin if config.imu.chip == "lsm6dsox" else Mpu6050Twin
-        return twin(self._world.imu, self._world.seed, axes=config.imu.axes, faults=self._faults)
+        world = self._world
+        parameters = world.estimates.imu
+        return twin(world.imu, world.seed, axes=config.imu.axes, faults=self._faults, parameters=parameters)
 
     def _battery(self, battery: Battery) -> Chip:
         cells = SimBattery(cells=battery.cells if battery.chip == "ina219" else 1, faults=self._faults)

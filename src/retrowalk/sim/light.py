@@ -3,7 +3,7 @@
 After the project's ranging reference (sections 2, 5.2 to 5.4) for a TF-Luna: the amplitude falls with the square of the
 distance and with what the target reflects at 850 nm; a target that fills only part of the spot gives a mix of two
 depths; glass lets most of the light through; a sun in view blinds it.  What is not from the maker's manual is an
-estimate, and marked [A], until a bench measures it.
+estimate until a bench measures it (`estimates.LightParameters`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ AMPLITUDE_MAX = 30_000.0
 AMPLITUDE_MIN = 100.0
 
 SUN_AMPLITUDE = 0xFFFF
-SUN_WITHIN_DEG = 5.0
-"""The sun overexposes it within this angle of the axis ("a few degrees")."""
 
 SIGMA_M = ((100.0, 0.03), (200.0, 0.03), (400.0, 0.02), (1000.0, 0.01), (2000.0, 0.005))
 """Range noise by amplitude at 100 Hz (manual, by way of public drivers)."""
@@ -37,49 +35,8 @@ SIGMA_M = ((100.0, 0.03), (200.0, 0.03), (400.0, 0.02), (1000.0, 0.01), (2000.0,
 ACCURACY_M, ACCURACY_SHARE = 0.06, 0.02
 """A unit is off by a fixed error of up to 6 cm as far as 3 m, and up to 2 % beyond (manual)."""
 
-REFLECTANCE: dict[str, float] = {
-    "wall": 0.50,
-    "wall_tilted_10": 0.49,
-    "wall_tilted_20": 0.47,
-    "car": 0.25,
-    "hedge": 0.50,
-    "pole_90mm": 0.40,
-    "person_jacket": 0.20,
-    "person_fleece": 0.30,
-    "bicycle": 0.25,
-    "child": 0.25,
-    "chain_link": 0.50,
-    "rod_25mm": 0.30,
-    "wire_6mm": 0.30,
-    "hand": 0.55,
-    "glass": 0.02,
-}
-"""Share of the light at 850 nm that comes back, for each kind of target [A].  Black cloth, the worst, has 0.1."""
-
-HEDGE_FILL, HEDGE_DEPTH_M = 0.6, 0.3
-"""A hedge lets part of the light through to twigs up to this much deeper [A]."""
-MESH_FILL, MESH_KNOT_FILL = 0.08, 0.35
-"""Share of the spot that the wire of a chain-link fence fills: between its wires, and where they cross [A]."""
-GLASS_PASSES = 0.8
-"""Share of the light that comes back through glass from what stands behind it [A]."""
-
-GROUND_REFLECTANCE = {"asphalt": 0.10, "gravel": 0.25, "grass": 0.40, "leaves": 0.35}
-"""Grounds at 850 nm [A]; asphalt is the dark limit of the maker."""
-WET = 0.3
-"""Wet ground reflects so much of what it does dry."""
-RAIN_PASSES = 0.8
-"""Share of the light that rain leaves [A]."""
-
-YAW_SWAY_DEG = 3.0
-YAW_SWAY_HZ = 0.9
-"""The trunk turns with every stride while it walks at 0.6 m/s or faster [A]: a narrow beam misses thin things."""
-AIM_DEG = 1.0
-"""So far to one side may the beam be mounted [A]."""
-
 BLIND_M = 0.20
 """Nearer than this the range means little (manual): it is anything up to here."""
-COVERED_M = 0.02
-"""So near, a target covers the lens: nothing comes back [A]."""
 
 FALLING_DEG = 30.0
 
@@ -158,22 +115,23 @@ class Beam:
 
     def __init__(self, world: World, name: str, *, up_deg: float | None = None, bearing_left_deg: float = 0.0) -> None:
         self._world = world
+        self._light = world.estimates.light
         self._bearing_deg = bearing_left_deg
         self._up_deg = world.mount.up_deg if up_deg is None else up_deg
         aim = stream(world.seed, f"{name}.aim")
-        self._aim_deg = aim.uniform(-AIM_DEG, AIM_DEG)
+        self._aim_deg = aim.uniform(-self._light.aim_deg, self._light.aim_deg)
         self._sway = aim.uniform(0.0, 2.0 * math.pi)
         self._hedge = aim.uniform(0.0, 2.0 * math.pi)
 
     def look(self, t_s: float) -> Spot:
         """What a flash at session second `t_s` gives; no more than 5 s ago."""
-        world = self._world
+        world, parameters = self._world, self._light
         scene = world.scene(t_s)
         if scene.covered:
             return NOTHING  # lying on it
         # The scene's angle is that of the wide sensor, which is tilted by the mount.
         depression_deg = scene.nose_down_deg + world.mount.up_deg - self._up_deg
-        if world.sun_deg > 0.0 and abs(world.sun_deg + depression_deg) < SUN_WITHIN_DEG:
+        if world.sun_deg > 0.0 and abs(world.sun_deg + depression_deg) < parameters.sun_within_deg:
             return Spot(math.inf, SUN_AMPLITUDE, True)
         moment = world.moment(t_s)
         # Who leans bends at the hip, below the sensor; who leans further than this is falling, and it comes down.
@@ -182,10 +140,10 @@ class Beam:
         height_m = scene.mount_height_m * max(0.0, sinks) + moment.rise_m
         ground_m, grounds = self._ground(moment.position_m, height_m, depression_deg)
         speed = min(1.0, abs(moment.speed_m_s) / 0.6)
-        turn = math.sin(2.0 * math.pi * YAW_SWAY_HZ * t_s + self._sway)
-        yaw_deg = self._aim_deg + YAW_SWAY_DEG * speed * turn + self._bearing_deg
+        turn = math.sin(2.0 * math.pi * parameters.yaw_sway_hz * t_s + self._sway)
+        yaw_deg = self._aim_deg + parameters.yaw_sway_deg * speed * turn + self._bearing_deg
         along = math.cos(math.radians(depression_deg)) * math.cos(math.radians(self._bearing_deg))
-        light = RAIN_PASSES if scene.rain else 1.0
+        light = parameters.rain_passes if scene.rain else 1.0
         total = weighted = 0.0
         for target in scene.targets:
             kind, range_m = target.kind, target.range_m / along
@@ -193,14 +151,14 @@ class Beam:
                 break
             beside_m = target.range_m * math.tan(math.radians(yaw_deg)) - target.left_m
             for depth_m, share in self._surfaces(kind, range_m, beside_m, t_s):
-                back = amplitude(REFLECTANCE[kind], depth_m, share) * light
-                if depth_m < COVERED_M:
+                back = amplitude(parameters.reflectance[kind], depth_m, share) * light
+                if depth_m < parameters.covered_m:
                     back = 0.0
                 total += back
                 weighted += back * depth_m
-                light *= 1.0 - share * (1.0 - GLASS_PASSES if kind == "glass" else 1.0)
+                light *= 1.0 - share * (1.0 - parameters.glass_passes if kind == "glass" else 1.0)
         if light > 0.01:
-            reflects = GROUND_REFLECTANCE[scene.ground] * (WET if scene.rain else 1.0)
+            reflects = parameters.ground_reflectance[scene.ground] * (parameters.wet if scene.rain else 1.0)
             for depth_m, share in grounds:
                 back = amplitude(reflects, depth_m, share) * light
                 total += back
@@ -231,16 +189,17 @@ class Beam:
         """What an obstacle puts into the beam, whose axis passes so far beside its middle."""
         if kind not in WIDTH_M and abs(beside_m) > WIDE_M / 2.0:
             return
+        light = self._light
         if kind == "hedge":
             # Other leaves at every moment: the near ones and the deep ones take turns.
             sway = math.sin(7.3 * t_s + self._hedge) * math.sin(11.9 * t_s)
-            near = HEDGE_FILL * (1.0 + 0.6 * sway)
+            near = light.hedge_fill * (1.0 + 0.6 * sway)
             yield range_m, near
-            yield range_m + HEDGE_DEPTH_M * (0.5 + 0.5 * math.sin(5.1 * t_s)), 1.0 - near
+            yield range_m + light.hedge_depth_m * (0.5 + 0.5 * math.sin(5.1 * t_s)), 1.0 - near
         elif kind == "chain_link":
             # As the beam wanders over the mesh, its wires and their crossings come and go; the rest goes through.
             crossing = math.sin(23.0 * t_s + self._hedge) * math.sin(3.7 * t_s + self._sway)
-            yield range_m, MESH_FILL + (MESH_KNOT_FILL - MESH_FILL) * crossing * crossing
+            yield range_m, light.mesh_fill + (light.mesh_knot_fill - light.mesh_fill) * crossing * crossing
         elif kind in WIDTH_M:
             yield range_m, fill(WIDTH_M[kind], range_m, beside_m)
         else:

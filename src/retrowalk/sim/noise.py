@@ -2,7 +2,7 @@
 
 After the project's ranging reference (section 5.4): a detection margin in decibels by target, distance, air and beam
 angle; bursts of bad pings; cycle slips; late stamps; second echoes; false near echoes; clutter from the ground; rain.
-The target strengths are estimates until a bench measures them.
+Its numbers are estimates until a bench measures them (`estimates.EchoParameters`).
 """
 
 from __future__ import annotations
@@ -13,28 +13,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retrowalk.sim.estimates import EchoParameters
+
 ABSORPTION_DB_M = ((-10.0, 0.30), (0.0, 0.45), (10.0, 1.04), (20.0, 1.32), (30.0, 1.53), (40.0, 1.73))
 """One-way absorption at 40 kHz by air temperature (C), dB/m: ISO 9613-1, extrapolated; usual humidity for each."""
-
-TARGET_LOSS_DB: dict[str, float] = {
-    "wall": 0.0,
-    "wall_tilted_10": 6.0,
-    "wall_tilted_20": 20.0,
-    "car": 3.0,
-    "hedge": 12.0,
-    "pole_90mm": 14.0,
-    "person_jacket": 15.0,
-    "person_fleece": 21.0,
-    "bicycle": 14.0,
-    "child": 18.0,
-    "chain_link": 22.0,
-    "rod_25mm": 22.0,
-    "wire_6mm": 32.0,
-    "hand": 8.0,
-    "glass": 1.0,
-}
-"""Loss of each kind of target against a flat wall (dB).  All estimates; `hand` is a palm held square to the beam,
-`child` a person in a jacket of half the size, `bicycle` one with its rider from in front."""
 
 WIDTH_M = {
     "car": 1.8,
@@ -49,63 +31,6 @@ WIDTH_M = {
 """Width of what may be narrower than a beam's wandering."""
 WIDE_M = 4.0
 """Width of all else: walls, hedges, fences."""
-
-GROUND_CLUTTER: dict[str, float] = {"asphalt": 0.05, "gravel": 0.30, "grass": 0.30, "leaves": 0.60}
-"""Chance a ping that the ground answers when the beam's edge meets it."""
-
-
-@dataclass(frozen=True, slots=True)
-class EchoParameters:
-    """Every number of the model."""
-
-    wall_margin_db: float = 38.0
-    """Detection margin of a flat wall at 1 m, without absorption: 50 % at 4.5 m, 20 C (estimate, 5.4 item 2)."""
-    slope_db: float = 3.0
-    """P(detect) = logistic(margin / slope) (5.4 item 2)."""
-    half_beam_deg: float = 15.0
-    """Angle off the axis at which the beam has lost 6 dB one way (HC-SR04 wide, 5.3)."""
-    hedge_spread_db: float = 6.0
-    """A hedge differs by as much from ping to ping (5.4 item 2)."""
-    sigma_m: float = 0.003
-    """Gaussian range noise: the maker's accuracy (5.4 item 4)."""
-    cycle_s: float = 25e-6
-    """One period of 40 kHz: a late threshold crossing adds whole ones, 4.3 mm each (5.4 item 4)."""
-    slip_below_db: float = 12.0
-    """Below this margin single slips begin; below half of it there are one to three (5.4 item 4)."""
-    stamp_jitter_s: float = 30e-6
-    """Kernel stamps are late by 0 up to this (5.4 item 4)."""
-    stamp_outlier_p: float = 0.001
-    """Share of pings with one stamp late by `stamp_outlier_s` (5.4 item 4)."""
-    stamp_outlier_s: tuple[float, float] = (0.0002, 0.002)
-    missed_silent_p: float = 0.6
-    """A missed target gives the module's no-target pulse in so many cases, else a second echo (5.4 item 5)."""
-    second_echo: tuple[float, float] = (1.0, 2.0)
-    """Range of a second echo over the true one (5.4 item 5)."""
-    second_echo_min_db: float = -20.0
-    """A target too weak for this margin has no second echo either (estimate)."""
-    false_near_p: float = 0.001
-    """False near echoes a ping ... (5.4 item 6)."""
-    false_near_wind_p: float = 0.01
-    """... and in wind above `windy_m_s`, or beside traffic (5.4 item 6)."""
-    windy_m_s: float = 8.0
-    false_near_m: tuple[float, float] = (0.2, 3.0)
-    ground_spread: float = 0.05
-    """Ground clutter comes from the slant distance of the beam's edge, give or take this share (5.4 item 7)."""
-    reach_m: float = 4.5
-    """Nothing is heard from farther than this, ground clutter included."""
-    rain_db: float = 6.0
-    """Loss by rain on the membrane (5.4 item 8)."""
-    droplet_p: float = 0.0005
-    """Chance a ping, in rain, that a droplet blocks the membrane for `droplet_s` (two a minute; estimate)."""
-    droplet_s: tuple[float, float] = (1.0, 5.0)
-    droplet_range_m: float = 0.025
-    """What a blocked membrane answers: its own ringing (5.4 item 8)."""
-    bad_p: float = 0.02
-    """Chance a ping that a burst of bad pings begins ... (5.4 item 9)."""
-    good_p: float = 0.2
-    """... and that it ends (5.4 item 9)."""
-    bad_db: float = 15.0
-    """Loss while it lasts (5.4 item 9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +107,7 @@ def margin_db(
         parameters.wall_margin_db
         - 40.0 * math.log10(max(range_m, 0.02))
         - 2.0 * absorption_db_m(temperature_c) * range_m
-        - TARGET_LOSS_DB[kind]
+        - parameters.target_loss_db[kind]
         - 2.0 * beam_db
     )
 
@@ -299,7 +224,7 @@ class EchoModel:
             near_m, far_m = parameters.false_near_m
             candidates.append((near_m + where * (far_m - near_m), "false_near"))
         slant_m = ground_slant_m(scene.mount_height_m, scene.nose_down_deg, parameters.half_beam_deg)
-        if slant_m <= parameters.reach_m and ground < GROUND_CLUTTER[scene.ground]:
+        if slant_m <= parameters.reach_m and ground < parameters.ground_clutter[scene.ground]:
             candidates.append((slant_m * (1.0 + parameters.ground_spread * (2.0 * spread - 1.0)), "ground"))
         if self.crosstalk_p > 0.0:
             # Another module's clock drifts against ours: its false range slides.

@@ -223,7 +223,8 @@ class HcSr04Twin:
     """An HC-SR04 at two lines of a board, looking at a world.
 
     Wants a trigger of at least 10 us and ignores one while it is busy.  `no_target`: 0.036, 0.038, 0.060, 0.110 or
-    0.200 seconds by make, `none`, or `stuck`.  In a `room` with others it hears their pings, too.
+    0.200 seconds by make, `none`, or `stuck`; None: as the world's estimates have it.  In a `room` with
+    others it hears their pings, too.
     """
 
     def __init__(
@@ -236,7 +237,7 @@ class HcSr04Twin:
         echo_line: int = 24,
         name: str = "rear",
         model: EchoModel | None = None,
-        no_target: NoTarget = 0.038,
+        no_target: NoTarget | None = None,
         faults: Faults | None = None,
         room: Room | None = None,
     ) -> None:
@@ -244,13 +245,14 @@ class HcSr04Twin:
         """Triggers answered."""
         self.ignored = 0
         """Triggers that were too short, or came while it was busy."""
-        self.model = model or EchoModel(world.seed, name)
+        module = world.estimates.module
+        self.model = model or EchoModel(world.seed, name, world.estimates.echo)
         self._name = name
         self._board = board
         self._scheduler = scheduler
         self._world = world
         self._echo = echo_line
-        self._no_target = no_target
+        self._no_target: NoTarget = module.no_target_s if no_target is None else no_target
         self._faults = faults or Faults()
         self._random = stream(world.seed, f"{name}.module")
         self._raised_s: float | None = None

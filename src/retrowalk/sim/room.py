@@ -15,8 +15,6 @@ from retrowalk.sim.noise import EchoModel, Scene, detection_probability, margin_
 
 FADES_S = 0.060
 BOUNCES = 4
-BOUNCE_DB = 12.0
-"""Loss of every further way there and back: a body in clothes gives little back (estimate)."""
 DEAF_S = 0.0002
 """So long after its own burst a module hears nothing else: the time of 3 cm."""
 LISTENS_S = 0.038
@@ -78,7 +76,7 @@ class Room:
             for bounce in range(1, BOUNCES + 1):
                 way_m = at_m * bounce
                 margin = margin_db(target.kind, way_m, hearer.model.parameters, temperature_c=scene.temperature_c)
-                margin -= lost_db + BOUNCE_DB * (bounce - 1)
+                margin -= lost_db + hearer.model.parameters.bounce_db * (bounce - 1)
                 if self._chance.random() < detection_probability(margin, hearer.model.parameters):
                     arrivals.append(burst_s + 2.0 * way_m / speed_m_s)
         return sorted(arrivals)

@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retrowalk.sim.estimates import GroundParameters
 from retrowalk.sim.noise import stream
 
 Shape = Sequence[tuple[float, float]]
@@ -23,8 +24,6 @@ DROP_M = 0.05
 FOOT_M = 0.15
 """The body stands on the mean of the ground so far before and behind the sensor: nobody falls down a kerb at once."""
 
-ROUGH_M: dict[str, float] = {"asphalt": 0.003, "gravel": 0.010, "grass": 0.015, "leaves": 0.020}
-"""Standard deviation of what a spot of 6 by 10 cm finds on each ground [A]."""
 ROUGH_CELL_M = 0.10
 ROUGH_CELLS = 512
 
@@ -41,7 +40,8 @@ class Edge:
 class Terrain:
     """The ground of one path."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, parameters: GroundParameters | None = None) -> None:
+        self._rough_m = (parameters or GroundParameters()).rough_m
         self.edges: list[Edge] = []
         """The first edge down of each feature."""
         self._features: list[Shape] = []
@@ -104,7 +104,7 @@ class Terrain:
         a, b = self._rough[below % ROUGH_CELLS], self._rough[(below + 1) % ROUGH_CELLS]
         # Between two independent cells a weighted mean would be smoother than the cells are.
         even = math.sqrt(share * share + (1.0 - share) * (1.0 - share))
-        return ROUGH_M[ground] * (a * (1.0 - share) + b * share) / even
+        return self._rough_m[ground] * (a * (1.0 - share) + b * share) / even
 
 
 def _positions(points: Shape) -> list[float]:

@@ -4,7 +4,7 @@ After the project's ranging reference (section 5.4).  All targets in the cone gi
 sends back: a rod near and a wall far read somewhere between.  Daylight shortens the reach, most of all in long mode;
 the reach of each mode in the dark and at 200 kcps/SPAD is the maker's for a white target that fills the cone, as
 commonly quoted [to be checked], and between and beyond them it falls as shot noise has it, with the fourth root of the
-light.  What targets reflect is estimated in `light`.
+light.  What targets reflect is as for the lidar (`estimates.LightParameters`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retrowalk.sim import light, noise
+from retrowalk.sim import noise
+from retrowalk.sim.estimates import LightParameters
 from retrowalk.sim.noise import Scene, Target, ground_slant_m, stream
 from retrowalk.sim.world import World
 
@@ -43,7 +44,7 @@ DARK_COUNT_KCPS = 0.05
 
 HEIGHT_M = {"hand": 0.18, "car": 1.4, "child": 0.9}
 WIDTH_M = {**noise.WIDTH_M, "hand": 0.10, "hedge": 3.0}
-"""Size of what may be smaller than the cone; all else fills it.  What it reflects is as for the lidar (`light`)."""
+"""Size of what may be smaller than the cone; all else fills it.  What it reflects is as for the lidar."""
 GROUND_COVER = 0.15
 """Share of the cone that the ground fills when the lower edge meets it."""
 
@@ -97,10 +98,11 @@ def reach_m(mode: str, ambient_kcps: float) -> float:
     return min(LIMIT_M[mode], light_reach_m(mode, ambient_kcps))
 
 
-def cover(kind: str, range_m: float, field_deg: float = FIELD_DEG) -> float:
+def cover(kind: str, range_m: float, field_deg: float = FIELD_DEG, light: LightParameters | None = None) -> float:
     """Share of the cone that a target fills (0 to 1)."""
     if kind == "chain_link":
-        return 0.5 * (light.MESH_FILL + light.MESH_KNOT_FILL)
+        light = light or LightParameters()
+        return 0.5 * (light.mesh_fill + light.mesh_knot_fill)
     across_m = 2.0 * max(range_m, 0.005) * math.tan(math.radians(field_deg / 2.0))
     return min(1.0, WIDTH_M.get(kind, math.inf) / across_m) * min(1.0, HEIGHT_M.get(kind, math.inf) / across_m)
 
@@ -118,7 +120,8 @@ def sight(world: World, t_s: float, bearing_left_deg: float = 0.0) -> Sight:
 class TofModel:
     """One sensor's measurements.  Draws only from its own streams: equal looks and seeds give equal shots."""
 
-    def __init__(self, seed: int, name: str = "tof") -> None:
+    def __init__(self, seed: int, name: str = "tof", parameters: LightParameters | None = None) -> None:
+        self._light = parameters or LightParameters()
         self._chance = stream(seed, f"{name}.chance")
         self._noise = stream(seed, f"{name}.noise")
 
@@ -157,23 +160,28 @@ class TofModel:
 
     def _returns(self, sight: Sight, field_deg: float) -> list[tuple[float, float]]:
         """(range, light) of everything that can be seen: what is near hides what is behind it."""
-        scene = sight.scene
+        scene, light = sight.scene, self._light
         parts = [
-            (range_m, light.REFLECTANCE[target.kind], cover(target.kind, range_m, field_deg), target.kind == "glass")
+            (
+                range_m,
+                light.reflectance[target.kind],
+                cover(target.kind, range_m, field_deg, light),
+                target.kind == "glass",
+            )
             for target in scene.targets
             for range_m in _in_cone(target, sight.bearing_left_deg, field_deg)
         ]
         slant_m = ground_slant_m(scene.mount_height_m, scene.nose_down_deg, field_deg / 2.0)
         if math.isfinite(slant_m):
             # The cone's edge meets the ground there; most of what comes back comes from farther off.
-            parts.append((1.3 * slant_m, light.GROUND_REFLECTANCE[scene.ground], GROUND_COVER, False))
+            parts.append((1.3 * slant_m, light.ground_reflectance[scene.ground], GROUND_COVER, False))
         returns: list[tuple[float, float]] = []
         free = 1.0
         for range_m, reflectance, covers, glass in sorted(parts):
             shown = min(free, covers)
             if shown > 0.0:
                 returns.append((range_m, reflectance * shown / range_m**2))
-            free -= shown * (1.0 - light.GLASS_PASSES) if glass else shown
+            free -= shown * (1.0 - light.glass_passes) if glass else shown
         return returns
 
 

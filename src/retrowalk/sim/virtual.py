@@ -32,7 +32,6 @@ from retrowalk.sim.evidence import published
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.hardware import Hardware
 from retrowalk.sim.microphone import Air, SimMicrophone, SimMicrophones
-from retrowalk.sim.noise import EchoParameters
 from retrowalk.sim.scenarios import Evidence, Heard, Remote, Scenario
 from retrowalk.sim.scheduler import MemoryMail, MemoryMailbox, Scheduler, VirtualClock
 from retrowalk.sim.sound import Listener, SimSoundSystem, WalkWav
@@ -99,7 +98,6 @@ class Worn:
         *,
         faults: Faults | None = None,
         listeners: Sequence[Listener] = (),
-        echo: EchoParameters | None = None,
     ) -> None:
         self.config = config
         self.world = world
@@ -108,7 +106,7 @@ class Worn:
         self.clock = VirtualClock()
         self.scheduler = Scheduler(self.clock, on_error=self._failed)
         self.ear = Ear(clips(bank, config), on_heard=lambda heard: self.world.hear(heard.key, heard.understood_s))
-        self.hardware = Hardware(config, self.scheduler, self.world, self._faults, echo=echo)
+        self.hardware = Hardware(config, self.scheduler, self.world, self._faults)
         self.microphone = SimMicrophone(fault=lambda now: self._faults.active("microphone", now))
         hearers = (self.ear, *((self.microphone,) if config.voice.microphone else ()), *listeners)
         air = Air(hearers, lambda now: self._faults.active("voice", now))

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from retrowalk.sim.estimates import BodyParameters
 from retrowalk.sim.noise import stream
 
 G_M_S2 = 9.80665
@@ -95,16 +96,27 @@ class Walker:
     Phase counts steps: whole numbers are the middle of double support, where the body is lowest and fastest.
     """
 
-    def __init__(self, seed: int, profile: Profile = OLDER, *, upright_deg: float | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        profile: Profile = OLDER,
+        *,
+        upright_deg: float | None = None,
+        body: BodyParameters | None = None,
+    ) -> None:
         self.profile = profile
+        self._measured = measured = body or BodyParameters()
         gait = stream(seed, "walker.gait")
-        body = stream(seed, "walker.body")
+        drawn = stream(seed, "walker.body")
         self._gait = gait
         self._reaction = stream(seed, "walker.reaction")
         self._falls = stream(seed, "walker.falls")
-        self.upright_deg = body.uniform(-6.0, 10.0) if upright_deg is None else upright_deg
+        self.upright_deg = drawn.uniform(-6.0, 10.0) if upright_deg is None else upright_deg
         """Pitch of the clip when the wearer stands upright: how it sits on this back."""
-        self._sway = [(hz, body.uniform(0.4, 1.0) * 0.35, body.uniform(0.0, TWO_PI)) for hz in (0.07, 0.13, 0.29, 0.47)]
+        self._sway = [
+            (hz, drawn.uniform(0.4, 1.0) * 0.35 * measured.idle_sway, drawn.uniform(0.0, TWO_PI))
+            for hz in (0.07, 0.13, 0.29, 0.47)
+        ]
         self.bounciness = min(1.3, max(0.85, stream(seed, "walker.bounce").lognormvariate(0.0, 0.12)))
         """How much this walker bounces at a speed, over how much people do [A]: no two are alike."""
         self._lopsided = stream(seed, "walker.sides").gauss(0.0, 0.05)
@@ -212,6 +224,7 @@ class Walker:
 
     def moment(self, t: float, dt: float) -> Moment:
         """Moves on by `dt` to `t`."""
+        measured = self._measured
         self._change_speed(t, dt)
         size = abs(self.speed_m_s)
         share = min(1.0, size / 0.3)  # slow shuffling rocks less
@@ -232,16 +245,16 @@ class Walker:
         bounce = 0.0
         if size > 0.02:
             bounce = 1.27 * share * (0.2 + size * (0.5 + 0.55 * size)) * self.bounciness * self._strength * self._lift
-            bounce *= 1.0 + self._lopsided * z.real
+            bounce *= measured.bounce * (1.0 + self._lopsided * z.real)
         a_up = bounce * (wave + 0.25 * (z4 * LATE_2).real + 0.5 * (z6 * LATE_3).real) + ringing
         rise_m = -bounce * wave / (TWO_PI * self._steps_a_second(size)) ** 2
         shake = share * (0.7 + 0.3 * min(1.0, size)) if size > 0.02 else 0.0
         jolt = 0.7 * z5.real + 0.6 * (z7 * LATE_7).real
         a_left = shake * (0.25 * z.imag - 0.4 * z3.imag + jolt) + (ringing if z.real > 0.0 else -ringing)
-        roll = shake * DEG * (2.2 * z.imag - 0.9 * z3.imag)
+        roll = measured.roll * shake * DEG * (2.2 * z.imag - 0.9 * z3.imag)
         self._look_deg = _eased(t, self._look, self._look_deg)
-        yaw = shake * DEG * (3.0 * z.real + 0.5 * z3.real) + self._look_deg * DEG
-        amplitude = self.profile.sway_deg * min(1.0, size / 0.6)
+        yaw = measured.yaw * shake * DEG * (3.0 * z.real + 0.5 * z3.real) + self._look_deg * DEG
+        amplitude = measured.sway * self.profile.sway_deg * min(1.0, size / 0.6)
         self._lean_deg = self._leaning(t)
         pitch_deg = self.upright_deg + self._lean_deg + amplitude * (z2 * LATE_PITCH).imag
         for hz, degrees, start in self._sway:
@@ -289,7 +302,7 @@ class Walker:
         self.speed_m_s = 0.0 if self._target_m_s == 0.0 and abs(speed) < 0.0005 else speed
 
     def _steps_a_second(self, size: float) -> float:
-        return (1.25 + 0.75 * min(size, 1.5)) * self._tempo * self._quick
+        return (1.25 + 0.75 * min(size, 1.5)) * self._tempo * self._quick * self._measured.step_rate
 
     def _step(self, t: float, dt: float, size: float) -> float:
         """Moves the phase; returns the ringing of the last foot contact."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from retrowalk.sim import terrain
-from retrowalk.sim.noise import GROUND_CLUTTER, TARGET_LOSS_DB, WIDE_M, WIDTH_M, Scene, Target, stream
+from retrowalk.sim.estimates import GROUND_CLUTTER, TARGET_LOSS_DB, Estimates, current
+from retrowalk.sim.noise import WIDE_M, WIDTH_M, Scene, Target, stream
 from retrowalk.sim.walker import OLDER, Moment, Profile, Walker
 
 STEP_S = 0.005
@@ -108,9 +109,12 @@ class World:
         ambient_kcps: float = SHADE_KCPS,
         mount: Mount | None = None,
         upright_deg: float | None = None,
+        estimates: Estimates | None = None,
     ) -> None:
         self.seed = seed
-        self.walker = Walker(seed, profile, upright_deg=upright_deg)
+        self.estimates = estimates or current()
+        """The numbers of everything in it that senses, reflects and sways."""
+        self.walker = Walker(seed, profile, upright_deg=upright_deg, body=self.estimates.body)
         self.mount = mount or Mount()
         self.ground = ground
         self.temperature_c = temperature_c
@@ -121,7 +125,7 @@ class World:
         self.ambient_kcps = ambient_kcps
         """Daylight from behind as a time-of-flight sensor counts it, kcps/SPAD: 0.1 in a room at night, 8 in deep shade
         or at dusk, 200 at a window under a bright sky, thousands in the sun."""
-        self.terrain = terrain.Terrain(seed)
+        self.terrain = terrain.Terrain(seed, self.estimates.ground)
         self.obstacles: list[Obstacle] = []
         self.contacts: list[Contact] = []
         self.wearer: Callable[[float], Felt] | None = None

@@ -14,7 +14,7 @@ from typing import Literal
 
 from retrowalk.errors import StrictTwinError
 from retrowalk.sim.faults import Faults, has_contact
-from retrowalk.sim.noise import EchoModel, EchoParameters, stream
+from retrowalk.sim.noise import EchoModel, stream
 from retrowalk.sim.room import Room
 from retrowalk.sim.world import KEPT_STEPS, STEP_S, World
 
@@ -24,14 +24,8 @@ PERIOD_S = 0.100
 SLOW_EVERY = 3
 """Filtered, it answers only every so many pings, with the median of the last ones."""
 FILTERED = 5
-ANSWER_S = 0.060
-"""From the ping to the first bit of its frame (estimate: the maker says 100 ms for both)."""
-MODULE_M_S = 343.2
-"""Speed of sound it computes with: that of 20 C (estimate: whether it corrects is not documented)."""
 RANGE_MIN_M = 0.030
 """It gives nothing nearer than this, its own ringing included."""
-HALF_BEAM_DEG = 30.0
-"""The maker's 60 degrees; wide enough to see the ground."""
 LATE_S = 0.25
 LOOK_BACK_S = (KEPT_STEPS - 200) * STEP_S
 """Pings longer ago were heard by nobody; the world does not remember them either."""
@@ -73,12 +67,13 @@ class A02yyuwTwin:
         self.pinged: deque[tuple[float, int]] = deque(maxlen=100)
         """The latest ones: when, and the number that was sent."""
         self.model = model or EchoModel(
-            world.seed, name, EchoParameters(half_beam_deg=HALF_BEAM_DEG), bearing_left_deg=bearing_left_deg
+            world.seed, name, world.estimates.sealed_echo, bearing_left_deg=bearing_left_deg
         )
         self._room = room or Room(world.seed)
         self._room.add(self)
         self._name = name
         self._world = world
+        self._module = world.estimates.sealed
         self._nothing = _NOTHING_MM[no_target]
         self._faults = faults or Faults()
         self._random = stream(world.seed, f"{name}.module")
@@ -128,7 +123,7 @@ class A02yyuwTwin:
         behind = now - LOOK_BACK_S - self._next_s
         if behind > 0.0:
             self._next_s += (int(behind / self.period_s) + 1) * self.period_s
-        while self._next_s + ANSWER_S <= now:
+        while self._next_s + self._module.answer_s <= now:
             self._measure(self._next_s)
             self._next_s += self.period_s
 
@@ -150,7 +145,7 @@ class A02yyuwTwin:
             data = data[:place] + bytes((data[place] ^ 1 << self._random.randrange(8),)) + data[place + 1 :]
         elif fault == "framing":
             data = self._misframed(data)
-        self._carry(data, ping_s + ANSWER_S + (LATE_S if fault == "delayed" else 0.0), fault)
+        self._carry(data, ping_s + self._module.answer_s + (LATE_S if fault == "delayed" else 0.0), fault)
 
     def _number(self, ping_s: float, fault: str) -> int:
         self.pings += 1
@@ -166,7 +161,7 @@ class A02yyuwTwin:
         elif flight_s is None:
             number = self._nothing
         else:
-            number = round(1000.0 * max(RANGE_MIN_M, flight_s * MODULE_M_S / 2.0))
+            number = round(1000.0 * max(RANGE_MIN_M, flight_s * self._module.sound_m_s / 2.0))
         self._held = number
         self.pinged.append((ping_s, number))
         return number

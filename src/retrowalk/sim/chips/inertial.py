@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from retrowalk.config import axis_matrix
+from retrowalk.sim.estimates import ImuParameters
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.noise import stream
 
@@ -15,10 +15,6 @@ Measure = Callable[[float], tuple[float, float, float, float, float, float]]
 Counts = tuple[int, int, int]
 
 G_M_S2 = 9.80665
-ACCEL_NOISE_M_S2 = 0.03
-GYRO_NOISE_RAD_S = math.radians(0.1)
-GYRO_BIAS_RAD_S = math.radians(1.0)
-"""Noise and largest bias of a cheap MEMS part, as the balance reference (1.2) has them."""
 TEMPERATURE_C = 22.0
 
 PACE = {"slow": 4.0, "fast": 1.0 / 1.03}
@@ -32,7 +28,14 @@ class Inertial:
     `axes` is how the chip is mounted, as `config.imu.axes` says; the part `imu` of `faults` may be stuck.
     """
 
-    def __init__(self, measure: Measure, seed: int, axes: tuple[str, str, str], faults: Faults) -> None:
+    def __init__(
+        self,
+        measure: Measure,
+        seed: int,
+        axes: tuple[str, str, str],
+        faults: Faults,
+        parameters: ImuParameters,
+    ) -> None:
         matrix = axis_matrix(axes)
         if matrix is None:
             raise ValueError(f"axes = {list(axes)}: must be right-handed, such as +x +y +z")
@@ -44,7 +47,9 @@ class Inertial:
         self._faults = faults
         self._noise = stream(seed, "imu.noise")
         bias = stream(seed, "imu.bias")
-        self.gyro_bias_rad_s = tuple(bias.uniform(-GYRO_BIAS_RAD_S, GYRO_BIAS_RAD_S) for _ in range(3))
+        most = parameters.gyro_bias_rad_s
+        self.gyro_bias_rad_s = tuple(bias.uniform(-most, most) for _ in range(3))
+        self._accel_noise, self._gyro_noise = parameters.accel_noise_m_s2, parameters.gyro_noise_rad_s
         self._frozen: tuple[Counts, Counts] | None = None
 
     def sample(self, t_s: float, accel_scale: float, gyro_scale: float, delay_s: float = 0.0) -> tuple[Counts, Counts]:
@@ -55,16 +60,17 @@ class Inertial:
         body = self._measure(t_s - delay_s)
         gauss = self._noise.gauss
         bias = self.gyro_bias_rad_s
+        accel_noise, gyro_noise = self._accel_noise, self._gyro_noise
         (ix, sx), (iy, sy), (iz, sz) = self._from_body
         accel = (
-            _counts(sx * body[ix] + gauss(0.0, ACCEL_NOISE_M_S2), accel_scale),
-            _counts(sy * body[iy] + gauss(0.0, ACCEL_NOISE_M_S2), accel_scale),
-            _counts(sz * body[iz] + gauss(0.0, ACCEL_NOISE_M_S2), accel_scale),
+            _counts(sx * body[ix] + gauss(0.0, accel_noise), accel_scale),
+            _counts(sy * body[iy] + gauss(0.0, accel_noise), accel_scale),
+            _counts(sz * body[iz] + gauss(0.0, accel_noise), accel_scale),
         )
         gyro = (
-            _counts(sx * body[3 + ix] + bias[0] + gauss(0.0, GYRO_NOISE_RAD_S), gyro_scale),
-            _counts(sy * body[3 + iy] + bias[1] + gauss(0.0, GYRO_NOISE_RAD_S), gyro_scale),
-            _counts(sz * body[3 + iz] + bias[2] + gauss(0.0, GYRO_NOISE_RAD_S), gyro_scale),
+            _counts(sx * body[3 + ix] + bias[0] + gauss(0.0, gyro_noise), gyro_scale),
+            _counts(sy * body[3 + iy] + bias[1] + gauss(0.0, gyro_noise), gyro_scale),
+            _counts(sz * body[3 + iz] + bias[2] + gauss(0.0, gyro_noise), gyro_scale),
         )
         self._frozen = (accel, gyro) if stuck else None
         return accel, gyro

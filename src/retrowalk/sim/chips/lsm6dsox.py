@@ -15,6 +15,7 @@ from retrowalk.errors import StrictTwinError
 from retrowalk.sim.chips import inertial
 from retrowalk.sim.chips.inertial import DELAYED_S, G_M_S2, PACE, TEMPERATURE_C, Counts, Measure, Ticker
 from retrowalk.sim.chips.registers import RW, R, Registers, readable, split, writable
+from retrowalk.sim.estimates import ImuParameters
 from retrowalk.sim.faults import Faults
 
 REGISTERS: Registers = {
@@ -80,7 +81,7 @@ _XYZ = struct.Struct("<hhh")
 class Lsm6dsoxTwin:
     """The chip.  `measure` is what its clip feels; `axes` how it is mounted, as `config.imu.axes` says.
 
-    `clock_error` is how much faster than nominal its oscillator runs (0.015: 1.5 %).
+    `clock_error` is how much faster than nominal its oscillator runs (0.015: 1.5 %; None: as `parameters` say).
     """
 
     part = "imu"
@@ -91,14 +92,16 @@ class Lsm6dsoxTwin:
         measure: Measure,
         seed: int = 0,
         *,
-        clock_error: float = 0.015,
+        clock_error: float | None = None,
+        parameters: ImuParameters | None = None,
         axes: tuple[str, str, str] = ("+x", "+y", "+z"),
         faults: Faults | None = None,
     ) -> None:
         self._faults = faults or Faults()
-        self._felt = inertial.Inertial(measure, seed, axes, self._faults)
+        parameters = parameters or ImuParameters()
+        self._felt = inertial.Inertial(measure, seed, axes, self._faults, parameters)
         self.gyro_bias_rad_s = self._felt.gyro_bias_rad_s
-        self._clock_error = clock_error
+        self._clock_error = parameters.clock_error if clock_error is None else clock_error
         self._ticker = Ticker()
         self.samples = 0
         """Instants put into the FIFO."""

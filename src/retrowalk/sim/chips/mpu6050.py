@@ -15,6 +15,7 @@ from retrowalk.errors import StrictTwinError
 from retrowalk.sim.chips import inertial
 from retrowalk.sim.chips.inertial import DELAYED_S, G_M_S2, PACE, TEMPERATURE_C, Counts, Measure, Ticker
 from retrowalk.sim.chips.registers import RW, R, Registers, known, split
+from retrowalk.sim.estimates import ImuParameters
 from retrowalk.sim.faults import Faults
 
 CHIP_ID = 0x68
@@ -94,8 +95,9 @@ _FORBIDDEN = {
 class Mpu6050Twin:
     """The chip.  `measure` is what its clip feels; `axes` how it is mounted, as `config.imu.axes` says.
 
-    `clock_error` is how much faster than nominal its oscillator runs (0.015: 1.5 %).  `chip_id` other than 0x68 makes
-    it a relative: 512 bytes of FIFO, other reset values, a filter register of its own for acceleration.
+    `clock_error` is how much faster than nominal its oscillator runs (0.015: 1.5 %; None: as `parameters` say).
+    `chip_id` other than 0x68 makes it a relative: 512 bytes of FIFO, other reset values, a filter
+    register of its own for acceleration.
     """
 
     part = "imu"
@@ -106,13 +108,15 @@ class Mpu6050Twin:
         measure: Measure,
         seed: int = 0,
         *,
-        clock_error: float = 0.015,
+        clock_error: float | None = None,
+        parameters: ImuParameters | None = None,
         axes: tuple[str, str, str] = ("+x", "+y", "+z"),
         faults: Faults | None = None,
         chip_id: int = CHIP_ID,
     ) -> None:
         self._faults = faults or Faults()
-        self._felt = inertial.Inertial(measure, seed, axes, self._faults)
+        parameters = parameters or ImuParameters()
+        self._felt = inertial.Inertial(measure, seed, axes, self._faults, parameters)
         self.gyro_bias_rad_s = self._felt.gyro_bias_rad_s
         self.samples = 0
         """Frames put into the FIFO."""
@@ -120,7 +124,7 @@ class Mpu6050Twin:
         self._name = "MPU-6050" if chip_id == CHIP_ID else f"MPU-6050's relative 0x{chip_id:02X}"
         self._map = REGISTERS if chip_id == CHIP_ID else RELATIVES_REGISTERS
         self._capacity = CAPACITY if chip_id == CHIP_ID else RELATIVES_CAPACITY
-        self._clock_error = clock_error
+        self._clock_error = parameters.clock_error if clock_error is None else clock_error
         self._ticker = Ticker()
         self._registers: dict[int, int] = {}
         self._fifo = bytearray()

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from retrowalk.errors import StrictTwinError
 from retrowalk.sim import light
 from retrowalk.sim.chips.registers import RW, R, Registers, W, readable, writable
+from retrowalk.sim.estimates import LightParameters
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.light import Spot
 from retrowalk.sim.noise import stream
@@ -99,8 +100,9 @@ class TfLunaTwin:
     """The module.  `look` is what its beam meets, `part` its name in the fault table (`lidar` or `drop`).
 
     `at` is the address it was set to when it was made ready; `saved` other settings in its flash, by register.
-    `clock_error` is how much faster than nominal its oscillator runs.  `late_settings`: a firmware in which settings
-    take effect only when saved and rebooted; `signature=False`: one without a signature.
+    `clock_error` is how much faster than nominal its oscillator runs (None: as `parameters` say).
+    `late_settings`: a firmware in which settings take effect only when saved and rebooted;
+    `signature=False`: one without a signature.
     """
 
     def __init__(
@@ -110,13 +112,15 @@ class TfLunaTwin:
         *,
         part: str = "lidar",
         at: int = 0x10,
-        clock_error: float = 0.01,
+        clock_error: float | None = None,
         saved: dict[int, int] | None = None,
         late_settings: bool = False,
         signature: bool = True,
         boot_s: float = BOOT_S,
         faults: Faults | None = None,
+        parameters: LightParameters | None = None,
     ) -> None:
+        self._light = parameters or LightParameters()
         self.part = part
         self.address = at
         """The address at which it answers."""
@@ -125,7 +129,7 @@ class TfLunaTwin:
         """Its fixed range error, as a share of what the maker allows."""
         self._look = look
         self._noise = f"{seed}:{name}"
-        self._rate = 1.0 + clock_error
+        self._rate = 1.0 + (self._light.clock_error if clock_error is None else clock_error)
         self._late_settings = late_settings
         self._signature = signature
         self._boot_s = boot_s
@@ -328,14 +332,16 @@ class TfLunaTwin:
         strength = sum(spot.amplitude for spot in seen) / count
         if fault == "weak":
             strength = min(strength, 40.0)
-        strength = max(0.0, strength + noise.gauss(0.0, 2.0 + 0.01 * strength))
+        strength = max(
+            0.0, strength + noise.gauss(0.0, self._light.amplitude_noise + self._light.amplitude_noise_share * strength)
+        )
         if not seen or strength < self._word(self._effective, AMP_THR):
             return (self._word(self._effective, DUMMY_DIST), int(strength), temperature, tick, 0)
         true_m = sum(spot.range_m for spot in seen) / len(seen)
         if true_m < light.BLIND_M:
             range_m = noise.uniform(0.0, light.BLIND_M)
         else:
-            sigma = light.sigma_m(strength) * math.sqrt(0.010 / period_s)
+            sigma = self._light.sigma_scale * light.sigma_m(strength) * math.sqrt(0.010 / period_s)
             range_m = true_m + light.unit_error_m(self.unit_error, true_m) + noise.gauss(0.0, sigma)
         if fault in ("zero", "ffff"):
             return (0 if fault == "zero" else 0xFFFF, int(strength), temperature, tick, 0)

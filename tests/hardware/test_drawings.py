@@ -97,6 +97,7 @@ def test_made_anew_it_is_the_same(name: str, tmp_path: Path):
     needed = {
         "harness": ["dot", "rsvg-convert"],
         "board": ["rsvg-convert"],
+        "power": ["rsvg-convert"],
         "spice": ["ngspice"],
         "enclosure": ["openscad"],
     }

@@ -17,7 +17,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hardware folder with one maker, which writes a source in capitals."""
     hardware = tmp_path / "hardware"
     (hardware / "draw").mkdir(parents=True)
-    (hardware / "draw" / "capitals.py").write_text("the maker")
+    (hardware / "draw" / "capitals.py").write_text("the maker\ndef render(")
     (hardware / "source.txt").write_text("brown to pin 4")
 
     class Capitals:
@@ -60,7 +60,7 @@ def test_what_is_not_current_is_seen(folder: Path, change: str):
     if change == "source":
         (folder / "source.txt").write_text("brown to pin 2")
     elif change == "maker":
-        (folder / "draw" / "capitals.py").write_text("another maker")
+        (folder / "draw" / "capitals.py").write_text("another maker\ndef render(")
     elif change == "output":
         (folder / "drawings" / "capitals.md").write_text("BROWN TO PIN 2")
     elif change == "missing":

@@ -40,7 +40,7 @@ class Row:
         """Under which heading it stands."""
         if self.drawn_in == ("enclosure",):
             return KINDS[2]
-        return KINDS[1] if self.drawn_in[0] == "board" and self.id != "interface-board" else KINDS[0]
+        return KINDS[1] if "board" in self.drawn_in else KINDS[0]
 
     def bought(self, build: str) -> int:
         """How often its price is paid: of class A a bag or a piece holds all, of the others each piece costs."""

@@ -168,6 +168,22 @@ def test_what_the_program_knows_of_the_cell_is_the_same():
     assert DATA["limits"]["stop_minutes_min"] <= STOP_MINUTES
 
 
+def test_what_ngspice_says_of_the_board_is_reckoned_with():
+    """Motor, buzzer and supply switch draw and lose no less here than board/simulated.md says"""
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (HARDWARE / "board" / "simulated.md").read_text("utf-8").splitlines()
+        if line.startswith("|")
+    ]
+    most = {(cell[0].split(",")[0], cell[1]): float(cell[3].split()[0]) for cell in cells if cell[3][:1].isdigit()}
+    peak_a = {load["part"]: load["peak"] / 1000 for load in DATA["load"] if "peak" in load}
+    assert peak_a["vibration-motor"] >= most["motor", "current"]
+    assert peak_a["buzzer"] >= most["buzzer", "current"]
+    drop_v = next(branch["drop_v"] for branch in DATA["branch"] if branch["part"] == "hc-sr04")
+    assert drop_v >= most["sensor supply", "drop"]
+    assert len(most) > 10
+
+
 def test_the_table_is_current(budget: power.Budget):
     """power.md is what these figures give"""
     assert (HARDWARE / "power" / "power.md").read_text("utf-8") == power.markdown(budget)

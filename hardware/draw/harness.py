@@ -88,14 +88,13 @@ def render(hardware: Path, into: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Plug:
-    """A connector or a module: its id in bom.csv, each pin with its label, and the ids of what is soldered onto it."""
+    """A connector or a module: its id in bom.csv, and each pin with its label."""
 
     name: str
     part: str
     kind: str
     notes: str
     pins: Mapping[str, str]
-    onto_it: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,6 +138,8 @@ class Wiring:
     cables: Mapping[str, Cable]
     wires: tuple[Wire, ...]
     supply_sheet: frozenset[str]
+    holes: tuple[tuple[str, ...], ...]
+    """The cables that leave the case, by the hole of its underside that they leave it by, from the left."""
 
     def at(self, name: str) -> dict[str, list[tuple[Wire, End]]]:
         """Pin -> the wires that end there, each with its other end."""
@@ -162,10 +163,7 @@ def read(text: str) -> Wiring:
         pins = [str(pin) for pin in each.pins]
         labels = [str(label) for label in each.pinlabels] or pins
         named = dict(zip(pins, labels, strict=True))
-        onto_it = tuple(extra.pn for extra in each.additional_components)
-        plugs[each.name] = Plug(
-            each.name, each.pn or "", each.type or "", (each.notes or "").replace("\n", " "), named, onto_it
-        )
+        plugs[each.name] = Plug(each.name, each.pn or "", each.type or "", (each.notes or "").replace("\n", " "), named)
     cables, wires = {}, []
     for each in harness.cables.values():
         length_m = each.length * {"mm": 1e-3, "m": 1.0}[each.length_unit]
@@ -178,7 +176,8 @@ def read(text: str) -> Wiring:
             )
             wires.append(Wire(each.name, joined.via_port, each.colors[joined.via_port - 1], ends))
     supply = frozenset(harness.metadata["supply_sheet"])
-    return Wiring(harness.metadata["title"], plugs, cables, tuple(wires), supply)
+    holes = tuple(tuple(hole) for hole in harness.metadata["holes"])
+    return Wiring(harness.metadata["title"], plugs, cables, tuple(wires), supply, holes)
 
 
 def reached(board: Board, build: str, net: str) -> dict[int, tuple[str, ...]]:
@@ -271,7 +270,13 @@ def svg(text: str, sheet: str) -> str:
         for joined in each.connections
         for name in (joined.from_name, joined.to_name)
     }
-    harness.mates = [] if sheet else harness.mates
+    # What is plugged together without a cable stands beside what has one, else on the first sheet.
+    cabled = {name for name, plug in harness.connectors.items() if plug.ports_left or plug.ports_right}
+    harness.mates = [
+        mate
+        for mate in harness.mates
+        if ({mate.from_name, mate.to_name} & shown if {mate.from_name, mate.to_name} & cabled else not sheet)
+    ]
     shown |= {name for mate in harness.mates for name in (mate.from_name, mate.to_name)}
     harness.connectors = {name: each for name, each in harness.connectors.items() if name in shown}
     drawn = subprocess.run(
@@ -326,6 +331,16 @@ def table(wiring: Wiring, board: Board, build: str) -> list[str]:
     return ["\t".join(row) for row in rows]
 
 
+def hole(wiring: Wiring, cable: str) -> str:
+    """Where a cable leaves the case; nothing of one that stays inside."""
+    for number, cables in enumerate(wiring.holes, 1):
+        if cable in cables:
+            others = [other for other in cables if other != cable]
+            beside = f", beside {' and '.join(others)}" if others else ""
+            return f"It leaves the case by hole {number}{beside}."
+    return ""
+
+
 def to_solder(wiring: Wiring, board: Board, build: str, i2c: Bus, limits: Mapping[str, float]) -> list[str]:
     lines = [
         f"# The cables of the {build} build",
@@ -347,7 +362,7 @@ def to_solder(wiring: Wiring, board: Board, build: str, i2c: Bus, limits: Mappin
         lines += [
             f"## {cable.name}: {near.name} to {far.name}, {far.kind}",
             "",
-            f"{cable.length_m * 1e3:.0f} mm{size}." + (f" {cable.notes}" if cable.notes else ""),
+            " ".join(filter(None, (f"{cable.length_m * 1e3:.0f} mm{size}.", cable.notes, hole(wiring, cable.name)))),
             *([f"{far.name}: {far.notes}"] if far.notes and far.name not in told else []),
             "",
             "| | wire | from | to | leads to |",

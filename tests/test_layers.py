@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "retrowalk"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("calibrate", "support", "firstboot"),
+    ("calibrate", "support", "firstboot", "bench"),
     ("sim", "replay", "doctor", "record", "foreground"),
     ("guard", "voice", "courier", "hub"),
     ("devices",),

@@ -763,6 +763,182 @@ def calibrate_list(state_dir: Path | None) -> None:
         )
 
 
+@cli.group(
+    cls=_Commands,
+    short_help="Measure the device on a bench, for the simulated world.",
+    epilog=_examples(
+        "bench take echo my-form.toml target=wall distance_m=2 temperature_c=17",
+        "bench check my-form.toml",
+        "bench import my-form.toml --out world.toml",
+    ),
+)
+def bench() -> None:
+    """Measure sensors on a bench: whether this device does what it must, and what the world is really like.
+
+    hardware/bench/README.md has the tests, what to put where, and the form.
+    """
+
+
+@bench.command(
+    "take",
+    short_help="Take one run, and write it into the form.",
+    epilog=_examples(
+        "bench take echo my-form.toml target=person_fleece distance_m=2 temperature_c=17",
+        "bench take lidar my-form.toml ground=grass height_m=0.9 --spots 20",
+        "bench take walk my-form.toml distance_m=20",
+        "bench take still my-form.toml",
+    ),
+)
+@click.argument("kind", type=click.Choice(("echo", "lidar", "walk", "still")))
+@click.argument("file", type=_file, metavar="FORM.toml")
+@click.argument("said", nargs=-1, metavar="FIELD=VALUE...")
+@click.option("--seconds", type=click.FloatRange(2.0, 600.0), help="How long.  [default: 60, lidar 20, walk 40]")
+@click.option("--spots", type=click.IntRange(2, 100), help="Lidar: so many spots of the ground, two seconds each.")
+@click.option("--config", "config_file", type=_file, metavar="FILE", help=f"Settings.  [default: {CONFIG_FILE}]")
+@click.option("--run-dir", type=_path, metavar="DIR", help="Of the running retrowalk.")
+def bench_take(
+    kind: str,
+    file: Path,
+    said: tuple[str, ...],
+    seconds: float | None,
+    spots: int | None,
+    config_file: Path | None,
+    run_dir: Path | None,
+) -> None:
+    """Take one run of a bench test, and write it at the end of the form.
+
+    echo: an ultrasonic sensor.  lidar: the rear lidar, or with ground= the one for drops.  walk: twenty metres
+    backward.  still: the clip on a table.  What stands where is said by the fields of the form: target=wall
+    distance_m=2.  A running retrowalk does it beside its work; else one is started for as long.
+    """
+    from msgspec import Struct
+
+    from retrowalk.bench import form, take
+    from retrowalk.bench.form import LidarRun
+
+    wanted = take.like(kind, dict(_field(word) for word in said))
+    if spots and not (isinstance(wanted, LidarRun) and wanted.ground):
+        raise click.UsageError("--spots is for the lidar on a ground: bench take lidar FORM ground=... --spots 20")
+    if file.exists():
+        form.read(file)  # nobody measures for a form that cannot be written to
+    lasts_s = seconds or take.SECONDS[kind]
+
+    def measure(control: Control, config: Config) -> None:
+        if spots and isinstance(wanted, LidarRun):
+            sensor = take.sensor_for(config, kind, wanted)
+            runs = []
+            for number in range(1, spots + 1):
+                click.pause(f"Spot {number} of {spots}: point it there, and press a key")
+                runs.append(take.lidar(sensor, take.collect(control, 2.0), wanted))
+            run: Struct = take.joined(runs)
+        else:
+            click.echo(f"Taking {lasts_s:g} seconds.", err=True)
+            run = take.run_of(config, kind, take.collect(control, lasts_s), wanted)
+        form.add(file, kind, run)
+        click.echo(form.text_of(kind, run), nl=False)
+
+    _through_guard("bench", measure, config_file, run_dir)
+
+
+def _field(word: str) -> tuple[str, str]:
+    name, given, value = word.partition("=")
+    if not given:
+        raise click.UsageError(f"{word}: say it as FIELD=VALUE, such as distance_m=2")
+    return name, value
+
+
+def _through_guard(
+    name: str, act: Callable[[Control, Config], None], config_file: Path | None, run_dir: Path | None
+) -> None:
+    """Acts through the retrowalk that runs, or one that is started for it."""
+    from retrowalk import control as controls
+    from retrowalk.doctor.computer import services
+    from retrowalk.doctor.machine import ThisMachine
+    from retrowalk.platform import MonotonicClock
+    from retrowalk.record import own_guard
+
+    line = controls.connect(_run_dirs(run_dir), name, MonotonicClock())
+    if line is None and "active" in services(ThisMachine()):
+        raise click.ClickException(f"retrowalk runs as a service, which does not answer you: sudo retrowalk {name} ...")
+    if config_file is None and line is None and not CONFIG_FILE.exists():
+        raise click.UsageError(f"{CONFIG_FILE} is not there: give your settings with --config FILE.")
+    config = _configuration(config_file)
+    if line is not None:
+        try:
+            act(line, config)
+        finally:
+            line.close()
+        return
+    with own_guard((config_file or CONFIG_FILE).absolute(), name) as own:
+        act(own.control, config)
+        own.end()
+
+
+@bench.command("check", short_help="Which bench tests a device passes.", epilog=_examples("bench check my-form.toml"))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FORM.toml")
+def bench_check(file: Path) -> None:
+    """Which bench tests are passed, which are not, and which were not done.
+
+    The exit status is 0 when none has failed, 1 when one has.
+    """
+    from rich.table import Table
+
+    from retrowalk.bench import form, limits
+
+    verdicts = limits.check(form.read(file))
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("test", "", "found", "limit", "why"):
+        made.add_column(title)
+    for one in verdicts:
+        word = {True: "passed", False: "FAILED", None: "not done"}[one.passed]
+        made.add_row(one.test, word, one.found, one.limit, one.reason)
+    _console().print(made, highlight=False)
+    passed, failed = (sum(one.passed is state for one in verdicts) for state in (True, False))
+    click.echo(f"{passed} passed, {failed} failed, {len(verdicts) - passed - failed} not done.")
+    sys.exit(DIFFERENT if failed else OK)
+
+
+@bench.command(
+    "import",
+    short_help="Turn a filled-in form into numbers of the simulated world.",
+    epilog=_examples("bench import my-form.toml", "bench import my-form.toml --out my-world.toml"),
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FORM.toml")
+@click.option("--out", type=_file, default="world.toml", show_default=True, metavar="FILE", help="Where to put them.")
+def bench_import(file: Path, out: Path) -> None:
+    """Turn a filled-in form into measured numbers of the simulated world.
+
+    Each has its 95 % interval, beside the estimate that it takes the place of; what was not measured stays an estimate.
+    Then: retrowalk demo --world FILE.
+    """
+    from rich.table import Table
+
+    from retrowalk import wholefile
+    from retrowalk.bench import fit, form
+    from retrowalk.sim.estimates import ESTIMATED, each
+
+    found = fit.measured(form.read(file))
+    if not found:
+        raise click.ClickException(f"{file} holds nothing that tells a number: see hardware/bench/README.md.")
+    fit.table(found)
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("parameter", "estimate", "measured", "95 %", "from", "estimate is"):
+        made.add_column(title)
+    for one in found:
+        interval = "" if one.low is None or one.high is None else f"{fit.shown(one.low)} to {fit.shown(one.high)}"
+        agrees = {True: "inside", False: "outside", None: ""}[one.agrees]
+        estimate = fit.shown(fit.plain(one.estimate))
+        made.add_row(one.parameter, estimate, fit.shown(one.value), interval, str(one.n), agrees)
+    wholefile.write(out, fit.text(found, file.name).encode(), for_all=True)
+    _console().print(made, highlight=False)
+    measured = {one.parameter for one in found}
+    stay = [name for name, _ in each(ESTIMATED) if name not in measured]
+    click.echo(f"\n{len(found)} measured, in {out}.  {len(stay)} stay estimates:")
+    for name in stay:
+        reason = fit.why_it_stays(name)
+        click.echo(f"  {name}" + (f": {reason}" if reason else ""))
+
+
 @cli.command(
     "set-lidar-address",
     short_help="Give the second TF-Luna an address of its own, once.",

@@ -125,6 +125,8 @@ class HcSr04(Section, frozen=True, kw_only=True, tag_field="chip", tag="hc-sr04"
     """GPIO number (BCM) of the trigger line (0 to 27)."""
     echo_pin: Pin = 24
     """GPIO number (BCM) of the echo line (0 to 27), not above 3.3 V."""
+    power_pin: OtherPin = -1
+    """GPIO number (BCM) of a switch in its 5 V (-1 to 27; -1: none): low for a moment when it hangs, else high."""
     range_max_m: Annotated[float, Meta(ge=0.5, le=5.0)] = 4.0
     """Longest range believed (0.5 to 5 m); a longer echo counts as no target."""
     clear_range_m: Annotated[float, Meta(ge=0.5, le=5.0)] = 2.0
@@ -827,6 +829,8 @@ def _pins(config: Config) -> Iterator[tuple[str, int]]:
         if isinstance(sensor, HcSr04):
             yield f"range_sensor[{index}].trigger_pin", sensor.trigger_pin
             yield f"range_sensor[{index}].echo_pin", sensor.echo_pin
+            if sensor.power_pin >= 0:
+                yield f"range_sensor[{index}].power_pin", sensor.power_pin
     yield "button.pin", config.button.pin
     yield "buzzer.pin", config.buzzer.pin
     yield "vibration.pin", config.vibration.pin

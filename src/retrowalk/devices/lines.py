@@ -85,13 +85,14 @@ class InputLine:
 
 
 class OutputLine:
-    """An output line, low when opened and when closed.  Raises `DeviceError` when the pin cannot be used."""
+    """An output line, at rest when opened and when closed.  Raises `DeviceError` when the pin cannot be used."""
 
-    def __init__(self, factory: Any, gpio: int) -> None:
+    def __init__(self, factory: Any, gpio: int, *, rest: bool = False) -> None:
         self._gpio = gpio
+        self._rest = rest
         try:
             self._pin = factory.pin(gpio)
-            self._pin.output_with_state(0)
+            self._pin.output_with_state(int(rest))
         except RetrowalkError:
             raise
         except Exception as error:
@@ -106,11 +107,11 @@ class OutputLine:
             raise pin_error(self._gpio, "set", error) from error
 
     def close(self) -> None:
-        for release in (lambda: self.set(False), self._pin.close):
+        for release in (lambda: self.set(self._rest), self._pin.close):
             try:
                 release()
             except Exception:
-                pass  # low if it can be, released if it can be
+                pass  # at rest if it can be, released if it can be
 
 
 class PwmLine:

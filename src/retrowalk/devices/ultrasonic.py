@@ -1,13 +1,13 @@
 """HC-SR04-class ultrasonic range sensor on two GPIO lines.
 
 Wiring: VCC to 5 V (3.3 V types: 3.3 V), GND to ground, Trig straight to `trigger_pin` (GPIO23), Echo to `echo_pin`
-(GPIO24).  A 5 V module's echo must go through a divider: 1 kΩ from Echo to the GPIO, 2 kΩ from the GPIO to ground.
+(GPIO24).  A 5 V module's echo must go through a divider: 1.5 kΩ from Echo to the GPIO, 2 kΩ from the GPIO to ground.
 Give the amplifier and the motor a ground return of their own; noise on a shared one shows as false near echoes.
 
 One ping: >= 10 us on the trigger; the echo line rises after 0.2 to 1 ms and stays high for the time of flight.  A
 module that hears nothing keeps it high for its own time (36, 38, 60, 110 or 200 ms), or does nothing at all, or hangs
-high until power is cut.  `gpiozero.DistanceSensor` hides all of that behind a median of nine; this driver gives one
-`RangeSample` a ping, with what it was.
+high until power is cut: where its 5 V are switched (`power_pin`), the driver does that.  `gpiozero.DistanceSensor`
+hides all of that behind a median of nine; this driver gives one `RangeSample` a ping, with what it was.
 """
 
 from __future__ import annotations
@@ -57,6 +57,15 @@ SHARE_OF_PINGS = 24
 SLOW_BELOW, SLOW_UNTIL = 0.25, 0.5
 """Fewer useful answers than this share of the last 24 pings (1.6 s) is reported, until there are this many again."""
 
+HUNG = ("absent", "stuck")
+POWER_OFF_S = 0.5
+"""So long a module that hangs is switched off; its capacitor is empty long before (hardware/board/simulated.md)."""
+POWER_ON_S = 0.1
+"""So long it starts; a module's small processor takes some 10 ms [A]."""
+POWER_AFTER_S = (1.0, 3.0, 10.0, 30.0)
+"""It is switched off after so long without an answer, and so long after it was switched on again without one; the last
+holds from then on.  Not before its loss is named: what is unplugged looks the same."""
+
 FOREIGN_S = 1.0
 """An edge stamped further than this from its ping was not stamped by the factory's clock."""
 
@@ -82,8 +91,9 @@ class Ultrasonic:
     VALID has 0.02 m to `range_max_m`, measured at mid-flight.  NO_TARGET is a pulse longer than that flight.  NO_ECHO:
     no pulse.  REJECTED: edges no echo can give.  STUCK: the echo line is high when it must not be; no ping is sent.
     Faults: `absent` (no echo for 0.7 s), `garbage` (only impossible ones), `stuck`, `slow` (fewer than one ping in four
-    answered).  Raises `SensorError("absent")`
-    when a line cannot be used; the next poll opens both again.
+    answered).  One that is absent or stuck is switched off and on where the settings have a switch; nothing waits for
+    it, and others keep their turns.  Raises `SensorError("absent")` when a line cannot be used; the next poll opens
+    them again.
     """
 
     def __init__(self, config: HcSr04, pin_factory: Any, clock: Clock, turns: Turns | None = None) -> None:
@@ -101,6 +111,12 @@ class Ultrasonic:
         self._width_min_s = RANGE_MIN_M / self._metres_per_s
         self._ticks = TickClock(pin_factory, clock)
         self._trigger: OutputLine | None = None
+        self._power: OutputLine | None = None
+        self._on_again_s: float | None = None
+        """Until when it is switched off."""
+        self._powered_s = -math.inf
+        self._power_cycles = 0
+        """Since its last good answer."""
         self._echo: InputLine | None = None
         self._ping: _Ping | None = None
         self._turns = turns or Turns(clock.origin_mono_s)
@@ -120,6 +136,8 @@ class Ultrasonic:
         try:
             echo = self._echo or self._open()
             self._take_edges(echo, now, items)
+            if self._power is not None and self._switched_off(self._power, now):
+                return items, self._on_again_s or now
             if self._ping is not None and now >= self._ping.look_s:
                 self._look(self._ping, echo, now, items)
             due_s = self._next_ping_s
@@ -135,12 +153,14 @@ class Ultrasonic:
 
     def close(self) -> None:
         self._turns.leave(self.name)
-        for line in (self._trigger, self._echo):
+        for line in (self._trigger, self._echo, self._power):
             if line is not None:
                 line.close()
-        self._trigger = self._echo = self._ping = None
+        self._trigger = self._echo = self._power = self._ping = self._on_again_s = None
 
     def _open(self) -> InputLine:
+        if self._config.power_pin >= 0:
+            self._power = OutputLine(self._factory, self._config.power_pin, rest=True)
         self._trigger = OutputLine(self._factory, self._config.trigger_pin)
         # Pulled down, so that an unplugged module is a silent line and not an aerial.
         self._echo = InputLine(self._factory, self._config.echo_pin, "down", self._on_edge)
@@ -149,6 +169,35 @@ class Ultrasonic:
     def _on_edge(self, level: bool) -> None:
         if not level:  # a rise alone changes nothing yet
             self.wake()
+
+    # ------------------------------------------------------------------------------------------- its supply
+
+    def _switched_off(self, power: OutputLine, now: float) -> bool:
+        """Switches a module that hangs off, and on again when it is time; whether it is off now."""
+        if self._on_again_s is not None:
+            if now < self._on_again_s:
+                return True
+            power.set(True)
+            self._on_again_s = None
+            self._powered_s = now
+            self._next_ping_s = now + POWER_ON_S
+            self._high_since_s, self._high_tries = None, 0
+            return False
+        if self._fault.active not in HUNG or self._bad_for_s(now) < POWER_AFTER_S[min(self._power_cycles, 3)]:
+            return False
+        # The trigger is low while no ping is under way, so the module is not fed through it.
+        self._ping = None
+        self._turns.leave(self.name)
+        power.set(False)
+        self._power_cycles += 1
+        self.counts["power_cycle"] += 1
+        self._on_again_s = now + POWER_OFF_S
+        return True
+
+    def _bad_for_s(self, now: float) -> float:
+        """For how long it has not answered, while it had its supply."""
+        since_s = [at_s for at_s in (self._bad_since_s, self._high_since_s) if at_s is not None]
+        return now - max(min(since_s, default=now), self._powered_s)
 
     # --------------------------------------------------------------------------------------------- a ping
 
@@ -242,7 +291,7 @@ class Ultrasonic:
         good = status in (RangeStatus.VALID, RangeStatus.NO_TARGET)
         self._answered.append(good)
         if good:
-            self._bad_since_s, self._bad_rejected = None, False
+            self._bad_since_s, self._bad_rejected, self._power_cycles = None, False, 0
             items += self._fault.change(now, *self._slow_fault())
             return
         if self._bad_since_s is None:

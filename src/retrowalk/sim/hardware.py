@@ -102,6 +102,7 @@ class Hardware:
                         self._world,
                         trigger_line=sensor.trigger_pin,
                         echo_line=sensor.echo_pin,
+                        power_line=sensor.power_pin,
                         name=sensor.name,
                         model=EchoModel(
                             self._world.seed,

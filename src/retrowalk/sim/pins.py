@@ -42,12 +42,18 @@ class Lines(Protocol):
         """Who is told of the edges of an input."""
 
 
+RELEASED = -1.0
+"""In place of an output's level: nobody drives the line any more."""
+
+
 class Board:
     """The wires between the Pi and its modules, in one process."""
 
     def __init__(self) -> None:
         self.levels: dict[int, bool] = {}
         self.outputs: dict[int, float] = {}
+        self.floats: dict[int, float] = {}
+        """Level of an output that nobody drives, where a resistor pulls it up."""
         self.on_edge: Callable[[int, bool, float, bool], None] | None = None
         """Called with every edge (line, level, session second, told): the way to another process."""
         self._watchers: dict[int, list[Watcher]] = {}
@@ -58,7 +64,9 @@ class Board:
         self._watchers.setdefault(line, []).append(watcher)
 
     def output(self, line: int, value: float, t_s: float) -> None:
-        if self.outputs.get(line, 0.0) != value:
+        floats = self.floats.get(line, 0.0)
+        value = floats if value == RELEASED else value
+        if self.outputs.get(line, floats) != value:
             self.outputs[line] = value
             for watcher in self._watchers.get(line, ()):
                 watcher(value, t_s)
@@ -104,7 +112,7 @@ class SimPin(MockPWMPin):  # type: ignore[misc]  # gpiozero is published without
         # As on lgpio, a new function drops the edge detection without forgetting the handler.
         self._detecting = False
         if value == "input" and self._function == "output":
-            self._set_output(False)  # the line floats, and whatever hangs on it goes off
+            self._set_output(RELEASED)  # the line floats, and whatever hangs on it goes off, unless it is pulled up
         super()._set_function(value)
 
     def _set_state(self, value: float) -> None:
@@ -200,6 +208,8 @@ class SimPinFactory(MockFactory):  # type: ignore[misc]  # gpiozero is published
 RISE_AFTER_S = 0.000_45
 """The echo line rises so long after the trigger has fallen."""
 TRIGGER_MIN_S = 10e-6
+STARTS_S = 0.03
+"""A module that has just got its supply does not answer for so long [A]."""
 DELIVERY_S = (0.000_05, 0.000_6)
 """lgpio tells of an edge so long after it (poll of 0.5 ms, and Python's waking up)."""
 
@@ -224,7 +234,8 @@ class HcSr04Twin:
 
     Wants a trigger of at least 10 us and ignores one while it is busy.  `no_target`: 0.036, 0.038, 0.060, 0.110 or
     0.200 seconds by make, `none`, or `stuck`; None: as the world's estimates have it.  In a `room` with
-    others it hears their pings, too.
+    others it hears their pings, too.  `power_line`: a switch in its supply, on while high or floating; off, it forgets
+    everything and holds its echo line low.
     """
 
     def __init__(
@@ -235,6 +246,7 @@ class HcSr04Twin:
         *,
         trigger_line: int = 23,
         echo_line: int = 24,
+        power_line: int = -1,
         name: str = "rear",
         model: EchoModel | None = None,
         no_target: NoTarget | None = None,
@@ -267,10 +279,21 @@ class HcSr04Twin:
         self._room.add(self)
         board.drive(echo_line, False, scheduler.clock.now())
         board.watch(trigger_line, self._on_trigger)
+        self._powered, self._starts_until_s = True, -math.inf
+        if power_line >= 0:
+            board.floats[power_line] = 1.0
+            board.watch(power_line, self._on_power)
         for t_s in self._faults.changes(name):
             if t_s > scheduler.clock.now():
                 scheduler.at(t_s, self._fault_changed, f"{name}.fault")
         self._fault_changed()
+
+    def _on_power(self, value: float, t_s: float) -> None:
+        self._powered = value > 0.0
+        self.power_cycle()
+        if self._powered:
+            self._starts_until_s = t_s + STARTS_S
+            self._fault_changed()
 
     def power_cycle(self) -> None:
         """Cuts the power for a moment: a module that hangs comes back."""
@@ -280,16 +303,16 @@ class HcSr04Twin:
 
     def _fault_changed(self) -> None:
         now = self._scheduler.clock.now()
-        self._busy_until_s = now  # what was under way is over
+        self._busy_until_s = max(now, self._starts_until_s)  # what was under way is over
         self._era += 1
-        self._set_echo(self._faults.active(self._name, now) == "stuck", now)
+        self._set_echo(self._powered and self._faults.active(self._name, now) == "stuck", now)
 
     def _on_trigger(self, value: float, t_s: float) -> None:
         if value:
             self._raised_s = t_s
             return
         raised_s, self._raised_s = self._raised_s, None
-        if raised_s is None:
+        if raised_s is None or not self._powered:
             return
         if t_s - raised_s < TRIGGER_MIN_S - 1e-9 or t_s < self._busy_until_s:
             self.ignored += 1

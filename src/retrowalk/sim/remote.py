@@ -29,7 +29,7 @@ from retrowalk.platform import APLAY, Clock, SerialPort, Sound, SoundSystem
 from retrowalk.sim.chips.ds18b20 import MEASURES_S
 from retrowalk.sim.faults import Faults
 from retrowalk.sim.hardware import Hardware
-from retrowalk.sim.pins import Listener, SimPinFactory
+from retrowalk.sim.pins import RELEASED, Listener, SimPinFactory
 from retrowalk.sim.scheduler import Scheduler
 from retrowalk.sim.sound import FRAME_BYTES, RATE_HZ, SimSound, condition
 from retrowalk.sim.sound import Listener as SoundListener
@@ -338,7 +338,7 @@ class WorldServer:
         for port in self._ports.pop(connection, {}).values():
             port.close()
         for line in sorted(self._outputs.pop(connection, ())):
-            self._board.output(line, 0.0, self.now())
+            self._board.output(line, RELEASED, self.now())
 
 
 def _listen(path: Path) -> socket.socket:

@@ -133,6 +133,7 @@ def parameters(geometry: Mapping[str, Any], config: Config) -> str:
         "insert_depth": fast["insert_m3_depth_mm"],
         "screw_m3": fast["screw_m3_hole_mm"],
         "screw_head": fast["screw_m3_head_mm"],
+        "under_head": fast["under_head_mm"],
         "screw_m2": fast["screw_m2_hole_mm"],
         "us_board": us["board_mm"],
         "us_z": us["center_z_mm"],

@@ -1,7 +1,7 @@
 // part: belt-mount
 // A plate between belt and case.  The webbing goes through both slots, so that it cannot turn; `wedge` degrees make the
 // case plumb where the lower back slopes: print the one you need, and turn it over for the other way.
-// Holds: part: belt, part: screw-m3x10
+// Holds: part: belt, part: screw-m3x8
 include <common.scad>
 wedge = 0;
 
@@ -12,12 +12,13 @@ module mount() {
       polygon([[-belt_t, -belt_plate_z / 2], [belt_plate_z * tan(wedge), -belt_plate_z / 2], [0, belt_plate_z / 2],
                [-belt_t, belt_plate_z / 2]]);
     for (side = [-1, 1]) translate([0, side * (belt_plate_y / 2 - 8), 0]) box([200, slot, webbing + 2]);
-    // A way for the webbing between the slots, behind the plate, so that it lies flat against the walker.
-    for (y = [-1, 1], z = [-1, 1]) translate([0, y * belt_screw_y / 2, z * belt_screw_z / 2]) rotate([0, 90 - wedge, 0]) {
-      cylinder(d = screw_m3, h = 200, center = true);
-      // Heads sunk from the belt's side, so that nothing presses.
-      translate([0, 0, -100 - belt_t + 2.4]) cylinder(d = screw_head, h = 100);
-    }
+    // At right angles to the side of the bosses, and sunk from the belt's side, so that nothing presses; the same screw
+    // serves every wedge.
+    translate([belt_plate_z * tan(wedge) / 2, 0, 0]) rotate([0, -wedge, 0]) for (y = [-1, 1], z = [-1, 1])
+      translate([0, y * belt_screw_y / 2, z * belt_screw_z / 2]) rotate([0, 90, 0]) {
+        cylinder(d = screw_m3, h = 200, center = true);
+        translate([0, 0, -under_head - 100]) cylinder(d = screw_head, h = 100);
+      }
   }
 }
 

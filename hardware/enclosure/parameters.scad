@@ -18,6 +18,7 @@ insert_d = 4;
 insert_depth = 6;
 screw_m3 = 3.4;
 screw_head = 6.2;
+under_head = 2.4;
 screw_m2 = 1.7;
 us_board = [45, 20];
 us_z = 84.5;

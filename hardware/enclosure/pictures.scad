@@ -30,7 +30,7 @@ module inserts(away = 0) {
   screw_places() translate([plate - away, 0, 0]) rotate([0, 90, 0]) color("#c8a030") cylinder(d = 4.6, h = 5.7);
 }
 module screws(away = 0) {
-  screw_places() translate([-away, 0, 0]) rotate([0, 90, 0]) color("#555") { cylinder(d = 3, h = 10); translate([0, 0, -3]) cylinder(d = 5.5, h = 3); }
+  screw_places() translate([-away, 0, 0]) rotate([0, 90, 0]) color("#555") { cylinder(d = 3, h = 8); translate([0, 0, -3]) cylinder(d = 5.5, h = 3); }
 }
 module cord(away = 0) {
   translate([plate - away, 0, height / 2]) color("#111") difference() {

@@ -126,7 +126,7 @@ class HcSr04(Section, frozen=True, kw_only=True, tag_field="chip", tag="hc-sr04"
     echo_pin: Pin = 24
     """GPIO number (BCM) of the echo line (0 to 27), not above 3.3 V."""
     power_pin: OtherPin = -1
-    """GPIO number (BCM) of a switch in its 5 V (-1 to 27; -1: none): low for a moment when it hangs, else high."""
+    """GPIO number (BCM) of a switch in its 5 V (-1 to 27), low for a moment when it hangs, else high; -1: none."""
     range_max_m: Annotated[float, Meta(ge=0.5, le=5.0)] = 4.0
     """Longest range believed (0.5 to 5 m); a longer echo counts as no target."""
     clear_range_m: Annotated[float, Meta(ge=0.5, le=5.0)] = 2.0

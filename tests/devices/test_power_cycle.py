@@ -20,7 +20,10 @@ LEAVES_S, RETURNS_S = 3.0, 5.0
 
 
 def walk(
-    power_pin: int, faults: tuple[str, ...] = (), until_s: float = 20.0, no_target: float | Literal["stuck"] = 0.038
+    power_pin: int,
+    faults: tuple[str, ...] = (),
+    until_s: float = 20.0,
+    no_target: float | Literal["stuck"] = 0.038,
 ) -> tuple[Rig, Ultrasonic]:
     """A wall that is gone from second 3 to 5: a module that hangs when it hears nothing hangs then."""
     rig = Rig(faults=faults)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import csv
 import math
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from hardware.draw import enclosure
 from hardware.draw.enclosure import Beam
 from numpy.typing import NDArray
 
-from retrowalk.config import Config, Mount
+from retrowalk.config import Config, Mount, axis_matrix
 from retrowalk.core import dropoff
 
 HARDWARE = Path(__file__).parents[2] / "hardware"
@@ -109,6 +111,56 @@ def nearest(triangles: Array, origin: Array, way: Array) -> float:
     far = np.einsum("ij,ij->i", ac, q) / det
     hit = meets_plane & (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (far > 1e-6)
     return float(far[hit].min()) if hit.any() else math.inf
+
+
+def inserts_of(geometry: dict[str, Any]) -> list[tuple[float, float]]:
+    """For each place with a screw: what is between its head and the insert's hole, and how deep that is."""
+    case, fast = geometry["case"], geometry["fasteners"]
+    closing = [(case["plate_mm"], fast["insert_m3_depth_mm"])] * 4
+    return closing + [(fast["under_head_mm"], fast["insert_m3_depth_mm"])] * 4
+
+
+def test_every_screw_holds_and_none_bottoms(geometry):
+    """At least 3.5 mm in the insert, and not to the end of its hole: what bottoms does not clamp"""
+    for between_mm, deep_mm in inserts_of(geometry):
+        reach_mm = geometry["fasteners"]["screw_m3_mm"] - between_mm
+        assert 3.5 <= reach_mm <= deep_mm - 0.2
+
+
+@pytest.mark.parametrize("wedge", [0.0, 5.0, 10.0])
+def test_the_belt_mounts_bores_are_where_the_bosses_are(wedge, geometry):
+    """Along each bore's axis it is free all the way; beside it, under the head, as thick as the screw wants it"""
+    belt, fast = geometry["belt"], geometry["fasteners"]
+    triangles = mesh(f"belt-mount-{wedge:g}").triangles
+    lean = math.radians(wedge)
+    normal = np.array([math.cos(lean), 0.0, math.sin(lean)])
+    up = np.array([-math.sin(lean), 0.0, math.cos(lean)])
+    left = np.array([0.0, 1.0, 0.0])
+    middle = np.array([belt["plate_mm"][1] * math.tan(lean) / 2.0, 0.0, 0.0])
+    ring_mm = (fast["screw_m3_hole_mm"] + fast["screw_m3_head_mm"]) / 4.0
+    for y in (-0.5, 0.5):
+        for z in (-0.5, 0.5):
+            axis = middle + y * belt["screws_mm"][0] * left + z * belt["screws_mm"][1] * up
+            assert nearest(triangles, axis + 50.0 * normal, -normal) == math.inf
+            beside = axis + ring_mm * left
+            assert nearest(triangles, beside + 1.0 * normal, -normal) == pytest.approx(1.0, abs=0.05)
+            assert nearest(triangles, beside - 0.01 * normal, -normal) == pytest.approx(fast["under_head_mm"], abs=0.05)
+
+
+def test_the_parts_list_has_as_many_inserts_and_screws(geometry):
+    rows = {row["id"]: row for row in csv.DictReader((HARDWARE / "bom.csv").read_text("utf-8").splitlines())}
+    length = f"{geometry['fasteners']['screw_m3_mm']:g}"
+    for part in ("insert-m3", f"screw-m3x{length}"):
+        assert {rows[part][f"{build}_qty"] for build in BUILDS} == {str(len(inserts_of(geometry)))}
+
+
+def test_the_clip_tells_the_settings_which_way_the_chip_looks(geometry):
+    """Both builds set the axes as the carrier lies in the clip: its parts toward the lid, away from the back"""
+    clip = geometry["imu_clip"]
+    for build in BUILDS:
+        axes = tomllib.loads((HARDWARE / f"{build}.toml").read_text())["imu"]["axes"]
+        assert axes == ["-z", clip["carrier_chip_axis_left"], clip["carrier_chip_axis_up"]]
+        assert axis_matrix(axes) is not None
 
 
 # ----------------------------------------------------------------------------------------------------------- beams

@@ -164,6 +164,8 @@ FIXED: dict[str, dict[str, str]] = {
         "the maker's": "TRIGGER_MIN_S",
         "cancels: a range is from rise to fall": "RISE_AFTER_S",
         "measured with lgpio (reference 1.2)": "DELIVERY_S",
+        "no number, but a sign": "RELEASED",
+        "less than the driver waits, so that it changes nothing": "STARTS_S",
     },
     "room.py": {
         "two ultrasonic modules are in neither build (reference 5.1)": "FADES_S BOUNCES DEAF_S LISTENS_S",

@@ -209,7 +209,7 @@ RISE_AFTER_S = 0.000_45
 """The echo line rises so long after the trigger has fallen."""
 TRIGGER_MIN_S = 10e-6
 STARTS_S = 0.03
-"""A module that has just got its supply does not answer for so long [A]."""
+"""A module that has just got its supply does not answer for so long."""
 DELIVERY_S = (0.000_05, 0.000_6)
 """lgpio tells of an edge so long after it (poll of 0.5 ms, and Python's waking up)."""
 

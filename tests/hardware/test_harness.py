@@ -70,8 +70,7 @@ def lines(config: Config) -> dict[tuple[str, str], int]:
         if isinstance(sensor, HcSr04):
             found["hc-sr04", "Trig"] = sensor.trigger_pin
             found["hc-sr04", "Echo"] = sensor.echo_pin
-            # Nobody drives GPIO 5 where the settings know no such pin; the board then keeps the sensor powered.
-            found["hc-sr04", "VCC"] = getattr(sensor, "power_pin", 5)
+            found["hc-sr04", "VCC"] = sensor.power_pin
         elif isinstance(sensor, A02yyuw):
             found["a02yyuw", "TX"] = SERIAL_PINS[sensor.port][1]
         elif isinstance(sensor, TfLuna):
@@ -407,6 +406,11 @@ MUTANTS: dict[str, tuple[str, Callable[[Build], None], Callable[[Build], Iterato
     "trigger and echo crossed": ("starter", text(("ULTRASONIC: [1-4]]", "ULTRASONIC: [1, 3, 2, 4]]")), wrong_lines),
     "a 5 V echo at the trigger": ("starter", text(("ULTRASONIC: [1-4]]", "ULTRASONIC: [1, 3, 2, 4]]")), wrong_volts),
     "another button pin in the settings": ("starter", setting(button={"pin": 16}), wrong_lines),
+    "a supply that nobody switches": (
+        "starter",
+        lambda build: setattr(build, "config", Config(battery=build.config.battery, range_sensor=(HcSr04(), TfLuna()))),
+        wrong_lines,
+    ),
     "a buzzer on the sound's pins": ("outdoor", setting(buzzer={"pin": 18}), wrong_lines),
     "another net on the board": ("starter", drawn_on_board("R8", "1", "GPIO22"), wrong_lines),
     "no cable to the buzzer": ("outdoor", text(('  - [J4: [1, 2], W4: [1, 2], BUZZER: [+, "-"]]\n', "")), wrong_plugs),

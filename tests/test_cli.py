@@ -34,7 +34,11 @@ from retrowalk.voice.bank import read_text_clip
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "systemd" / "retrowalk.toml"
 PATIENCE_S = 20.0
-PEOPLES = ("run", "demo", "replay", "say", "doctor", "support", "record", "calibrate", "set-lidar-address", "voices")
+PEOPLES = (
+    *("run", "demo", "replay", "say", "doctor", "support", "record", "calibrate", "bench"),
+    *("set-lidar-address", "voices"),
+)
+BENCH = ("bench take", "bench check", "bench import")
 PROCESSES = ("guard", "voice", "courier")
 
 
@@ -67,7 +71,7 @@ def test_settings_that_are_not_there_are_a_mistyped_name(retrowalk, tmp_path):
     "command",
     [
         pytest.param((*name.split(),), id=name)
-        for name in (*PEOPLES[:-1], "voices build", "calibrate stop", "calibrate gait", "calibrate list")
+        for name in (*PEOPLES[:-1], "voices build", "calibrate stop", "calibrate gait", "calibrate list", *BENCH)
     ],
 )
 def test_help_of_a_command_has_an_example(retrowalk, command):

@@ -881,18 +881,15 @@ def bench_check(file: Path) -> None:
 
     The exit status is 0 when none has failed, 1 when one has.
     """
-    from rich.table import Table
-
     from retrowalk.bench import form, limits
 
     verdicts = limits.check(form.read(file))
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("test", "", "found", "limit", "why"):
-        made.add_column(title)
     for one in verdicts:
         word = {True: "passed", False: "FAILED", None: "not done"}[one.passed]
-        made.add_row(one.test, word, one.found, one.limit, one.reason)
-    _console().print(made, highlight=False)
+        found = f"{one.found} ({one.limit})" if one.found else one.limit
+        click.echo(f"{word:<9} {one.test:<30} {found}")
+        if one.passed is False:
+            click.echo(f"{'':<9} {one.reason}")
     passed, failed = (sum(one.passed is state for one in verdicts) for state in (True, False))
     click.echo(f"{passed} passed, {failed} failed, {len(verdicts) - passed - failed} not done.")
     sys.exit(DIFFERENT if failed else OK)
@@ -911,8 +908,6 @@ def bench_import(file: Path, out: Path) -> None:
     Each has its 95 % interval, beside the estimate that it takes the place of; what was not measured stays an estimate.
     Then: retrowalk demo --world FILE.
     """
-    from rich.table import Table
-
     from retrowalk import wholefile
     from retrowalk.bench import fit, form
     from retrowalk.sim.estimates import ESTIMATED, each
@@ -921,16 +916,15 @@ def bench_import(file: Path, out: Path) -> None:
     if not found:
         raise click.ClickException(f"{file} holds nothing that tells a number: see hardware/bench/README.md.")
     fit.table(found)
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("parameter", "estimate", "measured", "95 %", "from", "estimate is"):
-        made.add_column(title)
+    click.echo(f"{'':<33} {'estimate':>9} {'measured':>9}  95 %")
     for one in found:
-        interval = "" if one.low is None or one.high is None else f"{fit.shown(one.low)} to {fit.shown(one.high)}"
-        agrees = {True: "inside", False: "outside", None: ""}[one.agrees]
-        estimate = fit.shown(fit.plain(one.estimate))
-        made.add_row(one.parameter, estimate, fit.shown(one.value), interval, str(one.n), agrees)
+        estimate, value = (fit.shown(number, 4) for number in (fit.plain(one.estimate), one.value))
+        line = f"{one.parameter:<33} {estimate:>9} {value:>9}"
+        if one.low is not None and one.high is not None:
+            line += f"  {fit.shown(one.low, 4)} to {fit.shown(one.high, 4)}"
+        outside = ", the estimate is outside" if one.agrees is False else ""
+        click.echo(f"{line} (n = {one.n}{outside})")
     wholefile.write(out, fit.text(found, file.name).encode(), for_all=True)
-    _console().print(made, highlight=False)
     measured = {one.parameter for one in found}
     stay = [name for name, _ in each(ESTIMATED) if name not in measured]
     click.echo(f"\n{len(found)} measured, in {out}.  {len(stay)} stay estimates:")

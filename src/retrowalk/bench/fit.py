@@ -350,11 +350,10 @@ def plain(value: Value) -> float | str | list[float]:
     return list(value) if isinstance(value, tuple) else value
 
 
-def shown(value: float | str | list[float]) -> str:
-    """As TOML writes it, to five digits."""
+def shown(value: float | str | list[float], digits: int = 5) -> str:
+    """As TOML writes it, to so many digits."""
     if isinstance(value, list):
-        return f"[{', '.join(shown(number) for number in value)}]"
+        return f"[{', '.join(shown(number, digits) for number in value)}]"
     if isinstance(value, str):
         return msgspec.json.encode(value).decode()
-    rounded = float(f"{value:.5g}")
-    return repr(rounded)
+    return repr(float(f"{value:.{digits}g}"))

@@ -70,7 +70,12 @@ def _check(form: Form) -> Iterator[Verdict]:
             0.005,
             "two false ones in a row warn",
         ),
-        ("empty field in wind", [r for r in empty if r.wind and not r.switched], 0.03, "as above; gusts come and go"),
+        (
+            "empty field in wind",
+            [r for r in empty if r.wind and not r.switched],
+            0.03,
+            "gusts come and go; two false ones in a row warn",
+        ),
         *(
             (
                 f"empty field, {what} on",

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # comes with WireViz, without types
 from hardware.draw import bom, netlist
 
 from retrowalk.config import Config, Walker, load

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.core.synth import (
     LYING_ON_BACK,
+    ONE_SENSOR,
     Street,
     approach,
     fall,
@@ -20,7 +21,7 @@ from tests.core.synth import (
 from tests.core.test_care import UP, still
 
 from retrowalk.config import Battery, Broker, Config, HcSr04
-from retrowalk.core.alerts import ALERTS, INTRODUCTION, RANK_INTRODUCTION, arounds
+from retrowalk.core.alerts import ALERTS, INTRODUCTION, RANK_INTRODUCTION, arounds, introduction
 from retrowalk.core.events import StateSaved
 from retrowalk.core.samples import (
     BatterySample,
@@ -63,9 +64,17 @@ def saved(street: Street) -> SavedState:
 def test_the_limits_are_said_once_it_guards():
     """After "Guarding.", every sentence once and in order, the question last; and not again."""
     street = out_of_the_box(until_s=60.0)
-    assert sentences(street) == list(INTRODUCTION)
+    assert sentences(street) == list(introduction(ONE_SENSOR))
     guarding = [t for t, speak in street.heard if speak.phrase == "guarding"]
     assert min(t for t, speak in street.heard if speak.phrase == "introduction") > guarding[0]
+
+
+def test_without_a_sensor_that_looks_down_it_does_not_speak_of_late_but_of_never():
+    """Who has no drop-off lidar is not told that walking slowly helps; who has one is."""
+    assert introduction(Config()) == INTRODUCTION
+    assert "steps" in INTRODUCTION
+    assert introduction(ONE_SENSOR) == tuple("no-steps" if value == "steps" else value for value in INTRODUCTION)
+    assert "no-steps" in sentences(out_of_the_box(until_s=60.0))
 
 
 def test_a_press_accepts_and_is_kept():
@@ -150,7 +159,7 @@ def test_a_warning_cuts_it_and_it_goes_on_where_it_was():
     assert asked
     assert all(begun[alert] == pytest.approx(t, abs=0.001) for alert, t in asked.items() if alert in begun)
     heard = sentences(street)
-    assert list(dict.fromkeys(heard)) == list(INTRODUCTION)
+    assert list(dict.fromkeys(heard)) == list(introduction(ONE_SENSOR))
 
 
 def test_nothing_is_less_urgent_than_the_limits():

@@ -16,7 +16,7 @@ from tests.doctor.clinic import CARDS, SPEED, SYNCHRONISED, Clinic, PretendMachi
 from retrowalk import wire
 from retrowalk.config import Config, load
 from retrowalk.control import Control
-from retrowalk.core.alerts import BUTTON, INTRODUCTION
+from retrowalk.core.alerts import BUTTON, introduction
 from retrowalk.doctor import examine as examine_module
 from retrowalk.doctor.broker import Trial
 from retrowalk.doctor.examine import ASK, HELLO, NO_PRESS, OFFER, THANKS, examine
@@ -526,7 +526,7 @@ def test_who_presses_again_hears_what_the_button_does(tmp_path: Path) -> None:
     """Once they are known to be there: each row of the button's table, then what the device cannot do."""
     clinic, report = visit(tmp_path, press_s=1.0, press_again_s=1.0)
     said = clinic.played[4:]
-    words = [Texts.load("en").words("introduction", value) for value in (*BUTTON, *INTRODUCTION)]
+    words = [Texts.load("en").words("introduction", value) for value in (*BUTTON, *introduction(clinic.config))]
     assert said == list(dict.fromkeys(words))[:-1]
     assert line(report, "person.button").state is State.OK
 

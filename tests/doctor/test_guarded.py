@@ -10,10 +10,10 @@ import pytest
 from tests.doctor.clinic import STARTER, Clinic, settings
 from tests.voice.helpers import noise
 
-from retrowalk.config import Config, load
+from retrowalk.config import Config, HcSr04, load
 from retrowalk.control import Control
 from retrowalk.core import events as ev
-from retrowalk.core.alerts import INTRODUCTION
+from retrowalk.core.alerts import introduction
 from retrowalk.courier import recording
 from retrowalk.doctor.examine import ASK, HELLO, NO_PRESS, OFFER, THANKS, examine
 from retrowalk.doctor.report import Check, Report, State
@@ -26,7 +26,8 @@ from retrowalk.sim.world import Action, Fall, HandBehind, Place, Press, Walk
 from retrowalk.voice import bank as banks
 from retrowalk.voice.texts import Texts
 
-TABLE = [Texts.load("en").words("introduction", value) for value in INTRODUCTION[:-1]]
+ONE_SENSOR = Config(range_sensor=(HcSr04(),))
+TABLE = [Texts.load("en").words("introduction", value) for value in introduction(ONE_SENSOR)[:-1]]
 TEXTS = (HELLO, ASK, THANKS, NO_PRESS, OFFER, *TABLE)
 WELL = ((4.0, HandBehind()),)
 

@@ -606,7 +606,7 @@ COUNTS = ("25", "20", "15", "10", "5", "4", "3", "2", "1")
 """Seconds left that the fall countdown says."""
 
 INTRODUCTION = ("aid", "cyclists", "cloth", "steps", "falls", "press", "fine", "hold", "twice", "accept")
-"""Sentences that are said at first use, in this order; the last one asks for a press."""
+"""Sentences that are said at first use, in this order; the last one asks for a press.  See `introduction`."""
 
 BUTTON = ("press", "fine", "hold", "twice")
 """Those that tell what the button does."""
@@ -698,6 +698,12 @@ def sensor_names(config: Config) -> tuple[str, ...]:
     return (*(sensor.name for sensor in config.range_sensor), "imu")
 
 
+def introduction(config: Config) -> tuple[str, ...]:
+    """What this device says at first use: without a sensor that looks down it sees no steps, however slow one walks."""
+    drops = any(sensor.role == "dropoff" for sensor in config.range_sensor)
+    return tuple("no-steps" if value == "steps" and not drops else value for value in INTRODUCTION)
+
+
 def arounds(config: Config) -> tuple[str, ...]:
     """What can be said of link and battery, `linked-good` and so on; without a battery's chip, of the link alone."""
     helpers = HELPERS[:2] if config.broker.host else HELPERS[2:]
@@ -772,7 +778,7 @@ def phrase_values(config: Config) -> dict[str, tuple[str, ...]]:
         "quiet": (),
         "also": LIMITS,
         "around": arounds(config),
-        "introduction": INTRODUCTION,
+        "introduction": introduction(config),
         "accepted": (),
         "battery_low": ("30", "20", "10", *MINUTES),
         "battery_empty": (),

@@ -16,7 +16,7 @@ from retrowalk.config import Config
 from retrowalk.core import events as ev
 from retrowalk.core import samples as sm
 from retrowalk.core.alarm import ASK_S, Open
-from retrowalk.core.alerts import COURIER_PARTS, RANK_ALARM, sensor_names
+from retrowalk.core.alerts import COURIER_PARTS, RANK_ALARM, introduction, sensor_names
 from retrowalk.core.arbiter import Arbiter
 from retrowalk.core.body import BodyWatch
 from retrowalk.core.care import Care
@@ -115,7 +115,7 @@ class Companion:
         self._care = Care(config, self._arbiter, self._emit)
         self._helper = Helper(config, self._arbiter, self._care, self._emit)
         self._walk = Walk(self._body, self._emit)
-        self._introduction = Introduction(self._arbiter, self._emit)
+        self._introduction = Introduction(introduction(config), self._arbiter, self._emit)
         self._rear = RearWatch(config, self._freshness, self._arbiter, self._emit)
         self._ground = GroundWatch(config, self._freshness, self._arbiter, self._emit)
         self._drop_speed_said = False

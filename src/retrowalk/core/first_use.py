@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 from retrowalk.core import events as ev
-from retrowalk.core.alerts import ALERT_BY_KEY, INTRODUCTION
+from retrowalk.core.alerts import ALERT_BY_KEY
 from retrowalk.core.arbiter import ANSWER_S, Arbiter
 from retrowalk.core.events import ms
 from retrowalk.core.samples import VoicePhase, VoiceProgress
@@ -30,7 +30,8 @@ ACCEPT_S = 30.0
 class Introduction:
     """Says the limits, and takes the press.  Times are session seconds."""
 
-    def __init__(self, arbiter: Arbiter, emit: Callable[[ev.Event], None]) -> None:
+    def __init__(self, sentences: tuple[str, ...], arbiter: Arbiter, emit: Callable[[ev.Event], None]) -> None:
+        self._sentences = sentences
         self._arbiter = arbiter
         self._emit = emit
         self.accepted = False
@@ -53,7 +54,7 @@ class Introduction:
 
     def advance(self, now: float, *, ready: bool) -> None:
         """Says the next sentence when it is due; `ready`: the device guards, can be heard, and no alarm is open."""
-        if not self._wanted or self._next >= len(INTRODUCTION):
+        if not self._wanted or self._next >= len(self._sentences):
             return
         if not ready:
             self._ready_s = math.inf
@@ -62,12 +63,12 @@ class Introduction:
             self._ready_s = now + BEGIN_S
         if now < max(self._ready_s, self._due_s):
             return
-        self._number = self._arbiter.announce(now, "introduction", INTRODUCTION[self._next], insist=False)
+        self._number = self._arbiter.announce(now, "introduction", self._sentences[self._next], insist=False)
         self._due_s = now + ALERT_BY_KEY["introduction"].deadline_s + ANSWER_S
 
     def deadline(self) -> float:
         """When `advance` has something to do if nothing else comes (`math.inf`: never)."""
-        if not self._wanted or self._next >= len(INTRODUCTION) or self._ready_s == math.inf:
+        if not self._wanted or self._next >= len(self._sentences) or self._ready_s == math.inf:
             return math.inf
         return max(self._ready_s, self._due_s)
 
@@ -75,7 +76,7 @@ class Introduction:
         """What became of a sentence."""
         if not self._wanted or item.alert != self._number:
             return
-        question = self._next == len(INTRODUCTION) - 1
+        question = self._next == len(self._sentences) - 1
         if item.phase is VoicePhase.STARTED:
             self._due_s = now + LONGEST_S
             if question:

@@ -14,7 +14,7 @@ from retrowalk import __version__
 from retrowalk.calibration import FILE_NAME, lay
 from retrowalk.config import Config, load
 from retrowalk.control import Control
-from retrowalk.core.alerts import BUTTON, INTRODUCTION
+from retrowalk.core.alerts import BUTTON, introduction
 from retrowalk.core.events import Touch
 from retrowalk.core.hazards import human_stop_s
 from retrowalk.core.samples import ButtonEdge, CourierHeartbeat, Item, VoiceHeartbeat
@@ -609,7 +609,8 @@ def _explain(
     if not patient.wait_for_press(OFFER_S):
         return
     texts = Texts.load(config.device.language)
-    words = [texts.words("introduction", value) for value in (*BUTTON, *INTRODUCTION) if value != INTRODUCTION[-1]]
+    sentences = introduction(config)
+    words = [texts.words("introduction", value) for value in (*BUTTON, *sentences) if value != sentences[-1]]
     problem = ""
     for sentence in dict.fromkeys(words):  # the button first, it was asked for
         tell(f"saying: {sentence}")

@@ -331,6 +331,17 @@ def wrong_holes(build: Build) -> Iterator[str]:
     glands = int(build.bom["cable-gland"][f"{build.name}_qty"])
     if glands and (glands != len(through) or max(len(hole) for hole in build.wiring.holes) > 1):
         yield f"{len(through)} cables leave the case, through {glands} glands"
+    for hole in build.wiring.holes:
+        across = [
+            float(match[1])
+            for cable in hole
+            if (row := build.bom.get(build.wiring.cables[cable].part))
+            and (match := re.search(r"to ([\d.]+) mm across", row["key_specification"]))
+        ]
+        if not glands and sum(across) > openings["gland_starter_mm"]:
+            yield f"{' and '.join(hole)} do not pass a hole of {openings['gland_starter_mm']} mm side by side"
+        if glands and any(mm > 6.5 for mm in across):
+            yield f"{' and '.join(hole)}: PG7 takes up to 6.5 mm"
     for cable in through:
         # A gland grips what is round, and so does the tie in a plain hole.
         if not build.wiring.cables[cable].part:
@@ -478,6 +489,11 @@ MUTANTS: dict[str, tuple[str, Callable[[Build], None], Callable[[Build], Iterato
     ),
     "a cable that has no hole": ("starter", text(("[[W2, W5], [W14], [W22]]", "[[W2, W5], [W14], []]")), wrong_holes),
     "two cables in one gland": ("outdoor", text(("[[W2], [W14], [W5]]", "[[W2, W14], [W5], []]")), wrong_holes),
+    "two cables too thick for their hole": (
+        "starter",
+        bought("cable-2", "key_specification", "soft sheath, 3 to 4.2 mm across"),
+        wrong_holes,
+    ),
     "loose wires in a gland": ("outdoor", text(("  W2: {pn: cable-2, ", "  W2: {")), wrong_holes),
     "a part that is not bought": ("outdoor", bought("tf-luna", "outdoor_qty", "1"), wrong_parts),
     "a part that is not drawn": ("starter", bought("a02yyuw", "starter_qty", "1"), wrong_parts),

@@ -57,14 +57,18 @@ SHARE_OF_PINGS = 24
 SLOW_BELOW, SLOW_UNTIL = 0.25, 0.5
 """Fewer useful answers than this share of the last 24 pings (1.6 s) is reported, until there are this many again."""
 
-HUNG = ("absent", "stuck")
 POWER_OFF_S = 0.5
 """So long a module that hangs is switched off; its capacitor is empty long before (hardware/board/simulated.md)."""
 POWER_ON_S = 0.1
 """So long it starts; a module's small processor takes some 10 ms [A]."""
-POWER_AFTER_S = (1.0, 3.0, 10.0, 30.0)
-"""It is switched off after so long without an answer, and so long after it was switched on again without one; the last
-holds from then on.  Not before its loss is named: what is unplugged looks the same."""
+POWER_AFTER_S = {"stuck": (1.0, 3.0, 10.0, 30.0), "absent": (10.0, 10.0, 30.0)}
+"""It is switched off after so long with this fault, and so long after it was switched on again; the last holds from
+then on.  Not before its loss is named.  A line that stays high mends itself by nothing else; silence is also what a
+sound module says that sees nothing, or an unplugged one: half a second without power may not come just when a wall
+does.
+"""
+STEADY_S = 5.0
+"""After so long with good answers the next hang is the first one again."""
 
 FOREIGN_S = 1.0
 """An edge stamped further than this from its ping was not stamped by the factory's clock."""
@@ -116,7 +120,8 @@ class Ultrasonic:
         """Until when it is switched off."""
         self._powered_s = -math.inf
         self._power_cycles = 0
-        """Since its last good answer."""
+        """Since it last answered for a while."""
+        self._good_since_s: float | None = None
         self._echo: InputLine | None = None
         self._ping: _Ping | None = None
         self._turns = turns or Turns(clock.origin_mono_s)
@@ -160,7 +165,10 @@ class Ultrasonic:
 
     def _open(self) -> InputLine:
         if self._config.power_pin >= 0:
-            self._power = OutputLine(self._factory, self._config.power_pin, rest=True)
+            try:
+                self._power = OutputLine(self._factory, self._config.power_pin, rest=True)
+            except DeviceError:
+                self.counts["no_switch"] += 1  # ranging needs none
         self._trigger = OutputLine(self._factory, self._config.trigger_pin)
         # Pulled down, so that an unplugged module is a silent line and not an aerial.
         self._echo = InputLine(self._factory, self._config.echo_pin, "down", self._on_edge)
@@ -183,7 +191,8 @@ class Ultrasonic:
             self._next_ping_s = now + POWER_ON_S
             self._high_since_s, self._high_tries = None, 0
             return False
-        if self._fault.active not in HUNG or self._bad_for_s(now) < POWER_AFTER_S[min(self._power_cycles, 3)]:
+        after_s = POWER_AFTER_S.get(self._fault.active)
+        if after_s is None or self._bad_for_s(now) < after_s[min(self._power_cycles, len(after_s) - 1)]:
             return False
         # The trigger is low while no ping is under way, so the module is not fed through it.
         self._ping = None
@@ -291,11 +300,15 @@ class Ultrasonic:
         good = status in (RangeStatus.VALID, RangeStatus.NO_TARGET)
         self._answered.append(good)
         if good:
-            self._bad_since_s, self._bad_rejected, self._power_cycles = None, False, 0
+            self._bad_since_s, self._bad_rejected = None, False
+            if self._good_since_s is None:
+                self._good_since_s = now
+            elif now - self._good_since_s > STEADY_S:
+                self._power_cycles = 0
             items += self._fault.change(now, *self._slow_fault())
             return
         if self._bad_since_s is None:
-            self._bad_since_s = ping.began_s
+            self._bad_since_s, self._good_since_s = ping.began_s, None
         self._bad_rejected = self._bad_rejected or status is RangeStatus.REJECTED
         if now - self._bad_since_s >= SILENT_REPORT_S:
             self._answered.clear()  # what follows is judged on its own
@@ -328,6 +341,7 @@ class Ultrasonic:
         self._ping = None
         self._turns.leave(self.name)
         self._answered.clear()
+        self._good_since_s = None
         if self._high_since_s is None:
             self._high_since_s = high_since_s
         self._high_tries += 1

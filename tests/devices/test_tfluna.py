@@ -319,6 +319,19 @@ def test_fault_is_named_in_time_and_nothing_valid_is_a_lie(fault, names, within_
     assert not reports or not reports[-1].active
 
 
+@pytest.mark.parametrize("clock_error", [-0.03, 0.03], ids=["clock slow", "clock fast"])
+@pytest.mark.parametrize("stood_s", [20.0, 31.0, 34.0, 50.0, 64.0, 67.0, 81.0, 97.0, 100.0, 131.0, 140.0, 163.0, 205.0])
+def test_it_is_back_however_long_it_stood_still(stood_s, clock_error):
+    """Its tick wraps after 65.5 s: how often it did while nothing moved is told by our clock, and it is not late"""
+    end_s = 4.0 + stood_s
+    bench = Bench(f"lidar:stuck@4-{end_s}", clock_error=clock_error).until(end_s + 3.0)
+    assert {name for _, name in bench.named()} <= {"frozen", "reset"}
+    assert bench.samples(4.6, end_s) == []
+    assert bench.lies() == []
+    assert bench.statuses(end_s + 2.0) == {VALID}
+    assert len(bench.samples(end_s + 2.0)) >= 18
+
+
 @pytest.mark.parametrize("fault", ["lidar:nack", "bus:nack"])
 def test_bursts_of_refused_transfers_cost_little(fault):
     """Readings come at least every 0.1 s, though a motor spoils transfers for 30 ms at a time"""

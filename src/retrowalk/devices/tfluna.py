@@ -33,6 +33,8 @@ NAME = b"LUNA"
 
 FRAME_RATE_HZ = 100
 """The maker's default: a frame is never older than 10 ms when it is read, and averages five flashes."""
+WRAP_MS = 0x10000
+WRAP_S = WRAP_MS / 1000.0
 FRAME_S = 1.0 / FRAME_RATE_HZ
 AMPLITUDE_MIN = 100
 """A weaker return is no return (maker's default)."""
@@ -264,6 +266,8 @@ class TfLunaDriver:
         """The latest reading that is believed, and when it was read."""
         self._chip_s = 0.0
         """The module's time, without the wrapping of its tick."""
+        self._moved_s = 0.0
+        """When its tick was last seen to move."""
         self._close_since_s: float | None = None
         """Since when everything seen has been within 1 m."""
         self._covered = False
@@ -391,6 +395,7 @@ class TfLunaDriver:
         if last is None:
             # A first reading proves nothing: its tick has not moved yet.
             self._last = (reading, after_s)
+            self._moved_s = after_s
             self._chip_s = reading.tick / 1000.0
             self._nothing_since_s = now
             return (), due_s
@@ -432,6 +437,12 @@ class TfLunaDriver:
     ) -> list[Item]:
         """What a believed reading gives."""
         ticks = _ticks(reading, last)
+        stood_s = after_s - self._moved_s
+        if ticks and stood_s > WRAP_S / 2.0:
+            # It may have wrapped meanwhile, nobody knows how often: as often as our clock says.
+            ticks += round((stood_s - ticks / 1000.0) / WRAP_S) * WRAP_MS
+        if ticks:
+            self._moved_s = after_s
         self._last = (reading, after_s)
         if self._late_s:
             self._regained_s = max(0.0, self._regained_s * 0.9 + ticks / 1000.0 - (after_s - last_s))

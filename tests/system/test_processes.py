@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from tests.broker import Heard as Message
 from tests.broker import Mosquitto, Stranger
+from tests.stalls import Stalls
 from tests.system.sound import match, match_pieces, read_wav
 from tests.system.walks import Finished, walk
 
@@ -74,12 +75,25 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(phrases: banks.Bank, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """`retrowalk demo` in real time, its output in a file and not on a terminal."""
-    out = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "retrowalk", "demo", "--seed", str(SEED), "--out", str(out)]
-    ran = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=150.0, text=True
-    )
+    """`retrowalk demo` in real time, its output in a file and not on a terminal.
+
+    A machine that stands still for a quarter of a second makes every sensor silent, and the demo says so, rightly: such
+    a walk is walked again.
+    """
+    for _ in range(3):
+        out = tmp_path_factory.mktemp("demo")
+        command = [sys.executable, "-m", "retrowalk", "demo", "--seed", str(SEED), "--out", str(out)]
+        with Stalls() as stalls:
+            ran = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=150.0,
+                text=True,
+            )
+        if stalls.worst_s < 0.25:
+            break
     assert (out / "walk.mcap").exists(), ran.stdout[-2000:]
     return Demo(ran.returncode, ran.stdout, out, recording.read(out / "walk.mcap"))
 

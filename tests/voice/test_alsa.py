@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from tests.paced_card.card import PretendCard
+from tests.stalls import Stalls
 from tests.voice.helpers import noise
 
 from retrowalk.errors import SoundError
@@ -42,12 +43,16 @@ def feed(sound: AlsaSound, seconds: float) -> None:
 
 def test_it_plays_in_real_time(sound: AlsaSound):
     """The play pointer follows the card's clock, and never runs ahead of what was written."""
-    feed(sound, 0.1)
-    began, first = time.monotonic(), sound.played(0.0)
-    feed(sound, 0.5)
-    seconds = time.monotonic() - began
-    assert (sound.played(0.0) - first) / RATE_HZ == pytest.approx(seconds, abs=0.03)
-    assert sound.underruns == 0
+    for _ in range(5):
+        with Stalls() as stalls:
+            feed(sound, 0.1)
+            began, first, dry = time.monotonic(), sound.played(0.0), sound.underruns
+            feed(sound, 0.5)
+            seconds, frames = time.monotonic() - began, sound.played(0.0) - first
+        if stalls.worst_s < 0.005:  # a quarter of the buffer; else it may have run dry because nothing ran
+            break
+    assert frames / RATE_HZ == pytest.approx(seconds, abs=0.03)
+    assert sound.underruns == dry
 
 
 def test_no_more_than_the_buffer_is_taken(sound: AlsaSound):

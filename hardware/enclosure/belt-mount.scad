@@ -1,7 +1,7 @@
 // part: belt-mount
 // A plate between belt and case.  The webbing goes through both slots, so that it cannot turn; `wedge` degrees make the
 // case plumb where the lower back slopes: print the one you need, and turn it over for the other way.
-// Holds: part: belt, part: screw-m3x8
+// Holds: part: belt, part: screw-m3x8, part: foam-pad (over plate, heads and webbing, towards the back)
 include <common.scad>
 wedge = 0;
 

@@ -195,7 +195,13 @@ def test_few_pings_leave_the_estimate_where_it_is():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sequences", [True, False], ids=["with sequences", "counts alone"])
+@pytest.mark.parametrize(
+    "sequences",
+    [
+        pytest.param(True, id="with sequences", marks=pytest.mark.repeats),
+        pytest.param(False, id="counts alone"),
+    ],
+)
 def test_intervals_hold_what_they_promise(sequences):
     """Over many benches each number's 95 % interval has the true one about as often as it says
 

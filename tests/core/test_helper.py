@@ -450,7 +450,7 @@ def test_no_command_changes_a_warning_an_alarm_or_a_state(items, spread):
     compare(items, spread)
 
 
-@pytest.mark.slow
+@pytest.mark.repeats
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(items=streams(max_pieces=16), spread=sown)
 def test_no_command_changes_what_protects_in_many_lives(items, spread):

@@ -83,7 +83,7 @@ def proxied(tmp_path: Path, broker: Mosquitto) -> Iterator[SimpleNamespace]:
     proxy.close()
 
 
-@pytest.mark.parametrize("kind", ["hazard.raised", "fall.confirmed"])
+@pytest.mark.parametrize("kind", [pytest.param("hazard.raised", marks=pytest.mark.repeats), "fall.confirmed"])
 def test_a_broker_that_swallows_is_said_within_30_s(proxied, broker, kind):
     """The connection stands and nothing ever comes back: the guard hears of it in time, and the event arrives later."""
     guard, proxy = proxied.guard, proxied.proxy

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
+from hardware.draw import __main__ as drawings
 from hardware.draw import enclosure
 from hardware.draw.enclosure import Beam
 from numpy.typing import NDArray
@@ -369,7 +370,8 @@ def test_every_number_of_the_model_comes_from_the_table():
 def test_rendered_anew_the_meshes_are_the_same(tmp_path):
     if shutil.which("openscad") is None or shutil.which("xvfb-run") is None:
         pytest.skip("openscad or xvfb is missing: script/setup --dev")
-    enclosure.render(HARDWARE, tmp_path)
+    places = sorted(map(str, enclosure.render(HARDWARE, tmp_path)))
+    assert places == sorted(drawings.made()["enclosure"]["outputs"])
     for name in enclosure.MESHES:
         new, old = trimesh.load_mesh(tmp_path / f"enclosure/stl/{name}.stl"), mesh(name)
         assert new.volume == pytest.approx(old.volume, rel=1e-3), name

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hardware.draw import __main__ as drawings
 from hardware.draw import netlist, spice
 
 FILE = Path(__file__).parents[2] / "hardware/board/board.toml"
@@ -37,8 +38,20 @@ def test_every_circuit_keeps_its_limits_in_the_middle(board):
 
 
 @pytest.mark.slow
-def test_every_circuit_keeps_its_limits_at_every_corner(board):
-    found = spice.results(board)
+def test_every_circuit_keeps_its_limits_at_every_corner(board, tmp_path, monkeypatch):
+    """And what is written down is what was found"""
+    found: list[spice.Worst] = []
+    everything = spice.results
+
+    def results(board):
+        found.extend(everything(board))
+        return found
+
+    monkeypatch.setattr(spice, "results", results)
+    places = spice.render(drawings.HARDWARE, tmp_path)
+    assert sorted(map(str, places)) == sorted(drawings.made()["spice"]["outputs"])
+    for place in places:
+        assert (tmp_path / place).read_text() == (drawings.HARDWARE / place).read_text(), place
     assert [worst for worst in found if not worst.fits] == []
     assert min(worst.corners for worst in found) >= 8
 

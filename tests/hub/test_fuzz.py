@@ -174,7 +174,7 @@ def bad(rng: random.Random, sent: int) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(2_000, id="some"), pytest.param(100_000, id="many", marks=pytest.mark.slow)]
+    "count", [pytest.param(2_000, id="some"), pytest.param(100_000, id="many", marks=pytest.mark.repeats)]
 )
 def test_bad_messages_lose_no_event(count, tmp_path, caplog):
     """Among any messages each event is kept once, known or not; nothing fails, and people are told of the next fall"""

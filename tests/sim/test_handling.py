@@ -23,7 +23,13 @@ def phrases() -> bank.Bank:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name == "cable plugged in" else [pytest.mark.slow]) for name in HANDLINGS],
+    [
+        # Every third here; `tests/core/test_worn.py` has all of them without the device around.
+        pytest.param(
+            name, marks=[] if name == "cable plugged in" else [pytest.mark.repeats if at % 3 else pytest.mark.slow]
+        )
+        for at, name in enumerate(HANDLINGS)
+    ],
 )
 def test_no_handling_calls_anybody(name, phrases):
     """What the caregiver's side receives of it: no fall, no call for help, and the state that it should be."""

@@ -400,10 +400,8 @@ def test_one_seed_gives_one_result(tmp_path, phrases):
 @pytest.mark.parametrize(
     "trial",
     [
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("F02_SA01_R01", "F05_SA11_R01", "F09_SA19_R02", "D01_SA01_R01", "D04_SA05_R01")
-        ),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("F02_SA01_R01", "F09_SA19_R02", "D04_SA05_R01")),
+        *(pytest.param(name, marks=pytest.mark.repeats) for name in ("F05_SA11_R01", "D01_SA01_R01")),
     ],
 )
 def test_real_people(recorded_data, phrases, tmp_path, trial):

@@ -25,7 +25,7 @@ def walked(name: str, seed: int, *faults: str, phrases: bank.Bank | None = None)
         walk.close()
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.repeats) for seed in (2, 3))])
 def test_a_fall_nobody_calls_off_reaches_the_caregiver(seed):
     """The short walk meets what it expects, with its own countdown of ten seconds"""
     scenario, evidence = walked("fall", seed)
@@ -78,7 +78,7 @@ def test_a_helper_whom_nobody_hears_is_judged_so(annas_bank):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.repeats)])
 def test_a_flood_of_commands_is_heard_over_no_warning(seed):
     """The walker stops before the wall as ever, and nothing from afar is heard while a warning holds."""
     scenario, evidence = walked("flooded", seed)

@@ -204,8 +204,17 @@ def test_a_clip_that_hangs_makes_no_drops(phrases: banks.Bank) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ground", ["asphalt", "gravel", "grass"])
-@pytest.mark.parametrize("sway_deg", [3.0, 10.0], ids=["usual sway", "10 degrees"])
+@pytest.mark.parametrize(
+    ("ground", "sway_deg"),
+    [
+        pytest.param("asphalt", 3.0, id="asphalt, usual sway"),
+        pytest.param("gravel", 10.0, id="gravel, 10 degrees"),
+        pytest.param("asphalt", 10.0, id="asphalt, 10 degrees", marks=pytest.mark.repeats),
+        pytest.param("gravel", 3.0, id="gravel, usual sway", marks=pytest.mark.repeats),
+        pytest.param("grass", 3.0, id="grass, usual sway", marks=pytest.mark.repeats),
+        pytest.param("grass", 10.0, id="grass, 10 degrees", marks=pytest.mark.repeats),
+    ],
+)
 def test_ten_minutes_of_walking_without_a_false_alarm(phrases: banks.Bank, ground: str, sway_deg: float) -> None:
     """On level ground of each kind"""
     speeds: list[tuple[float, Action]] = [(START_S + 60.0 * n, Walk(0.3 + 0.07 * n)) for n in range(10)]

@@ -336,7 +336,7 @@ def test_a_fault_is_named_and_the_others_go_on(row: Row) -> None:
 def _fall_rows() -> Iterator[object]:
     for row in TABLE:
         if not row.fault.startswith("imu"):
-            yield pytest.param(row, id=str(row), marks=() if row.fall and row.device == "default" else pytest.mark.slow)
+            yield pytest.param(row, id=str(row), marks=() if row.fall else pytest.mark.repeats)
 
 
 @pytest.mark.slow

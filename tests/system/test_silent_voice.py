@@ -34,7 +34,7 @@ FELT_S = 0.5
 NAMED_S = 2.0
 WALL_M = 2.6
 STEP_S = 0.02
-SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(20)]
+SEEDS = [pytest.param(seed, marks=pytest.mark.slow if seed < 6 else pytest.mark.repeats) for seed in range(20)]
 
 
 @pytest.fixture(scope="session")

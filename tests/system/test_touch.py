@@ -179,7 +179,7 @@ def test_everything_is_told_by_both_with_a_voice() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.repeats) for seed in (2, 3))])
 def test_the_whole_demo_is_walked_by_touch(seed: int) -> None:
     """Wall, person, lean and fall without a sound: each warning felt at once, nothing touched, the fall's countdown
     felt growing stronger, and the caregiver called.

@@ -44,7 +44,14 @@ def heard(walk: VirtualWalk, *starts: str) -> list[float]:
     return [h.start_s for h in walk.ear.heard if h.key.startswith(starts)]
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 14))])
+@pytest.mark.parametrize(
+    "seed",
+    [
+        1,
+        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6)),
+        *(pytest.param(seed, marks=pytest.mark.repeats) for seed in range(6, 14)),
+    ],
+)
 def test_the_walk_goes_as_it_should(phrases: banks.Bank, tmp_path: Path, seed: int) -> None:
     """Whatever the seed, every expectation of the scenario is met; and who falls is not told to slow down."""
     outcome = run_fast(seed, tmp_path)
@@ -70,7 +77,12 @@ def test_a_seed_gives_one_result(phrases: banks.Bank, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    ["rear:off", *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("voice:muted", "voice:off", "imu:off"))],
+    [
+        "rear:off",
+        pytest.param("voice:muted", marks=pytest.mark.slow),
+        pytest.param("voice:off", marks=pytest.mark.repeats),
+        pytest.param("imu:off", marks=pytest.mark.repeats),
+    ],
 )
 def test_the_demo_fails_when_the_device_does(phrases: banks.Bank, tmp_path: Path, fault: str) -> None:
     """A silenced sensor or a mute voice cannot pass for a good walk."""

@@ -1,6 +1,6 @@
 // part: case-lid
 // The back plate, toward the walker: posts for the Pi inside, bosses for the belt mount outside.  Four screws close it.
-// Holds: part: pi-zero-2w, part: sd-card, part: interface-board, part: ina219, part: max17048, part: charger-boost, part: max98357a, part: buzzer, part: lipo-cell, part: insert-m3; closed by part: screw-m3x8
+// Holds: part: pi-zero-2w, part: screw-m25x6, part: sd-card, part: interface-board, part: ina219, part: max17048, part: charger-boost, part: max98357a, part: buzzer, part: lipo-cell, part: insert-m3; closed by part: screw-m3x8
 include <common.scad>
 
 module lid() {

@@ -113,8 +113,9 @@ def test_what_goes_together_is_there_as_often(build: str):
     assert quantity["window-850"] == quantity["tf-luna"]
     # Four to close the case, four that hold it to the belt.
     assert quantity["screw-m3x8"] == quantity["insert-m3"] == 4 + 4
-    # Four of the Pi, two of the clip, four of an HC-SR04; the sealed sensor has a nut of its own.
-    assert quantity["screw-m2x6"] == 4 + 2 + 4 * quantity["hc-sr04"]
+    # Two of the clip, four of an HC-SR04; the sealed sensor has a nut of its own.
+    assert quantity["screw-m2x6"] == 2 + 4 * quantity["hc-sr04"]
+    assert quantity["screw-m25x6"] == 4 * quantity["pi-zero-2w"]
 
 
 @pytest.mark.parametrize("build", bom.BUILDS)

@@ -155,6 +155,17 @@ def test_the_parts_list_has_as_many_inserts_and_screws(geometry):
         assert {rows[part][f"{build}_qty"] for build in BUILDS} == {str(len(inserts_of(geometry)))}
 
 
+def test_a_screw_that_cuts_its_thread_fits_its_hole(geometry):
+    """The Pi's holes bear M2.5, the modules' M2: the core of such a screw goes in, its thread does not pass"""
+    rows = {row["id"] for row in csv.DictReader((HARDWARE / "bom.csv").read_text("utf-8").splitlines())}
+    for part, hole_mm, core_mm, outer_mm in (
+        ("screw-m25x6", geometry["pi"]["hole_mm"], 2.0, 2.5),  # ISO 261, coarse
+        ("screw-m2x6", geometry["fasteners"]["screw_m2_hole_mm"], 1.55, 2.0),
+    ):
+        assert part in rows
+        assert core_mm < hole_mm < outer_mm - 0.2, part
+
+
 def test_the_clip_tells_the_settings_which_way_the_chip_looks(geometry):
     """Both builds set the axes as the carrier lies in the clip: its parts toward the lid, away from the back"""
     clip = geometry["imu_clip"]

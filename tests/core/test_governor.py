@@ -401,7 +401,8 @@ def said_s(seed: int, *speeds: tuple[float, float], seconds: float, bounciness: 
     ("seed", "minutes"),
     [
         *((seed, 2.0) for seed in (1, 2, 3)),
-        *(pytest.param(seed, 30.0, marks=pytest.mark.slow) for seed in (4, 6, 7, 12)),
+        *(pytest.param(seed, 30.0, marks=pytest.mark.slow) for seed in (4, 6)),
+        *(pytest.param(seed, 30.0, marks=pytest.mark.repeats) for seed in (7, 12)),
     ],
 )
 def test_at_nine_tenths_of_the_protected_speed_nothing_is_said(seed, minutes):

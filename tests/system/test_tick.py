@@ -66,8 +66,16 @@ def ticks(device: WornAlone, *, by_touch: bool) -> list[float]:
     return [heard.start_s for heard in device.ear.heard if heard.key == "tick"]
 
 
-@pytest.mark.parametrize("by_touch", [False, True], ids=["by ear", "by touch"])
-@pytest.mark.parametrize("cause", CAUSES)
+@pytest.mark.parametrize(
+    ("cause", "by_touch"),
+    [
+        *(pytest.param(cause, False, id=f"{cause}, by ear") for cause in CAUSES),
+        *(
+            pytest.param(cause, True, id=f"{cause}, by touch", marks=() if cause == "killed" else pytest.mark.repeats)
+            for cause in CAUSES
+        ),
+    ],
+)
 @pytest.mark.slow
 def test_the_tick_ends_with_the_guard(cause: str, by_touch: bool) -> None:
     """Two ticks or more before; none later than a second after the guard, or what it needs, has stopped."""

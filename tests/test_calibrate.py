@@ -192,6 +192,7 @@ def test_the_cue_comes_at_another_moment_each_time(whole: Whole) -> None:
     assert all(1.0 + 3.0 + 1.0 < after < 15.0 for after in after_s)
 
 
+@pytest.mark.slow
 def test_the_recording_has_the_cues_and_replays(whole: Whole) -> None:
     """Each cue is an item with its answer, each attempt has its label, and a replay says the same."""
     it, measured = whole

@@ -151,6 +151,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / FILE_NAME
 
 
+@pytest.mark.slow
 def test_one_way_is_enough(file: Path) -> None:
     """Its steps are counted, said and kept; who does not press for a second way within a minute keeps it."""
     it = Measured(file, Way(), None)
@@ -164,6 +165,7 @@ def test_one_way_is_enough(file: Path) -> None:
     assert it.guard.labels == ["calibrate_gait begin", "calibrate_gait end"]
 
 
+@pytest.mark.slow
 def test_two_ways_that_agree_are_averaged(file: Path) -> None:
     """20 and 21 steps: the mean of both."""
     it = Measured(file, Way(20), Way(21))
@@ -191,6 +193,7 @@ def test_nothing_is_kept_of_two_ways_that_differ(file: Path) -> None:
     assert not file.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "steps", "cause"),
     [
@@ -212,12 +215,14 @@ def test_what_does_not_count_is_said_and_done_again(file: Path, way: Way, steps:
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_nobody_walks_who_is_not_guarded(file: Path) -> None:
     """It is told before the first step."""
     with pytest.raises(StartError, match="does not guard"):
         Measured(file, state="not_protecting")
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_laid_over_the_settings(file: Path) -> None:
     """And undone on its own: the measured stop stays."""
     it = Measured(file, Way(), None)

@@ -407,6 +407,7 @@ def test_say_goes_through_the_running_guard(retrowalk, tmp_path, rendered):
     assert list(tmp_path.iterdir()) == [], "its own mailbox and the sound are taken away"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("became", "asked", "told"),
     [

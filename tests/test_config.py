@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import importlib.util
 import logging
@@ -52,6 +53,7 @@ def generator() -> ModuleType:
 
 
 REFERENCE = generator()
+FIELD_DOCS = functools.cache(REFERENCE.field_docs)
 
 SECTIONS: list[tuple[str, type[config.Section]]] = list(config.sections())
 KNOBS: list[tuple[str, type[config.Section], Any]] = [
@@ -92,6 +94,7 @@ def test_default_file_is_current():
     REFERENCE.main(["--check"])
 
 
+@pytest.mark.slow
 def test_check_notices_a_stale_file(tmp_path, monkeypatch):
     """script/config-reference --check fails when the file differs by one character"""
     stale = tmp_path / "systemd" / "retrowalk.toml"
@@ -132,7 +135,7 @@ def test_every_kind_of_sensor_in_the_default_file_can_be_switched_on():
 @knobs()
 def test_every_knob_is_documented(kind, field):
     """Every knob has a string beneath it, and that string stands above its line in the default file"""
-    doc = REFERENCE.field_docs(kind).get(field.name, "")
+    doc = FIELD_DOCS(kind).get(field.name, "")
     assert len(doc) > 10
     stands = (f"# {doc}\n{off}{field.name} = ".encode() for off in ("", "#"))
     assert any(line in DEFAULT_TEXT for line in stands)
@@ -141,7 +144,7 @@ def test_every_knob_is_documented(kind, field):
 @knobs(config.bounds)
 def test_documented_range_and_unit_are_the_checked_ones(kind, field):
     """A number's string states the range its type checks, and the unit its name says"""
-    doc = REFERENCE.field_docs(kind)[field.name]
+    doc = FIELD_DOCS(kind)[field.name]
     stated = re.search(r"\((-?[0-9.x]+) to (-?[0-9.x]+[0-9A-Fa-f]*)(?: ([^)]+))?\)", doc)
     assert stated, f"no (range) in: {doc}"
     low, high, unit = stated.groups()
@@ -161,7 +164,7 @@ def test_every_number_has_a_range(kind, field):
 @knobs(lambda kind: get_origin(kind) is Literal)
 def test_every_choice_is_documented(kind, field):
     """A choice's string names every answer"""
-    doc = REFERENCE.field_docs(kind)[field.name]
+    doc = FIELD_DOCS(kind)[field.name]
     assert all(choice in doc for choice in get_args(field.type))
 
 
@@ -535,6 +538,7 @@ ANY_VALUE = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([key for key, _ in settings_of(DEFAULT_TABLE)]), ANY_VALUE)
 def test_any_value_loads_within_limits_or_is_named(key, value):
@@ -604,6 +608,7 @@ def mutations(count: int) -> Iterator[bytes]:
         yield bytes(text)
 
 
+@pytest.mark.slow
 def test_500_spoiled_files():
     """A spoiled file loads with every value it states in force and within limits, or gives findings: nothing else"""
     refused = 0

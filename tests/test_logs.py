@@ -386,6 +386,7 @@ def test_addresses_of_contacts_are_hidden(monkeypatch: pytest.MonkeyPatch) -> No
     assert line.endswith(": refused")
 
 
+@pytest.mark.slow
 def test_log_calls_put_nothing_into_words_beforehand() -> None:
     """Every call gives a form and its values, so that a line that is not logged costs nothing."""
     found = [

@@ -178,6 +178,7 @@ def test_output_that_is_not_made_any_more_is_a_difference(walk):
 # ------------------------------------------------------------------------------------------ what a recording lacks
 
 
+@pytest.mark.slow
 def test_end_in_the_middle_of_an_items_outputs_is_no_difference(walk):
     """Wherever a recording ends, what it still holds is the same"""
     several = [i for i in range(1, len(walk)) if is_output(walk[i]) and is_output(walk[i - 1])]

@@ -38,6 +38,7 @@ def assert_within(found: dict[str, Any], *names: str) -> None:
         assert one.agrees is (one.low <= dict(each(ESTIMATED))[name] <= one.high)
 
 
+@pytest.mark.slow
 def test_walk_tells_how_the_trunk_moves(bench):
     """Sway, roll, turning, steps and bounce come back to a twentieth, from the clip's own samples"""
     walks = [bench.walk(speed_m_s, 20.0) for speed_m_s in (0.7, 0.8, 0.9)]
@@ -45,6 +46,7 @@ def test_walk_tells_how_the_trunk_moves(bench):
     assert_within(told(Form(walk=walks)), "body.sway", "body.roll", "body.yaw", "body.step_rate", "body.bounce")
 
 
+@pytest.mark.slow
 def test_clip_on_a_table_tells_its_noise(bench):
     """Noise and clock of the chip"""
     found = told(Form(still=[bench.still(60.0)]))
@@ -62,6 +64,7 @@ def test_largest_bias_is_held_by_its_interval():
     assert inside >= 960
 
 
+@pytest.mark.slow
 def test_empty_field_tells_how_often_something_is_made_up(bench):
     """With its bound, also where nothing was seen"""
     runs = [bench.echo(60.0, EchoRun()), bench.echo(60.0, EchoRun(wind=True))]
@@ -71,6 +74,7 @@ def test_empty_field_tells_how_often_something_is_made_up(bench):
     assert none.low == 0.0 < none.value < none.high == pytest.approx(0.0037, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ground", ESTIMATED.echo.ground_clutter)
 def test_ground_tells_how_often_it_answers(bench, ground):
     """With the sensor level at 80 cm, each ground by its own chance"""
@@ -78,6 +82,7 @@ def test_ground_tells_how_often_it_answers(bench, ground):
     assert_within(found, f"echo.ground_clutter.{ground}", "echo.ground_spread")
 
 
+@pytest.mark.slow
 def test_board_tells_noise_and_speed_of_sound(bench):
     """The range is that of the tape at any temperature, and its spread the sensor's own"""
     runs = [
@@ -91,6 +96,7 @@ def test_board_tells_noise_and_speed_of_sound(bench):
     assert verdicts["board at two temperatures"] is True
 
 
+@pytest.mark.slow
 def test_lidar_tells_its_light(bench):
     """Reflectance, noise and the sun"""
     runs = [
@@ -106,6 +112,7 @@ def test_lidar_tells_its_light(bench):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ground", ["asphalt", "grass"])
 def test_spots_of_a_ground_tell_how_rough_it_is(bench, ground):
     """Twenty spots of it, and how much it reflects"""

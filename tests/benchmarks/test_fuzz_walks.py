@@ -46,6 +46,7 @@ def test_a_number_is_a_walk(fuzz):
     assert fuzz.drawn(3).script != fuzz.drawn(4).script
 
 
+@pytest.mark.slow
 def test_settings_are_drawn_within_their_limits(fuzz):
     """Of forty walks some have other settings, which the device accepts, and nothing breaks in the last seconds"""
     walks = [fuzz.drawn(number) for number in range(40)]

@@ -58,6 +58,7 @@ def test_days_are_full_of_trouble(ladder):
     assert any(one.urgent for one in rules)
 
 
+@pytest.mark.slow
 def test_the_desk_agrees_with_the_rules(ladder):
     """A few families, to the message"""
     for number in range(40):

@@ -51,6 +51,7 @@ def run(*more: list[Item], until_s: float = 50.0, config: Config | None = None, 
     return street.run(merged(fallen(until_s, **options), *more), until_s)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_fall_counts_down_aloud_and_is_confirmed():
     """Suspected, asked, counted with every number, confirmed 30 s later; the caregiver's priorities follow."""
     street = run()
@@ -68,6 +69,7 @@ def test_a_fall_counts_down_aloud_and_is_confirmed():
     assert "fall_confirmed" in phrases
 
 
+@pytest.mark.slow
 def test_the_countdown_is_felt_too():
     """Every number also vibrates and buzzes, for those who hear little."""
     street = run()
@@ -83,6 +85,7 @@ def test_the_countdown_is_as_long_as_configured(seconds):
     assert street.first("fall.confirmed").t_s - street.first("fall.suspected").t_s == pytest.approx(seconds, abs=0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [10.0, 15.0, 25.0])
 def test_the_question_comes_before_any_number(seconds):
     """A countdown that begins at a number that could be said asks first, and does not say that number"""
@@ -93,6 +96,7 @@ def test_the_question_comes_before_any_number(seconds):
     assert ("countdown", f"{seconds:g}") not in said
 
 
+@pytest.mark.slow
 def test_a_press_and_release_cancels():
     """Press and release during the countdown: called off by button, said, nothing is counted or confirmed after."""
     street = run(press(20.0))
@@ -104,6 +108,7 @@ def test_a_press_and_release_cancels():
     assert not [s for s in street.spoken("guarding") if s.t_s > 19.0]
 
 
+@pytest.mark.slow
 def test_a_press_begun_before_the_countdown_does_not_cancel():
     """A button that was down when the countdown began (the walker fell onto it) is no answer."""
     started = run(until_s=12.0).first("fall.suspected").t_s
@@ -112,6 +117,7 @@ def test_a_press_begun_before_the_countdown_does_not_cancel():
     assert street.first("fall.confirmed") is not None
 
 
+@pytest.mark.slow
 def test_a_held_button_does_not_cancel_but_calls():
     """Holding on during the countdown is SOS, never a cancel."""
     street = run(press(15.0, 4.0))
@@ -120,6 +126,7 @@ def test_a_held_button_does_not_cancel_but_calls():
     assert street.first("fall.confirmed") is not None
 
 
+@pytest.mark.slow
 def test_a_stuck_button_does_not_cancel():
     """A button that is stuck through the countdown, and freed in it, calls nothing off."""
     street = run(press(7.0, 20.0))
@@ -136,6 +143,7 @@ def test_getting_up_and_walking_cancels():
     assert street.first("fall.confirmed") is None
 
 
+@pytest.mark.slow
 def test_crawling_does_not_cancel():
     """Steps felt while the trunk lies are no getting up."""
     lying = [
@@ -147,6 +155,7 @@ def test_crawling_does_not_cancel():
     assert street.first("fall.confirmed") is not None
 
 
+@pytest.mark.slow
 def test_a_second_fall_during_the_countdown_starts_no_second_one():
     """One countdown at a time; the number counts falls."""
     again: list[Item] = [*posed(3.0, 15.0, LYING_ON_BACK), *fall(18.0, lying_s=31.0)]
@@ -175,6 +184,7 @@ def restarted(died_s: float, dead_s: float, *more: list[Item], until_s: float = 
     return street.run(merged(life, *more), until_s)
 
 
+@pytest.mark.slow
 def test_the_countdown_goes_on_after_a_restart():
     """Killed in the middle: "restarted" is said, and the fall is confirmed when it would have been."""
     suspected = run(until_s=20.0).first("fall.suspected").t_s
@@ -192,11 +202,13 @@ def test_a_countdown_that_ended_while_dead_is_confirmed_at_once():
     assert street.first("fall.confirmed").t_s == 0.0
 
 
+@pytest.mark.slow
 def test_a_press_after_the_restart_cancels():
     """The countdown that goes on can be called off."""
     assert restarted(20.0, 4.0, press(5.0)).first("fall.cancelled").by == "button"
 
 
+@pytest.mark.slow
 def test_a_confirmed_fall_stays_open_over_a_restart():
     """Killed after it was confirmed: a press asks, and a second one sends the all-clear."""
     street = restarted(45.0, 5.0, press(5.0), press(7.0), until_s=12.0)
@@ -229,6 +241,7 @@ def test_any_number_of_restarts_moves_the_end_by_nothing(lives):
     assert confirmed == [pytest.approx(max(30.0, real_s), abs=0.02)]
 
 
+@pytest.mark.slow
 def test_alert_numbers_are_never_used_twice_over_a_restart():
     """A long quiet session, then a restart: the new session's numbers lie above the old ones."""
     street = Street(voice=True).run(settled())
@@ -252,6 +265,7 @@ def delivered(t: float) -> list[Item]:
     return [EventDelivered(t, 10_000)]
 
 
+@pytest.mark.slow
 def test_the_caregiver_was_told():
     """When the confirmed fall has been delivered, the walker hears so."""
     street = run(delivered(41.5))
@@ -259,6 +273,7 @@ def test_the_caregiver_was_told():
     assert not street.spoken("caregiver_not_reached")
 
 
+@pytest.mark.slow
 def test_the_caregiver_was_not_reached():
     """Not delivered within 30 s: said, repeated, and taken back when it is."""
     street = run(delivered(140.0), until_s=150.0)
@@ -269,6 +284,7 @@ def test_the_caregiver_was_not_reached():
     assert [s.t_s for s in street.spoken("caregiver_told")] == [pytest.approx(140.0, abs=1.0)]
 
 
+@pytest.mark.slow
 def test_who_waits_for_help_is_told_over_a_restart_too():
     """Killed after the fall was confirmed and before that was delivered: not reached, then told when it is."""
     street = restarted(45.0, 1.0, [EventDelivered(20.0, 7), EventDelivered(50.0, EARLIER)])
@@ -276,6 +292,7 @@ def test_who_waits_for_help_is_told_over_a_restart_too():
     assert [s.t_s for s in street.spoken("caregiver_told")] == [pytest.approx(50.0, abs=0.5)]
 
 
+@pytest.mark.slow
 def test_what_was_delivered_before_a_restart_is_not_waited_for():
     """Killed after the walker was told: nothing is said of the helper again."""
     before = run(delivered(41.5), until_s=44.0)
@@ -285,6 +302,7 @@ def test_what_was_delivered_before_a_restart_is_not_waited_for():
     assert not street.spoken("caregiver_told")
 
 
+@pytest.mark.slow
 def test_the_caregiver_has_seen_it():
     """The command `seen` is answered aloud; an unknown command is refused and told, and says nothing."""
     street = run([Command(42.0, "a", "seen"), Command(43.0, "b", "open_door")])

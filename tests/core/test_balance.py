@@ -25,6 +25,7 @@ def wear(body: Motion) -> Street:
     return Street(voice=True).run(settled()).run(life)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [60.0, pytest.param(300.0, marks=pytest.mark.slow)])
 def test_walking_is_no_loss_of_balance(seconds):
     """Minutes of stepping, stopping and turning: balance is never called lost, nor steps unsteady."""

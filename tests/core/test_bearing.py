@@ -92,6 +92,7 @@ def test_what_a_straight_sensor_and_one_side_see_is_on_that_side():
     assert set(stops(alone)) == {0.0}
 
 
+@pytest.mark.slow
 def test_two_on_one_side_say_that_side():
     """A lidar and an ultrasonic sensor on the left: their mean."""
     lidar = TfLuna(bearing_left_deg=25.0)

@@ -127,6 +127,7 @@ def guarding(config: Config, until_s: float, *more: Item, voice: str = "") -> St
     return Street(config, voice=not voice).run(settled(config)).run(life, until_s)
 
 
+@pytest.mark.slow
 def test_a_device_without_sound_does_not_shake_its_wearer_for_it() -> None:
     """That there is no voice is felt when it is found out, not every minute."""
     street = guarding(BY_TOUCH, 75.0, voice="no_device")
@@ -160,6 +161,7 @@ def test_the_motor_limits_nobody_who_hears() -> None:
     assert street.companion.snapshot().guard_state == "guarding"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "times"), [("led", 1), ("vibration", 2)])
 def test_a_light_that_does_not_work_is_said_once(part: str, times: int) -> None:
     """It protects nobody; what does is named again each minute."""

@@ -79,6 +79,7 @@ def last_state(street: Street) -> SavedState:
 # ------------------------------------------------------------------------------------------------ the long lie
 
 
+@pytest.mark.slow
 def test_who_does_not_get_up_is_told_of_again_and_again():
     """1, 3, 5 and 10 min after the fall, at high priority, with how long they have lain and when they last moved."""
     street = live(OPEN, still(0.1, 590.0), until_s=590.0)
@@ -255,6 +256,7 @@ def slid(lying: Iterator[ImuSample], state: SavedState = WALKED, walks: bool = T
     return [*upright, *slide, *lying]
 
 
+@pytest.mark.slow
 def test_somebody_who_slid_to_the_ground_is_asked_and_called_for():
     """No shock, no movement: asked after two minutes, and called for 30 s later."""
     street = live(WALKED, slid(still(13.0, 170.0)), until_s=170.0)
@@ -266,12 +268,14 @@ def test_somebody_who_slid_to_the_ground_is_asked_and_called_for():
     assert confirmed.t_s - suspected.t_s == pytest.approx(30.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_somebody_who_cannot_get_up_is_asked_although_they_move():
     """Who struggles on the ground moves: asked after five minutes."""
     street = live(WALKED, slid(stirring(13.0, 320.0, 20.0, LYING_ON_BACK)), until_s=320.0)
     assert street.first("fall.suspected").t_s == pytest.approx(312.0, abs=2.0)
 
 
+@pytest.mark.slow
 def test_a_press_says_that_all_is_well_and_one_is_left_in_peace():
     """Who rests on a lawn and says so is not asked again while they lie there, not even after a restart."""
     rest = slid(stirring(13.0, 200.0, 150.0, LYING_ON_BACK))
@@ -282,6 +286,7 @@ def test_a_press_says_that_all_is_well_and_one_is_left_in_peace():
     assert not again.events("fall.suspected")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "life"),
     [

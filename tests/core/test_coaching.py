@@ -56,6 +56,7 @@ def raised(street: Street) -> list[Any]:
     return [event for event in street.events("hazard.raised") if event.measure]
 
 
+@pytest.mark.slow
 def test_a_lean_is_told_with_its_numbers():
     """Leaning back 8 degrees from 32 s on: two words and a touch within 4 s, and over when upright again."""
     street = worn({32.0: lambda walker, t: walker.lean(t, -8.0, hold_s=4.0)}, 46.0)
@@ -71,6 +72,7 @@ def test_a_lean_is_told_with_its_numbers():
     assert street.first("hazard.cleared", hazard="lean_back").t_s > 36.0
 
 
+@pytest.mark.slow
 def test_a_known_walker_is_told_soon():
     """What is usual came from the card: uneven steps are told half a minute after the first."""
     street = worn({26.0: lambda walker, _: walker.step_unevenly(0.3)}, 40.0)
@@ -78,6 +80,7 @@ def test_a_known_walker_is_told_soon():
     assert street.spoken("unsteady")[0].t_s < 36.0
 
 
+@pytest.mark.slow
 def test_nothing_is_said_beside_a_warning():
     """Somebody comes up behind while the walker leans: "Stop" is said; the lean is told when that is over."""
     near = ranges([*steady(6.0, 33.0, None), *steady(33.0, 42.0, 0.6)], latency_s=0.0)

@@ -53,6 +53,7 @@ def events(outputs: Iterable[Output]) -> list[Output]:
     return [o for o in outputs if not isinstance(o, StateSaved)]
 
 
+@pytest.mark.slow
 @FEW
 @given(streams())
 def test_whatever_comes_is_answered_in_order_and_fits_the_wire(items):
@@ -80,6 +81,7 @@ def test_equal_items_give_equal_outputs(items):
     assert first == [wire.encode(o) for o in play(items)]
 
 
+@pytest.mark.slow
 @FEW
 @given(streams(max_pieces=6), st.lists(st.floats(0.0, 60.0), max_size=30))
 def test_ticks_nobody_asked_for_change_nothing(items, extra):
@@ -88,6 +90,7 @@ def test_ticks_nobody_asked_for_change_nothing(items, extra):
     assert events(play(items)) == events(play(items, [start + t for t in extra]))
 
 
+@pytest.mark.slow
 @FEW
 @given(streams(max_pieces=6))
 def test_a_recording_replays_without_its_deadlines(items):
@@ -108,6 +111,7 @@ def test_a_recording_replays_without_its_deadlines(items):
     assert [o for item in recorded for o in again.feed(item)] == outputs
 
 
+@pytest.mark.slow
 @FEW
 @given(streams(max_pieces=6), st.lists(st.integers(0, 3000), max_size=40))
 def test_the_same_samples_in_other_batches_change_nothing(items, cuts):
@@ -126,6 +130,7 @@ def test_the_same_samples_in_other_batches_change_nothing(items, cuts):
     assert batches(set()) == batches({cut % len(items) for cut in cuts})
 
 
+@pytest.mark.slow
 @FEW
 @given(streams(max_pieces=5))
 def test_no_flood(items):

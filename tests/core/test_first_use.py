@@ -167,6 +167,7 @@ def test_nothing_is_less_urgent_than_the_limits():
     assert all(row.rank > RANK_INTRODUCTION for row in ALERTS.values() if row.phrase not in ("", "introduction"))
 
 
+@pytest.mark.slow
 def test_a_voice_without_the_words_asks_for_nothing():
     """With phrases that were made before, the limits cannot be heard: a press accepts nothing."""
     street = Street().run([FirstUse(0.0, accepted=False), *settled()])

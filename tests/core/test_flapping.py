@@ -58,6 +58,7 @@ class Street:
         return [key for _, key in self.said if key.startswith(starts)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "fault"),
     [
@@ -105,6 +106,7 @@ def test_a_fault_that_comes_again_and_stays_holds():
     assert len(street.words("fault:battery")) >= before + 1
 
 
+@pytest.mark.slow
 def test_a_loose_plug_is_named_and_not_with_every_step():
     """A second of contact, a second without, for a minute: lost is said at once, and no more than each half minute."""
     street = Street()

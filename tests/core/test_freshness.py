@@ -105,6 +105,7 @@ def test_a_driver_that_reports_why_is_quoted():
     assert street.first("sensor.lost").cause == "absent"
 
 
+@pytest.mark.slow
 def test_a_lost_sensor_is_said_again():
     """While it stays lost, the walker is reminded every 30 s; the only rear sensor by "not protecting" alone."""
     street = Street(voice=True).run(settled())

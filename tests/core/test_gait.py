@@ -47,6 +47,7 @@ def test_sixty_steps_are_counted_to_one(step_hz):
     assert np.median(told) == pytest.approx(60.0 * step_hz, abs=2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_standing_sway_is_no_step(seed):
     """Two minutes of standing and swaying: no step, no cadence."""

@@ -397,6 +397,7 @@ def said_s(seed: int, *speeds: tuple[float, float], seconds: float, bounciness: 
     return [o.t_s for o in out if isinstance(o, Speak)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "minutes"),
     [

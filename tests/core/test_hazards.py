@@ -364,6 +364,7 @@ def test_someone_stepping_in_at_walking_speed_needs_no_speed_estimate(walking):
     assert rear.first(Level.WARNING) - 3.0 <= 0.35
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(
     st.lists(

@@ -134,6 +134,7 @@ def test_an_answer_to_something_earlier_is_none_to_this(age_s, said):
     assert bool(heard(street, "caregiver_seen")) is said
 
 
+@pytest.mark.slow
 def test_what_is_seen_while_the_walker_is_asked_is_said_afterwards():
     """Not into the countdown; and not at all once the walker has called it off."""
     state = replace(GUARDED, fall_number=1, countdown_left_s=20.0, fall_ago_s=10.0)
@@ -253,6 +254,7 @@ def test_words_that_find_no_quiet_are_refused():
 # ----------------------------------------------------------------------------------------------------- locate
 
 
+@pytest.mark.slow
 def test_a_device_that_is_looked_for_makes_itself_heard():
     """For half a minute, every five seconds; then it is quiet again.  No position is known, and that is told."""
     street = live([command(8.0, "locate")], until_s=45.0)
@@ -262,6 +264,7 @@ def test_a_device_that_is_looked_for_makes_itself_heard():
     assert answers(street) == [("locate", True, "heard; no position is known")]
 
 
+@pytest.mark.slow
 def test_the_button_ends_it_and_does_what_it_does():
     """A press answers as ever, and nothing more calls."""
     street = live([command(8.0, "locate")], press(11.0), until_s=40.0)
@@ -303,6 +306,7 @@ def walk(*beats: tuple[float, str, bool], until_s: float, config: Config = NAMES
 WATCH = ("unwatched", "watched")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("beats", "config", "said"),
     [
@@ -443,6 +447,7 @@ def compare(items: Stream, spread: list[tuple[float, Command]]) -> None:
 sown = st.lists(st.tuples(st.floats(0.0, 1.0), remote), min_size=1, max_size=60)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(items=streams(), spread=sown)
 def test_no_command_changes_a_warning_an_alarm_or_a_state(items, spread):

@@ -33,6 +33,7 @@ def rmse(walk: Motion, pitch: np.ndarray, after_s: float, learn_s: float = 3.0) 
     return float(np.sqrt(np.mean((pitch[rows] - truth[rows]) ** 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bias", [0.0, 1.0, 2.0])
 def test_pitch_is_right_while_walking(bias):
     """Five minutes of steps, heel strikes, stops, turns and gyroscope bias: less than 1 degree RMSE once settled."""
@@ -73,6 +74,7 @@ def test_a_crooked_clip_tells_the_same_lean(axis, crooked_deg):
     assert np.abs(pitch[t > 4.0] - lean[t > 4.0]).max() < 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["pitch_deg", "roll_deg"])
 @pytest.mark.parametrize("crooked_deg", [-20.0, 20.0])
 def test_a_crooked_clip_walks_the_same(axis, crooked_deg):

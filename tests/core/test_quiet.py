@@ -33,6 +33,7 @@ moment = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(st.lists(moment, max_size=40))
 def test_nobody_is_coached_within_three_seconds_of_a_hazard(moments):
@@ -89,6 +90,7 @@ def encounters(seed: int) -> tuple[dict[float, Does], list[tuple[float, float | 
     return script, seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 9))])
 def test_a_walk_with_things_near_is_not_coached_beside_them(seed):
     """In the whole core: every word of coaching is 3 s and more after every word about a hazard."""
@@ -143,6 +145,7 @@ def test_quiet_ends_after_a_minute(row: Alert):
     assert out
 
 
+@pytest.mark.slow
 def test_a_double_press_is_quiet_for_a_minute_and_no_longer():
     """However often it is asked for, quiet ends 60 s after the last time; "Stop" is said in it."""
     near, far = approach(60.0, 2.4, 0.5, 1.3), approach(110.0, 2.4, 0.5, 1.3)

@@ -97,6 +97,7 @@ def _comes_and_goes(back_m: float) -> Where:
     return where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [pytest.param(ONE_SENSOR, id="one sensor"), pytest.param(BOTH, id="two sensors")])
 def test_a_thing_is_chimed_for_once(config):
     """A wall that the walker nears, leaves and nears again, three times: it is an advisory each time, and one chime."""
@@ -139,6 +140,7 @@ def companion(range_m: float, sway_m: float = 0.05) -> Callable[[float], float]:
     return where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [pytest.param(ONE_SENSOR, id="ultrasonic"), pytest.param(BOTH, id="both")])
 @pytest.mark.parametrize("range_m", [0.8, 1.0, 1.5])
 def test_somebody_who_walks_along_is_told_once(range_m, config):
@@ -277,6 +279,7 @@ def test_what_one_sees_and_another_denies_is_kept():
     assert warned.range_m == pytest.approx(1.8, abs=0.2)
 
 
+@pytest.mark.slow
 def test_other_samples_of_the_same_walk_change_no_event():
     """Fed twice, the same items give the same events."""
     first, second = (street(companion(1.0), 20.0, config=BOTH).events() for _ in range(2))

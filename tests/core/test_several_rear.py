@@ -34,6 +34,7 @@ def walk(config: Config, until_s: float, lidar: Iterable[Item], rear: Profile | 
     return Street(config).run(merged(*streams), until_s)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [pytest.param(ALONE, id="alone"), pytest.param(BOTH, id="with ultrasonic")])
 def test_no_target_with_an_advancing_tick_is_clear(config):
     """Readings without a target, as they come only while the tick advances, are heard as the guarding tick."""

@@ -58,6 +58,7 @@ def slipped(street: Street) -> list[float]:
 WALK = walking(30.0, bouts=[(3.0, 28.0)], turns=False, seed=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pitch_deg", "roll_deg", "over_s"),
     [
@@ -96,6 +97,7 @@ def test_a_clip_that_slipped_while_standing_is_named_when_steps_begin(pitch_deg,
     assert 14.0 < told[0] < 14.3 + 3.0
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_the_trunk_on_a_slipped_clip():
     """Slipped back by 20 degrees, named; from then on no lean is claimed, and no loss of balance."""
     street = wear(turned(WALK, 12.0, rotation(-20.0).T))
@@ -123,6 +125,7 @@ def test_a_clip_put_straight_again_is_forgiven():
     assert 20.0 < cleared[0] < 25.0
 
 
+@pytest.mark.slow
 def test_standing_still_teaches_a_slipped_clip_its_new_upright():
     """Named, then the walker stands for some seconds: the new seat is upright, and a lean is measured from it."""
     body = walking(40.0, bouts=[(3.0, 22.0)], turns=False, seed=8)
@@ -133,6 +136,7 @@ def test_standing_still_teaches_a_slipped_clip_its_new_upright():
     assert street.companion.snapshot().trunk_pitch_deg == pytest.approx(0.0, abs=2.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pitch_deg", "from_s", "to_s"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 
+import pytest
 from tests.core.synth import merged, ranges, settled, steady, walking
 
 from retrowalk.config import Config
@@ -12,6 +13,7 @@ from retrowalk.core.companion import Companion
 from retrowalk.core.samples import ImuSample, Item, RangeSample
 
 
+@pytest.mark.slow
 def test_time_per_sample():
     """Prints microseconds per item through `Companion.feed`: the best of three rounds of 20 s of walking."""
     walk = list(walking(20.0, bouts=[(0.5, 19.5)]).shifted(6.0).samples())

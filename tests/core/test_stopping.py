@@ -64,6 +64,7 @@ def attempt(
     return None, world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("profile", "seeds"),
     [

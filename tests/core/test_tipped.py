@@ -34,6 +34,7 @@ def told(clip: list[ImuSample], where: Where, seconds: float, from_s: float) -> 
     return street(where, seconds, body=Clip(clip), there_from_s=from_s)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("askew_deg", [50.0, -50.0], ids=["forward", "back"])
 def test_a_clip_worn_askew_takes_no_warning_away(askew_deg: float) -> None:
     """Whose upright was never learned, because the clip sits anyhow, is told "Stop" 1.8 m before a wall."""
@@ -42,6 +43,7 @@ def test_a_clip_worn_askew_takes_no_warning_away(askew_deg: float) -> None:
     assert raised_s(found, "warning") < 36.0 + (4.0 - 1.75) / 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slip_deg", [50.0, -60.0], ids=["forward", "back"])
 def test_a_clip_that_slips_takes_no_warning_away(slip_deg: float) -> None:
     """Nobody walks bent over by 50 degrees: it is the clip that has slipped, and "Stop" is said as always."""
@@ -52,6 +54,7 @@ def test_a_clip_that_slips_takes_no_warning_away(slip_deg: float) -> None:
     assert raised_s(told(clip, wall(20.0), 26.0, 20.0), "warning") < 20.0 + (4.0 - 1.75) / 0.6
 
 
+@pytest.mark.slow
 def test_a_clip_that_has_slipped_costs_no_protected_speed() -> None:
     """The trunk is upright, whatever the clip says: the walker may soon go as fast as before."""
     straight, slipped = (
@@ -75,6 +78,7 @@ def test_a_clip_that_hangs_in_a_turn_takes_no_warning_away(rate_rad_s: float) ->
     assert [event.t_s for event in found.events("hazard.cleared") if 11.0 < event.t_s < 13.0] == []
 
 
+@pytest.mark.slow
 def test_who_bends_down_hears_nothing_of_the_ground() -> None:
     """The beams of somebody who bends by 70 degrees meet the ground: it is no hazard, and no tick says it is clear."""
     t = np.arange(0.0, 40.0, 1.0 / 104.0)

@@ -43,6 +43,7 @@ def warning_errors(speed: float, noise: dict[str, Any], runs: int, seed: int) ->
     return errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [0.4, 0.6, 0.8])
 def test_warnings_come_in_time(speed):
     """200 noisy approaches: 95 of 100 warnings within 0.35 s of the true moment, and never half a second late."""

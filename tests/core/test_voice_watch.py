@@ -113,6 +113,7 @@ def test_of_several_causes_the_one_that_lasted_is_said():
     assert [e.fault for e in street.events("fault.raised")] == ["frozen", "no_device"]
 
 
+@pytest.mark.slow
 def test_a_fault_that_comes_and_goes_is_told_once():
     """A hundred times in twenty seconds: told once, said to its end once it stays, no "Guarding" in between."""
     flaps: list[Item] = []

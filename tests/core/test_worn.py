@@ -65,6 +65,7 @@ def changes(street: Street) -> list[tuple[float, str]]:
 QUICK = ("cable plugged in", "shaken", "a slap on the back", "turned upside down and looked at")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in HANDLINGS]
 )
@@ -93,6 +94,7 @@ def test_at_least_twenty_handlings_are_scripted():
         assert make(1) != make(2)
 
 
+@pytest.mark.slow
 def test_rates_of_a_handling_are_those_of_its_path():
     """Gravity carried on with the rates alone stays with what the acceleration shows, in a hand that turns it over."""
     handling = HANDLINGS["turned upside down and looked at"](3)
@@ -137,6 +139,7 @@ def watched(samples: Iterator[ImuSample], may_leave: bool = True) -> WornWatch:
     return watch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "up",
     [
@@ -157,6 +160,7 @@ def test_a_thing_that_lies_dead_is_not_worn():
         assert (watch.worn, watch.reason) == (False, "lying")
 
 
+@pytest.mark.slow
 def test_never_not_worn_soon_after_a_fall():
     """As dead as a table for nine minutes after a suspected fall: guarded all the same."""
     assert watched(breathing(120.0, LYING_ON_BACK, 0.0), may_leave=False).worn
@@ -179,6 +183,7 @@ def test_what_was_not_worn_is_not_worn_after_a_restart():
     assert street.companion.snapshot_state == "not_worn"
 
 
+@pytest.mark.slow
 def test_put_on_again_the_check_is_asked_for_anew():
     """From the table round the waist: checking, a new upright, and a hand behind before it guards."""
     street = played(HANDLINGS["put on briskly"](2), 2)

@@ -283,6 +283,7 @@ def test_every_command_has_its_gap():
     assert set(fields) == set(wire.event_data(ev.CommandReceived(t_s=0.0, name="", id="", accepted=True)))
 
 
+@pytest.mark.slow
 def test_a_flood_of_commands_costs_the_guard_nothing(tmp_path):
     """1000 a second of every kind for a minute: some pass, few are told one by one, the rest once a minute."""
     street = Street(tmp_path)

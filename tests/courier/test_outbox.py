@@ -209,6 +209,7 @@ def test_unimportant_events_make_room(tmp_path):
     again.close()
 
 
+@pytest.mark.slow
 def test_what_somebody_waits_for_goes_last(tmp_path):
     """Beyond one and a half times the limit the oldest medium go, and of high none before all of these have gone."""
     outbox = Outbox(tmp_path / "outbox.db", max_bytes=40_000)

@@ -73,6 +73,7 @@ def test_other_programs_can_read_it(tmp_path):
         assert set(json.loads(schema.data)["required"]) <= set(json.loads(message.data))
 
 
+@pytest.mark.slow
 def test_an_hour_of_recording_grows_by_little(tmp_path):
     """What mcap remembers of each chunk until the file ends is a few hundred bytes, and its index the same as ever."""
     recorder = Recorder(tmp_path, Limits(), sync=lambda _: None)
@@ -124,6 +125,7 @@ def test_a_sensor_name_in_the_channel_is_understood():
     assert channel_type("rear") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 10))])
 def test_any_cut_leaves_what_came_before(walk, tmp_path, seed):
     """Cut anywhere, 1000 places: all but the last chunk is read, and the problem names the byte."""
@@ -149,6 +151,7 @@ def test_any_cut_leaves_what_came_before(walk, tmp_path, seed):
         assert "byte" in found.problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_flipped_bits_are_found(walk, tmp_path, seed):
     """Damage anywhere never raises anything but RecordingError; what stands before the problem is what was recorded."""
@@ -264,6 +267,7 @@ def test_problems_are_named(tmp_path, odd, problem, count):
     assert (found.intact, len(found.entries), found.complete) == (1, count, False)
 
 
+@pytest.mark.slow
 def test_a_kill_costs_at_most_ten_seconds(tmp_path):
     """A recording whose process was killed at any moment holds all but the last chunk."""
     recorder = Recorder(tmp_path, Limits())
@@ -308,6 +312,7 @@ def test_parts_are_bounded_and_read_as_one(tmp_path):
     assert "entries missing after number" in missing.problem
 
 
+@pytest.mark.slow
 def test_the_oldest_recordings_make_room(tmp_path):
     """Beyond the total the oldest files go, never the current one, and nothing that is not a recording."""
     (tmp_path / "holiday.mcap").write_bytes(b"x" * 5_000_000)

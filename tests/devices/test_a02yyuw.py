@@ -433,6 +433,7 @@ def test_an_adapter_that_is_pulled_out_and_put_back_is_used_again():
     assert bench.faults() == []
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["good", "damaged", "cut", "noise", "nothing", "zero"]), min_size=20, max_size=120))
 def test_it_is_never_silent_unnoticed(kinds):

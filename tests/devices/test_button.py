@@ -135,6 +135,7 @@ def test_close_lets_go():
     assert bench.pin.when_changed is None
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     edges=st.lists(

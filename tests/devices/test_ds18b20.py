@@ -220,6 +220,7 @@ def test_ranges_are_right_to_3_percent_from_winter_to_summer(fault):
         assert read == pytest.approx(1.0, abs=0.03), air_c
 
 
+@pytest.mark.slow
 def test_out_of_the_house_ranges_are_right_within_a_minute():
     """From 21 C to -10 C with a chip that lags: 3 % too far for 45 s at most."""
     bench = Bench(air_c=21.0)

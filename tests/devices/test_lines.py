@@ -27,6 +27,7 @@ def _ignore(_level):
     pass
 
 
+@pytest.mark.slow
 def test_handler_outlives_collection():
     """gpiozero holds a handler weakly; a line keeps hearing its edges all the same"""
     factory = BenchFactory(VirtualClock())

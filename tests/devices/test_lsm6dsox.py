@@ -501,6 +501,7 @@ def test_saturated_impact_is_a_sample():
 # -------------------------------------------------------------------------------------------- properties
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), rate=st.floats(0.0, 1.0), rate_error=st.floats(-0.08, 0.08))
 def test_nothing_impossible_leaves_the_driver(seed, rate, rate_error):

@@ -553,6 +553,7 @@ def test_chip_whose_registers_differ_from_its_fifo_is_not_blamed(chip):
     assert bench.gaps() == 0
 
 
+@pytest.mark.slow
 @BOTH
 def test_looks_that_are_far_apart_make_nothing_late(chip):
     """At the slowest polling, nothing is named in two minutes, wherever the samples lie between the looks"""
@@ -580,6 +581,7 @@ def test_one_late_find_is_no_proof():
 # -------------------------------------------------------------------------------------------- properties
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

@@ -72,6 +72,7 @@ def test_the_loss_is_named_at_the_same_instant_with_and_without_a_switch():
     assert reports(walk(SWITCH, no_target="stuck")[0])[0] == reports(walk(-1, no_target="stuck")[0])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["absent", "stuck"])
 def test_what_no_power_cycle_mends_is_tried_ever_more_seldom(fault):
     """A line that is held high is tried 1 s after its loss, an unplugged module after 10, and both ever more seldom"""

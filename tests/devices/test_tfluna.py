@@ -368,6 +368,7 @@ def test_delay_is_noticed_after_an_hour_with_a_clock_that_is_off(clock_error):
     assert len(bench.samples(3604.5)) > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock_error", [-0.03, 0.0, 0.03])
 def test_delay_that_stays_is_not_forgotten(clock_error):
     """However long measurements are late, that does not become the new "in time"; and its end is noticed."""

@@ -351,6 +351,7 @@ _TICK = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     pings=st.lists(

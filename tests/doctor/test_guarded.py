@@ -137,6 +137,7 @@ def test_what_the_button_does_is_said_beside_a_guard_that_answers_the_press(guar
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_s", [11.0, 11.6, 12.0, 14.0])
 def test_a_gauge_is_heard_of_whenever_the_question_comes(guarded: Start, at_s: float) -> None:
     """It is read every five seconds: nobody calls it missing who asks right after a reading."""
@@ -146,6 +147,7 @@ def test_a_gauge_is_heard_of_whenever_the_question_comes(guarded: Start, at_s: f
     assert told.state is State.OK, told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "check", "words", "mend"),
     [
@@ -202,6 +204,7 @@ def test_nothing_is_tried_while_it_matters(guarded: Start, script: list[tuple[fl
     assert not [words for _, words in device.notes if "press" in words or "saying" in words]
 
 
+@pytest.mark.slow
 def test_the_guard_itself_refuses_a_signal_in_an_alarm(guarded: Start) -> None:
     """Not only the doctor is careful: the guard lets no test reach motor and buzzer then."""
     device = guarded([*WELL, (8.0, Fall())])

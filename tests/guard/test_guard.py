@@ -360,6 +360,7 @@ def test_time_never_goes_back() -> None:
     assert stamps == sorted(stamps)
 
 
+@pytest.mark.slow
 def test_the_least_important_is_forgotten_first() -> None:
     """With nobody to take them, events are bounded, and an alarm is not among those that go."""
     bench = Bench()
@@ -464,6 +465,7 @@ def test_a_stop_says_goodbye_and_ends(reason: str) -> None:
     assert bench.guard.stop_reason == reason
 
 
+@pytest.mark.slow
 def test_a_backlog_is_not_tried_again_with_every_record() -> None:
     """A courier that is away costs a few tries a second, however much waits for it."""
     bench = Bench()

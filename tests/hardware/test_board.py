@@ -114,6 +114,7 @@ def test_the_circuit_is_drawn_as_it_is(board):
     assert drawing.draw(board).findings() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mutate", [net("R9", "2", "3V3"), net("Q1", "e", "3V3"), turned("D1"), net("C5", "1", "GPIO4")]
 )

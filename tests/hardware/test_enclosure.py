@@ -307,12 +307,14 @@ def blocked_by_body(beams: list[Beam], geometry: dict[str, Any]) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", BUILDS)
 def test_no_beam_meets_the_walker(build, geometry):
     """Buttocks, a leg in a long step back, a jacket's hem; the trunk 10 degrees forward or back, 4 to a side"""
     assert blocked_by_body(enclosure.beams(geometry, Config(), build), geometry) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value", "sensor"),
     [

@@ -948,6 +948,7 @@ def played(made: list[Item], contacts: tuple[str, ...], *, cut: bool = False) ->
     return family
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(items())
 def test_a_desk_put_away_anywhere_goes_on_as_if_it_had_not_been(made):
@@ -1031,6 +1032,7 @@ FIELDS = st.sampled_from(["fall", "countdown_s", "since_s", "posture", "walking"
                           "part", "cause", "fault", "count", "within_s", "away_s", "of", "type", "rows"])  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

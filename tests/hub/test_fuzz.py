@@ -173,6 +173,7 @@ def bad(rng: random.Random, sent: int) -> tuple[str, bytes]:
     return topic, spoilt(rng, form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "count", [pytest.param(2_000, id="some"), pytest.param(100_000, id="many", marks=pytest.mark.repeats)]
 )
@@ -227,6 +228,7 @@ def test_the_trial_of_a_doctor_is_nobody_s_event(tmp_path):
     town.hub.close()
 
 
+@pytest.mark.slow
 def test_what_a_hub_sends_is_what_is_documented(tmp_path):
     """Its state, its acknowledgements and its commands fit the strict schemas, and nothing else is sent"""
     town = Town(tmp_path)

@@ -86,6 +86,7 @@ def test_only_a_plain_yes_in_a_response_is_an_answer(body, expected):
     assert webhook.answer(web.Reply(200, {}, body)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mood", "words"),
     [("hang", "no answer in time"), ("drip", "no answer in time"), ("reset", "not reached|broke off")],
@@ -162,6 +163,7 @@ def test_a_stream_goes_on_where_it_broke_off():
         stream.stop()
 
 
+@pytest.mark.slow
 def test_a_stream_that_falls_silent_is_opened_again():
     """A line without a sign of life is dead, though nobody has said so."""
     with NtfyServer(keepalive_s=30.0) as server:

@@ -224,6 +224,7 @@ def test_set_up_in_one_write_or_in_91(bench):
     assert {0x2D + at for at, (a, b) in enumerate(zip(one, settings(), strict=True)) if a != b} <= {0x2E, 0x2F}
 
 
+@pytest.mark.slow
 def test_every_mode_is_one_the_chip_has(bench):
     """Modes and timing budgets of all three are accepted, and each then measures"""
     solder(bench, Says())

@@ -85,6 +85,7 @@ def whole_bank(request):
     return keys, starts, listen(stream + silence(0.3), lambda: rng.randint(100, 900)).heard
 
 
+@pytest.mark.slow
 def test_every_clip_is_recognised_at_any_volume(whole_bank):
     """Each clip once, complete, in order, and nothing else."""
     keys, _, heard = whole_bank
@@ -179,6 +180,7 @@ def test_the_same_warning_again_is_heard_again():
     assert [h.key for h in listen(stream).heard] == ["warning", "word:0"] * 5
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(
     keys=st.lists(st.sampled_from(sorted(BANK)), min_size=1, max_size=4),

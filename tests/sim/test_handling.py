@@ -21,6 +21,7 @@ def phrases() -> bank.Bank:
     return bank.build(Config(), bank.default_directory())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -91,6 +91,7 @@ def test_a_spot_is_filled_by_what_is_in_it(width_m, range_m, off_m, share):
     assert fill(width_m, range_m, off_m) == pytest.approx(share, abs=0.01)
 
 
+@pytest.mark.slow
 @given(st.floats(0.001, 2.0), st.floats(0.1, 8.0), st.floats(-1.0, 1.0))
 def test_a_share_is_a_share(width_m, range_m, off_m):
     """0 to 1, whatever is where."""

@@ -25,6 +25,7 @@ def walked(name: str, seed: int, *faults: str, phrases: bank.Bank | None = None)
         walk.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.repeats) for seed in (2, 3))])
 def test_a_fall_nobody_calls_off_reaches_the_caregiver(seed):
     """The short walk meets what it expects, with its own countdown of ten seconds"""

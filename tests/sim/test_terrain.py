@@ -62,6 +62,7 @@ features = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0.0, 5.0), features), max_size=4), st.floats(0.0, 4.0), st.floats(15.0, 70.0))
 def test_a_beam_ends_where_it_meets_the_ground(placed, at_m, down_deg):
     """Nowhere before is it below the ground, and there it no longer is above"""

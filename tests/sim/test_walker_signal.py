@@ -184,6 +184,7 @@ def test_the_simulated_back_moves_as_recorded_ones(walkers, name):
         assert low <= median <= high, f"at {speed} m/s"
 
 
+@pytest.mark.slow
 def test_who_walks_faster_bounces_more():
     """The bounce in the band of the steps grows with speed as it does in recorded people (`core/own_speed.py`)"""
     for speed, rms in ((0.45, 0.5), (0.6, 0.7), (1.0, 1.2), (1.2, 1.5)):

@@ -53,6 +53,7 @@ def column(rows, name):
 # --------------------------------------------------------------------------------------------- determinism
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0.0, 12.0), min_size=1, max_size=20))
 def test_who_looks_when_changes_nothing(looks):

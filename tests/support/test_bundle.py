@@ -273,6 +273,7 @@ def test_piece_that_hangs_or_raises_is_left_out(device: Source, tmp_path: Path) 
     assert unpacked(made.file)["last.txt"] == b"here\n"
 
 
+@pytest.mark.slow
 def test_all_of_it_has_a_limit_of_time(device: Source, tmp_path: Path) -> None:
     """When the time for everything is over, it is packed with what there is."""
 

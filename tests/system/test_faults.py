@@ -374,6 +374,7 @@ def test_a_sensor_that_cannot_see_the_hand_passes_no_check(fault: str, device: s
     assert [t for t in walk.times("limited:unchecked", "sensor_lost:") if t <= 33.0]
 
 
+@pytest.mark.slow
 def test_a_button_that_never_closes_answers_nothing() -> None:
     """Nobody can confirm that the device is heard: "Guarding" is not said, and that the sound is not confirmed is."""
     walk = walked(["button:off"], SCRIPT[:1], 19.5)
@@ -381,6 +382,7 @@ def test_a_button_that_never_closes_answers_nothing() -> None:
     assert walk.times(UNHEARD)
 
 
+@pytest.mark.slow
 def test_a_press_whose_edges_are_lost_is_answered() -> None:
     """The level tells what the edges do not: within half a second and the time that tells one press from two."""
     script: list[tuple[float, Action]] = [SCRIPT[0], (12.0, Press(hold_s=0.5))]

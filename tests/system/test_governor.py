@@ -80,6 +80,7 @@ def test_a_walker_whom_the_sensors_protect_hears_nothing(walks: Walks) -> None:
     assert heard(walk, "tick")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weather", "faults"),
     [

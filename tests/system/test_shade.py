@@ -72,6 +72,7 @@ def test_a_wall_in_the_shade_is_warned_of(walks: Walks) -> None:
     assert walk.world.contacts == []
 
 
+@pytest.mark.slow
 def test_walking_into_the_sun_it_is_lost(walks: Walks) -> None:
     """Out of the shade into the sun: within a second the walker hears that nothing guards the path behind."""
     walk = walks(20.0, (13.0, Weather(ambient_kcps=3000.0)), wall=False)
@@ -79,6 +80,7 @@ def test_walking_into_the_sun_it_is_lost(walks: Walks) -> None:
     assert [t for t in heard(walk, "guarding", "clear", "sensor_back") if t > 13.0] == []
 
 
+@pytest.mark.slow
 def test_in_the_sun_it_is_never_clear(walks: Walks, tmp_path: Path) -> None:
     """In the sun from the start, the path is never guarded and no sample says that nothing is there."""
     walk = walks(15.0, (0.0, Weather(sun_deg=20.0)), wall=False)
@@ -103,6 +105,7 @@ def test_a_fault_is_heard(walks: Walks, fault: str) -> None:
     assert 12.5 < heard(walk, "not_protecting")[0] < 14.5
 
 
+@pytest.mark.slow
 def test_a_brown_out_is_not_heard(walks: Walks) -> None:
     """A sensor that forgot its settings and is set up again costs the walker nothing."""
     walk = walks(15.0, faults=("tof:reboot@12.5",), wall=False)

@@ -125,6 +125,7 @@ def test_every_way_in_which_a_simulated_voice_breaks_is_tried() -> None:
     assert set(SIMULATED["voice"]) - ONLY_A_MICROPHONE_KNOWS <= set(KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stuck"])
 def test_a_voice_that_is_not_heard_is_felt_told_and_named(phrases: banks.Bank, kind: str) -> None:
     """In a warning: felt within 0.5 s, the caregiver told by name, and the cause said within 2 s of the return."""

@@ -50,6 +50,7 @@ def test_nothing_is_said_late(phrases: banks.Bank, seed: int) -> None:
         assert late == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
 def test_what_a_warning_cuts_is_judged_anew(phrases: banks.Bank, seed: int) -> None:
     """Somebody steps behind in the middle of the answer to a press: "Stop" at once; then the answer, from its start.

@@ -75,6 +75,7 @@ def test_a_seed_gives_one_result(phrases: banks.Bank, tmp_path: Path) -> None:
         assert first != other, file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -97,6 +98,7 @@ def recorded(phrases: banks.Bank, tmp_path_factory: pytest.TempPathFactory) -> P
     return directory
 
 
+@pytest.mark.slow
 def test_the_recording_replays_identically(recorded: Path) -> None:
     """The items alone give the same events, byte for byte."""
     assert replay(recording.read(recorded / "walk.mcap")).identical
@@ -112,6 +114,7 @@ def test_events_file_has_what_the_companion_said(recorded: Path) -> None:
     assert all(set(line) == {"t", "type", "alert", "data"} for line in lines)
 
 
+@pytest.mark.slow
 def test_every_spoken_line_is_in_the_sound(recorded: Path, phrases: banks.Bank) -> None:
     """What the transcript says was said is in walk.wav at that time, within 30 ms: it correlates with the clip."""
     sound = read_wav(recorded / "walk.wav")
@@ -178,6 +181,7 @@ def test_without_the_rear_a_fall_is_still_reported(walk: VirtualWalk) -> None:
     assert [m.topic for m in walk.link.published if m.topic.endswith("event/fall.confirmed")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("walk", [("voice:off@14",)], indirect=True)
 def test_a_dead_voice_is_felt_at_once(walk: VirtualWalk) -> None:
     """Within half a second of the sound device's death buzzer and vibration take over, and warn of the wall."""
@@ -236,6 +240,7 @@ def test_a_killed_guard_resumes_without_the_hand_check(walk: VirtualWalk) -> Non
     assert not walk.world.contacts
 
 
+@pytest.mark.slow
 def test_a_killed_voice_comes_back_and_says_so(walk: VirtualWalk) -> None:
     """While the voice is dead buzzer and vibration speak; when it is back the walker is told."""
     walk.run_until(14.0)

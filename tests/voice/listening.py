@@ -129,6 +129,8 @@ class Speaker:
     def play(self, clip: Clip, earcon: str = "", *, cut_after_s: float = 0.0) -> Played:
         """Asks for a phrase and listens to its end; `cut_after_s` from its begin it is hushed."""
         self._alert += 1
+        # Who does not listen for long has a socket full of signs of life, and what becomes of this finds no room in it.
+        self._listen(0.02)
         self._messages.clear()
         heard_before = self._card.dump.stat().st_size
         counts = [len(self._card.entries(what)) for what in ("ONSETL", "OFFSETL")]

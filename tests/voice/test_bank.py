@@ -38,6 +38,7 @@ def with_voice(**changes: object) -> Config:
 # ---------------------------------------------------------------------------------------------- serving
 
 
+@pytest.mark.slow
 def test_a_bank_gives_every_clip_of_its_configuration(noise_bank: Bank):
     """Nothing is missing, and each clip is what its file holds."""
     assert noise_bank.missing() == ()
@@ -52,6 +53,7 @@ def test_an_unknown_phrase_has_no_clip(noise_bank: Bank):
     assert noise_bank.clip("object", "17") is None
 
 
+@pytest.mark.slow
 def test_a_clip_that_was_served_needs_no_disk(tmp_path: Path):
     """Once loaded, a clip stays: not even a vanished card can take it away."""
     bank = write_bank(CONFIG, tmp_path)
@@ -61,6 +63,7 @@ def test_a_clip_that_was_served_needs_no_disk(tmp_path: Path):
     assert all(bank.clip(*clip) for clip in CLIPS)
 
 
+@pytest.mark.slow
 def test_stop_is_in_memory_as_soon_as_the_bank_is_open(tmp_path: Path):
     """The most urgent words never wait for a read from the disk."""
     bank = write_bank(CONFIG, tmp_path)
@@ -70,6 +73,7 @@ def test_stop_is_in_memory_as_soon_as_the_bank_is_open(tmp_path: Path):
     assert bank.clip("clear", "") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -97,6 +101,7 @@ def test_a_directory_that_holds_no_bank_is_refused(tmp_path: Path, content: byte
         Bank.open(CONFIG, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_bank_of_another_format_is_refused(tmp_path: Path):
     write_bank(CONFIG, tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -106,6 +111,7 @@ def test_a_bank_of_another_format_is_refused(tmp_path: Path):
         Bank.open(CONFIG, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path):
     """Only files of the bank's own directory are read."""
     write_bank(CONFIG, tmp_path / "bank")
@@ -115,6 +121,7 @@ def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path):
     assert len(Bank.open(CONFIG, tmp_path / "bank").missing()) == 1
 
 
+@pytest.mark.slow
 def test_words_that_have_changed_are_not_said_in_the_old_way(tmp_path: Path):
     """A clip says what its manifest says; if the language now says it otherwise, the clip is missing."""
     write_bank(CONFIG, tmp_path)
@@ -124,6 +131,7 @@ def test_words_that_have_changed_are_not_said_in_the_old_way(tmp_path: Path):
     assert Bank.open(CONFIG, tmp_path).missing() == (("stop", ""),)
 
 
+@pytest.mark.slow
 def test_another_rate_or_voice_is_still_served(tmp_path: Path):
     """An older voice is better than none, until the bank has been made anew."""
     write_bank(CONFIG, tmp_path)
@@ -339,6 +347,7 @@ def test_progress_counts_to_the_end(tmp_path: Path, renders: FakeRender):
     assert seen[-1][0] == len(CLIPS)
 
 
+@pytest.mark.slow
 def test_a_phrase_that_cannot_be_rendered_fails_loudly_and_costs_nothing_that_was_there(
     tmp_path: Path, renders: FakeRender
 ):
@@ -358,6 +367,7 @@ def test_without_espeak_the_build_says_what_to_install(tmp_path: Path, monkeypat
         build(CONFIG, tmp_path)
 
 
+@pytest.mark.slow
 def test_free_texts_are_kept_but_not_for_ever(tmp_path: Path, renders: FakeRender):
     """The voice finds a rendered text by its words; the oldest of many go."""
     bank = write_bank(CONFIG, tmp_path)
@@ -371,6 +381,7 @@ def test_free_texts_are_kept_but_not_for_ever(tmp_path: Path, renders: FakeRende
     assert len(list((tmp_path / "texts").iterdir())) == builder.KEPT_TEXTS
 
 
+@pytest.mark.slow
 def test_a_damaged_free_text_is_rendered_again(tmp_path: Path, renders: FakeRender):
     bank = write_bank(CONFIG, tmp_path)
     pcm = say.render_text(CONFIG, tmp_path, "Hello")

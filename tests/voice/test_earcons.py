@@ -118,6 +118,7 @@ def test_the_caution_is_one_lower_pulse():
     assert _main_frequency_hz(samples) <= 0.75 * _main_frequency_hz(_samples("warning"))
 
 
+@pytest.mark.slow
 def test_the_warning_is_the_loudest_sound():
     """An ear weighs every other earcon at least 1 dB below the sound that means stop; and its peak is lower, too."""
     warning_db = _loudness_db(_samples("warning"))

@@ -283,6 +283,7 @@ def test_a_microphone_that_is_not_there_at_the_start_is_named():
 # ------------------------------------------------------------------------------------------------ Bluetooth
 
 
+@pytest.mark.slow
 def test_a_headset_that_is_kept_awake_swallows_nothing():
     """Noise at -80 dBFS instead of zeros: after a minute of silence every word is whole."""
     room = checked(headset=True, awake=True, latency_s=0.04)

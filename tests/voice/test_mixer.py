@@ -406,6 +406,7 @@ def test_every_request_comes_to_exactly_one_end(todo):
     assert run.mixer.idle
 
 
+@pytest.mark.slow
 @given(actions)
 def test_nothing_ever_begins_late(todo):
     """No request is heard whose deadline had passed when its block was rendered."""
@@ -430,6 +431,7 @@ def test_nothing_ever_begins_late(todo):
         assert asked_s <= deadlines[alert]
 
 
+@pytest.mark.slow
 @given(actions, st.integers(1, 2_000))
 def test_a_higher_rank_always_starts_in_the_very_next_block(todo, frames):
     """Whatever sounds, waits, fades or rests: the most urgent begins with the next frame, its earcon unharmed."""
@@ -444,6 +446,7 @@ def test_a_higher_rank_always_starts_in_the_very_next_block(todo, frames):
     assert run.phases(99) == [STARTED, FINISHED]
 
 
+@pytest.mark.slow
 @given(actions)
 def test_what_is_heard_whole_is_heard_exactly(todo):
     """Between STARTED and FINISHED, what left is the earcon, the gap and the clip, but for a fade of 4 ms over it."""
@@ -461,6 +464,7 @@ def test_what_is_heard_whole_is_heard_exactly(todo):
         assert run.mono[2 * (start + FADE_FRAMES) : 2 * progress.frame] == whole[2 * FADE_FRAMES :]
 
 
+@pytest.mark.slow
 @given(actions, st.integers(1, 900), st.integers(1, 900))
 def test_splitting_blocks_changes_nothing(todo, one, other):
     """Between two requests, it does not matter in how many blocks the frames were asked for."""
@@ -517,6 +521,7 @@ def test_with_room_above_a_side_is_as_loud_as_the_middle():
         assert (left_gain > right_gain) == (pan < 0)
 
 
+@pytest.mark.slow
 @given(pan=st.floats(-1.0, 1.0), block=st.integers(1, 700))
 def test_both_sides_are_the_clip(pan, block):
     """Whatever the blocks, each channel is the clip at one gain to the sample; in the middle it is the clip itself."""

@@ -360,6 +360,7 @@ def test_running_dry_while_the_device_starts_changes_nothing(bench: Bench):
     assert beat(bench).buffer_ms == 20
 
 
+@pytest.mark.slow
 def test_running_dry_once_a_minute_changes_nothing(bench: Bench):
     for _ in range(4):
         run_dry(bench)
@@ -404,6 +405,7 @@ def test_a_server_that_adds_a_little_is_not_slow(bench: Bench):
 # ------------------------------------------------------------------------------------ the loop itself
 
 
+@pytest.mark.slow
 def test_the_loop_makes_no_garbage_that_must_be_searched_for(bench: Bench):
     """Counting references frees all of it: no collection is needed in the middle of a warning."""
     bench.run(2.0)

@@ -308,6 +308,7 @@ def test_without_a_bank_a_fault_is_named_in_general(tmp_path: Path):
     assert bench.phases(1) == ["started", "finished"]
 
 
+@pytest.mark.slow
 def test_a_bank_that_appears_is_taken_into_use(tmp_path: Path):
     """Within some seconds, without a restart."""
     bench = Bench(CONFIG, None, bank_dir=tmp_path / "bank")
@@ -320,6 +321,7 @@ def test_a_bank_that_appears_is_taken_into_use(tmp_path: Path):
     assert sound_of(bank, "caution", "object", "2") in bench.heard
 
 
+@pytest.mark.slow
 def test_a_damaged_clip_is_found_before_it_is_needed(tmp_path: Path):
     """In silence every clip is read and checked; a damaged one is a named fault, and its earcon still sounds."""
     bank = write_bank(CONFIG, tmp_path)
@@ -336,6 +338,7 @@ def test_a_damaged_clip_is_found_before_it_is_needed(tmp_path: Path):
     assert EARCONS["caution"] in bench.heard
 
 
+@pytest.mark.slow
 def test_a_mended_bank_ends_the_fault(tmp_path: Path):
     bank = write_bank(CONFIG, tmp_path)
     (tmp_path / bank.entry("clear", "").file).unlink()
@@ -349,6 +352,7 @@ def test_a_mended_bank_ends_the_fault(tmp_path: Path):
     assert bench.beats()[-1].fault == ""
 
 
+@pytest.mark.slow
 def test_a_damaged_stop_is_said_by_the_one_that_ships_with_the_program(tmp_path: Path):
     bank = write_bank(CONFIG, tmp_path)
     (tmp_path / bank.entry("stop", "").file).write_bytes(b"")
@@ -361,6 +365,7 @@ def test_a_damaged_stop_is_said_by_the_one_that_ships_with_the_program(tmp_path:
     assert bench.phases(1) == ["started", "finished"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("note", "fault"),
     [
@@ -383,6 +388,7 @@ def test_why_there_are_no_phrases_is_named(tmp_path: Path, note: str, fault: str
     assert bench.beats()[-1].fault == ""
 
 
+@pytest.mark.slow
 def test_a_note_beside_whole_phrases_is_no_fault(tmp_path: Path):
     """What is there can be said."""
     bank = write_bank(CONFIG, tmp_path)
@@ -392,6 +398,7 @@ def test_a_note_beside_whole_phrases_is_no_fault(tmp_path: Path):
     assert bench.beats()[-1].fault == ""
 
 
+@pytest.mark.slow
 def test_a_text_that_has_been_rendered_is_said(tmp_path: Path):
     """`retrowalk say`: below everything else, and the guard hears nothing of it."""
     bank = write_bank(CONFIG, tmp_path)

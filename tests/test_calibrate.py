@@ -158,6 +158,7 @@ def test_five_stops_are_measured_and_kept(whole: Whole) -> None:
     assert calibration.read(it.file) == [measured]
 
 
+@pytest.mark.slow
 def test_the_walker_hears_what_to_do_and_what_came_of_it(whole: Whole) -> None:
     """What is going to happen, each walk, each time, how many are left, and what it is good for."""
     it, measured = whole

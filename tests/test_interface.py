@@ -117,6 +117,7 @@ def test_schemas_are_schemas(path):
     assert not re.search(r'"pattern": ".*\\\\[AZz]', path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_asyncapi_is_valid():
     """The AsyncAPI document fits the official schema"""
     assert [f"{error.json_path}: {error.message[:200]}" for error in official().iter_errors(document())] == []

@@ -151,6 +151,7 @@ def test_the_tutorials_sensor_is_gpiozeros(monkeypatch, peers, range_m, no_targe
     assert [v for _, v in model] == pytest.approx([v for _, v in real], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_as_shipped_it_speaks_too_late(encounters):
     """A fixed threshold of 0.3 m under a median of nine lets every walker into the wall, at any speed of the range"""
     for index in range(0, 70, 7):
@@ -230,6 +231,7 @@ def test_a_person_is_the_same_whatever_they_wear(encounters):
     assert outcomes[0].decided_s > outcomes[1].decided_s
 
 
+@pytest.mark.slow
 def test_with_nothing_worn_every_walk_ends_in_a_contact(encounters):
     """Of each kind, kerb, child and bicycle included"""
     for index in range(len(encounters.KINDS)):

@@ -209,6 +209,7 @@ def made_up_set(folder):
     )
 
 
+@pytest.mark.slow
 def test_other_peoples_recordings_are_scored(falls, tmp_path, capsys):
     """A folder with one set, of somebody unknown: shipped weights, a fall found, quiet else, no row of nothing"""
     made_up_set(tmp_path)

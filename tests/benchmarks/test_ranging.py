@@ -201,6 +201,7 @@ def test_no_reading_is_no_small_error(ranging, stage, room):
 # ------------------------------------------------------------------------------------------------------------ rate
 
 
+@pytest.mark.slow
 def test_a_known_rate_comes_out(ranging, stage, room):
     """Readings a second, at each range"""
     rows = ranging.measure_rates(Known(room, stage, rate_hz=12.5), stage, room, 10.0)

@@ -134,6 +134,7 @@ def test_a_stuck_button_does_not_cancel():
     assert street.first("fall.confirmed") is not None
 
 
+@pytest.mark.slow
 def test_getting_up_and_walking_cancels():
     """Steps taken upright call the countdown off: by `walked`."""
     up = list(walking(25.0, bouts=[(1.0, 24.0)], turns=False).shifted(15.0).samples())
@@ -196,6 +197,7 @@ def test_the_countdown_goes_on_after_a_restart():
     assert [s.value for s in street.spoken("countdown")] == [c for c in COUNTS if float(c) < left]
 
 
+@pytest.mark.slow
 def test_a_countdown_that_ended_while_dead_is_confirmed_at_once():
     """Nobody could cancel while the device was dead: it is confirmed with the first item."""
     street = restarted(20.0, 120.0, until_s=3.0)

@@ -84,6 +84,7 @@ def test_a_straight_sensor_says_nothing_of_a_side():
     assert felt(street) == {""}
 
 
+@pytest.mark.slow
 def test_what_a_straight_sensor_and_one_side_see_is_on_that_side():
     """A wide beam straight back sees it as well, and knows nothing of where; alone it knows nothing either."""
     both = walk({name: wall(6.0, 3.5, 12.0) for name in ("middle", "left")}, (STRAIGHT, *SIDES), end_s=12.0)

@@ -121,6 +121,7 @@ def test_who_sits_slumped_is_told_of_too():
     assert street.first("fall.risen") is None
 
 
+@pytest.mark.slow
 def test_who_sits_up_and_does_not_move_is_told_of_again():
     """Upright is told; upright without a movement for a minute is no sign that all is well."""
     life = [*stirring(0.1, 20.0, 5.0, UP), *still(20.0, 155.0, UP)]
@@ -207,6 +208,7 @@ def test_getting_up_after_it_was_confirmed_leaves_it_open():
     assert not street.events("fall.lasted")
 
 
+@pytest.mark.slow
 def test_who_walks_about_is_not_told_to_lie():
     """With the alarm still open, nobody is told that somebody lies there."""
     street = live(OPEN, steps(0.1, 40.0), until_s=40.0)

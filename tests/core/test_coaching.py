@@ -92,6 +92,7 @@ def test_nothing_is_said_beside_a_warning():
     assert all(abs(lean.t_s - stop_s) >= REST_S for stop_s in stops)
 
 
+@pytest.mark.slow
 def test_what_was_learned_goes_on_after_a_switch_off():
     """The state that is saved at the end of a walk holds what is usual, moved by little."""
     street = worn({}, 30.0)

@@ -135,6 +135,7 @@ def test_an_edge_is_found_before_the_foot_is_there(depth_m, speed_m_s):
         assert 0.6 * depth_m < depth < depth_m + 0.07
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(
     "heights",

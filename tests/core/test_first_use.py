@@ -61,6 +61,7 @@ def saved(street: Street) -> SavedState:
     return [o for o in street.outputs if isinstance(o, StateSaved)][-1].state
 
 
+@pytest.mark.slow
 def test_the_limits_are_said_once_it_guards():
     """After "Guarding.", every sentence once and in order, the question last; and not again."""
     street = out_of_the_box(until_s=60.0)
@@ -117,6 +118,7 @@ def test_without_a_press_it_guards_all_the_same_and_says_it_again():
     assert not saved(street).accepted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "button",
     [
@@ -132,6 +134,7 @@ def test_nothing_else_accepts(button):
     assert out_of_the_box(*button, until_s=62.0).first("limits.accepted") is None
 
 
+@pytest.mark.slow
 def test_a_press_that_calls_off_a_fall_accepts_nothing():
     """It has another meaning then."""
     motion: list[Item] = [
@@ -146,6 +149,7 @@ def test_a_press_that_calls_off_a_fall_accepts_nothing():
     assert street.first("limits.accepted") is None
 
 
+@pytest.mark.slow
 def test_a_warning_cuts_it_and_it_goes_on_where_it_was():
     """The word "Stop" sounds at once in the middle of a sentence, and that sentence is said again, later."""
     near = merged(

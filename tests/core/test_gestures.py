@@ -169,6 +169,7 @@ def test_sos_is_open_until_called_off_by_two_presses():
     assert street.first("sos.cancelled").by == "button"
 
 
+@pytest.mark.slow
 def test_the_second_press_may_not_come_late():
     """A press more than 5 s after the question asks again, and calls nothing off."""
     street = device(press(7.0, 3.5), press(12.0), press(18.0), until_s=24.0)
@@ -176,6 +177,7 @@ def test_the_second_press_may_not_come_late():
     assert said(street).count("all_clear_question") == 2
 
 
+@pytest.mark.slow
 def test_a_stuck_button_cancels_nothing():
     """Held for ever: SOS at 3 s, named as stuck at 10 s, and its release calls nothing off."""
     street = device(press(7.0, 15.0), until_s=25.0)

@@ -102,6 +102,7 @@ def test_the_names_are_in_the_bank():
         assert values[phrase] == ("helper", "Anna", "Dr. O'Neil")
 
 
+@pytest.mark.slow
 def test_of_each_helper_it_is_said_once():
     """Whoever answers again and again is not heard again and again."""
     seen = [command(5.0 + 3.0 * i, "seen", "Anna") for i in range(5)]
@@ -217,6 +218,7 @@ def test_words_that_are_not_said_are_refused_by_name(state, items, reason):
     assert answers(street) == [("say", False, reason)]
 
 
+@pytest.mark.slow
 def test_words_come_once_in_ten_seconds():
     """Nobody talks without end into the walker's ear."""
     street = live([command(8.0 + 2.0 * i, "say", phrase="coming") for i in range(10)], until_s=28.0)
@@ -225,6 +227,7 @@ def test_words_come_once_in_ten_seconds():
     assert times[1] - times[0] >= 10.0
 
 
+@pytest.mark.slow
 def test_words_wait_for_the_end_of_a_warning():
     """While something stands behind nothing is said from afar; when it has gone, it is."""
     street = Street(NAMES, voice=True).run(settled())
@@ -243,6 +246,7 @@ def test_words_wait_for_the_end_of_a_warning():
     assert said[0] > max(warned) + 1.0
 
 
+@pytest.mark.slow
 def test_words_that_find_no_quiet_are_refused():
     """After a quarter of a minute "I am coming" is no news any more."""
     state = replace(GUARDED, fall_number=1, countdown_left_s=25.0, fall_ago_s=5.0)
@@ -349,6 +353,7 @@ def test_a_hub_that_goes_away_in_mid_walk_is_told_after_a_minute():
     assert times == [pytest.approx(80.0, abs=2.0)]
 
 
+@pytest.mark.slow
 def test_a_link_that_works_again_does_not_say_so_while_nobody_watches():
     """The broker is back, and the hub is not: the walker hears that they are watched when they are."""
     beats = [(0.0, "away", False), (16.0, "away", True), (20.0, "up", True)]
@@ -463,6 +468,7 @@ def test_no_command_changes_what_protects_in_many_lives(items, spread):
     compare(items, spread)
 
 
+@pytest.mark.slow
 def test_a_wall_is_told_in_a_flood_of_commands_as_without_one():
     """Cautions and warnings of an approach come at the same instants."""
     wall = ranges([*approach(6.0, 2.6, 0.4, 0.8), *steady(10.5, 14.0, 0.8)], latency_s=0.0)

@@ -113,6 +113,7 @@ def test_a_wrong_sensor_that_is_right_again_is_believed():
     assert not found.inexact
 
 
+@pytest.mark.slow
 def test_an_inexact_motion_sensor_is_a_limitation_that_is_said():
     """It guards, and says what of it is not to be trusted"""
     hand = [*steady(0.0, 2.5, None), *steady(2.5, 3.5, 0.5), *steady(3.5, 25.0, None)]

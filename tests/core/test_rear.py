@@ -106,6 +106,7 @@ def test_a_thing_is_chimed_for_once(config):
     assert len(chimes(found)) == 1
 
 
+@pytest.mark.slow
 def test_another_thing_is_chimed_for_again():
     """A wall is left behind out of sight, and something else comes near: that is news."""
 
@@ -121,6 +122,7 @@ def test_another_thing_is_chimed_for_again():
 # -------------------------------------------------------------------------------------------- somebody walks along
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed_m_s", [0.15, 0.19], ids="{} m/s".format)
 def test_a_wall_is_nobody_who_walks_along(speed_m_s):
     """Who stood before a wall and then walks slowly towards it is warned with the room they need, not at the floor."""
@@ -149,6 +151,7 @@ def test_somebody_who_walks_along_is_told_once(range_m, config):
     assert levels(found) in ([], ["advisory"])
 
 
+@pytest.mark.slow
 def test_who_walks_along_and_stops_is_warned_of():
     """The carer stands still: the walker nears at 0.6 m/s, and two thirds of a second later it says "Stop"."""
 
@@ -158,6 +161,7 @@ def test_who_walks_along_and_stops_is_warned_of():
     assert raised_s(street(where, 22.4), "warning", after_s=9.0) - 20.0 < 0.7
 
 
+@pytest.mark.slow
 def test_the_floor_holds_for_somebody_who_walks_along():
     """Whoever drifts nearer than half a metre is warned of, however slowly."""
 
@@ -188,6 +192,7 @@ def _coming(speed_m_s: float, from_s: float, from_m: float = 7.5) -> Where:
     return where
 
 
+@pytest.mark.slow
 def test_somebody_who_hurries_after_the_walker_is_announced():
     """A person at 1.6 m/s more than the walker's own: "Someone is coming.", once, and before "Stop"."""
     found = street(lambda t: None, 16.0, config=BOTH, lidar=_coming(2.2, 10.0))

@@ -45,6 +45,7 @@ def test_no_target_with_an_advancing_tick_is_clear(config):
     assert [s for s in street.outputs if getattr(s, "earcon", "") == "tick"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "state", "path"),
     [

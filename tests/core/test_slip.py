@@ -81,6 +81,7 @@ def test_a_clip_that_slips_on_a_walk_is_named(pitch_deg, roll_deg, over_s):
     assert "clip" in street.events("guard.changed")[-1].reasons
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pitch_deg", "roll_deg"),
     [

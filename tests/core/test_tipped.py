@@ -66,6 +66,7 @@ def test_a_clip_that_has_slipped_costs_no_protected_speed() -> None:
     assert after.protected_speed_m_s == pytest.approx(before.protected_speed_m_s, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate_rad_s", [0.5, 1.9], ids=["slowly", "fast"])
 def test_a_clip_that_hangs_in_a_turn_takes_no_warning_away(rate_rad_s: float) -> None:
     """Until it is named, a wall is warned of once, in time, and stays warned of."""

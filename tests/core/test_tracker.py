@@ -77,6 +77,7 @@ def test_an_hour_beside_a_wall_is_silent(walking):
     assert raised == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("range_m", [0.25, 0.4, 0.55, 0.8])
 @pytest.mark.parametrize("sway_m", [0.0, 0.03])
 def test_standing_close_beside_a_wall_does_not_nag(range_m, sway_m):

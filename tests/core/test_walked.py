@@ -233,6 +233,7 @@ def walk_of(walker: Walker) -> Street:
     return street.run([StopRequested(25.5, "person")])
 
 
+@pytest.mark.slow
 def test_a_walk_ends_with_its_distance() -> None:
     """Distance, speed, step length and cadence go together, and by what rule they were found is told."""
     usual = walk_of(Walker()).first("walk.ended")
@@ -243,6 +244,7 @@ def test_a_walk_ends_with_its_distance() -> None:
     assert usual.speed_m_s == pytest.approx(usual.step_length_m * usual.cadence_spm / 60.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_measured_walk_goes_as_far_as_it_went() -> None:
     """By the wearer's own step the same walk is the ten metres that it was said to be; a display shows it."""
     found = watched(way()).outcome(10.0)

@@ -195,6 +195,7 @@ def test_unreadable_ids_of_another_version_are_forgotten(tmp_path):
     assert len(passed(street)) == 1
 
 
+@pytest.mark.slow
 def test_ids_are_remembered_for_longer_than_any_command_holds():
     """However fast commands are taken: an id is forgotten only when its command would have expired anyway."""
     kept = reader("unset")

@@ -83,6 +83,7 @@ def test_each_file_has_its_own_epoch(tmp_path):
         outbox.close()
 
 
+@pytest.mark.slow
 @given(
     steps=st.lists(
         st.one_of(

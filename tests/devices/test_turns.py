@@ -183,6 +183,7 @@ def test_whoever_does_not_take_its_turn_is_passed_over():
     assert turns.due_s("first", free_s + YIELD_S) <= free_s + YIELD_S
 
 
+@pytest.mark.slow
 def test_beside_a_sealed_sensor_false_echoes_do_not_agree():
     """An A02YYUW pings when it likes: the other hears it, but pings with jitter, so what is false jumps about.
 

@@ -478,6 +478,7 @@ def test_what_is_wrong_is_named_with_what_mends_it(name: str, tmp_path: Path) ->
         assert ids >= {"bus.speed", "bus.scan", "pins.chip", "sensors.imu", "sensors.button"}
 
 
+@pytest.mark.slow
 def test_the_whole_default_set_is_well(tmp_path: Path) -> None:
     """Ultrasonic, two lidars, clip and fuel gauge: each is found, read and plausible."""
     _, report = visit(tmp_path, Wrong("person.press", (), (), settings=FULL), press_s=1.0)

@@ -112,6 +112,7 @@ def line(report: Report, check: str) -> Check:
     return next(c for c in report.checks if c.id == check)
 
 
+@pytest.mark.slow
 def test_a_device_that_guards_well_is_well(guarded: Start) -> None:
     """Every sensor is seen through the guard, the words are played to their end, signal felt, press noticed."""
     device = guarded()

@@ -83,6 +83,7 @@ def test_the_case_has_its_size(build, geometry):
     assert high == pytest.approx([case["depth_mm"] + visor, case["width_mm"] / 2, case["height_mm"]], abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", enclosure.MESHES)
 def test_no_wall_is_too_thin(name, geometry):
     """Looking inward from points all over the surface, the next surface is at least two lines away"""
@@ -202,6 +203,7 @@ def worn(build: str, geometry: dict[str, Any]) -> Array:
     return np.concatenate([each.triangles for each in (mesh(f"case-body-{build}"), mesh("case-lid"), mount)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", BUILDS)
 def test_nothing_of_the_case_is_in_front_of_a_beam(build, geometry):
     """Every sensor's cone, a degree wider than it is, leaves the case without touching it"""

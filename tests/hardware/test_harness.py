@@ -544,6 +544,7 @@ def test_the_amplifier_has_its_line_at_the_start():
         assert Build(name).config.voice.device == "plughw:CARD=MAX98357A"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sheet", harness.SHEETS)
 def test_the_picture_shows_each_colour(build, sheet):
     """A picture of few colours still has those of its wires"""

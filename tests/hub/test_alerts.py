@@ -964,6 +964,7 @@ def test_whatever_comes_the_rules_hold_at_length(made, contacts):
     hold(made, contacts)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(items(), st.integers(0, 3))
 def test_whatever_comes_the_rules_hold(made, contacts):

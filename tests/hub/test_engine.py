@@ -557,6 +557,7 @@ def test_a_lost_connection_stands_among_the_events(tmp_path):
     assert ward.acks() == []
 
 
+@pytest.mark.slow
 def test_what_was_never_taken_waits_no_longer(tmp_path):
     """A notice whose time is over is shown as missed, and not as one that is still on its way."""
     ward = Ward(tmp_path)

@@ -208,6 +208,7 @@ def test_arrays_are_read_as_numpy_reads_them(tmp_path, kind, order):
     assert read(file, "B") == plain
 
 
+@pytest.mark.slow
 def test_numpy_is_not_needed(tmp_path):
     """A device has no NumPy: a trial is read without it"""
     file = sisfall(tmp_path, {"A": still(UPRIGHT, 1.0)})

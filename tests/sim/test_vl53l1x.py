@@ -240,6 +240,7 @@ def test_until_it_is_cleared_the_sample_stays():
     assert chip.get(0x89, 17)[2] == first[2] + 1
 
 
+@pytest.mark.slow
 def test_stream_count_wraps_to_128():
     """It counts from 0 to 255, goes on with 128, and begins anew with each start."""
     chip = _started(Chip(light=0.1))

@@ -84,6 +84,7 @@ def test_a_seed_is_one_walker():
     assert walking(0.6, 2.0, seed=1)[1] != walking(0.6, 2.0, seed=2)[1]
 
 
+@pytest.mark.slow
 def test_ninety_seconds_cost_little():
     """The world's own share of a fast simulation: well under a second."""
     world = World(1)
@@ -158,6 +159,7 @@ def test_forward_acceleration_is_a_quarter_step_from_the_vertical(speed_m_s, sig
     assert d * sign > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("speed_m_s", "spm"), [pytest.param(0.3, 88, id="0.3"), pytest.param(0.8, 111, id="0.8")])
 def test_cadence_changes_little_with_speed(speed_m_s, spm):
     """Between 0.3 and 0.8 m/s it is mostly the step that grows; step times vary by about 4 %."""
@@ -167,6 +169,7 @@ def test_cadence_changes_little_with_speed(speed_m_s, spm):
     assert 0.02 < times.std() / times.mean() < 0.07
 
 
+@pytest.mark.slow
 def test_the_trunk_sways_at_step_rate_and_not_when_standing():
     """About 6 degrees peak to peak walking, under 2 standing."""
     world, rows = walking(0.7)

@@ -43,6 +43,7 @@ def test_it_guards_without_a_hand_behind(walked):
     assert walked.world.walker.standing
 
 
+@pytest.mark.slow
 def test_what_is_told_is_there_once(walked):
     """Events are confirmed like a courier does: none comes again, none is missing"""
     numbers = [event.number for event in walked.events]

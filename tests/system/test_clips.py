@@ -105,6 +105,7 @@ def test_posture_and_steps_are_the_same(walked: dict[str, Walked]) -> None:
     assert sum(a / b for a, b in both) / len(both) == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chip", ["lsm6dsox", "mpu6050"])
 def test_the_clip_leaves_the_bus_to_others(walked: dict[str, Walked], chip: str) -> None:
     """No transfer over 5 ms, under 4 % of the bus's time, no sample lost on the whole walk."""

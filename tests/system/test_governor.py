@@ -53,6 +53,7 @@ def heard(walk: VirtualWalk, *starts: str) -> list[float]:
     return [h.start_s for h in walk.ear.heard if h.key.startswith(starts)]
 
 
+@pytest.mark.slow
 def test_a_fast_walker_is_told_to_slow_down(walks: Walks) -> None:
     """At 1.1 m/s on a clear path: heard within 5 s of the first step, felt, published.
 

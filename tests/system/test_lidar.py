@@ -44,7 +44,9 @@ def heard(walk: VirtualWalk, *starts: str, from_s: float = 0.0) -> list[float]:
     return [h.start_s for h in walk.ear.heard if h.key.startswith(starts) and h.start_s >= from_s]
 
 
-@pytest.mark.parametrize("text", [pytest.param(ALONE, id="alone"), pytest.param(BESIDE, id="beside ultrasonic")])
+@pytest.mark.parametrize(
+    "text", [pytest.param(ALONE, id="alone", marks=pytest.mark.slow), pytest.param(BESIDE, id="beside ultrasonic")]
+)
 @pytest.mark.parametrize(
     "seed",
     [1, pytest.param(2, marks=pytest.mark.slow), *(pytest.param(seed, marks=pytest.mark.repeats) for seed in (3, 4))],

@@ -90,6 +90,7 @@ def test_somebody_to_one_side_is_heard_felt_and_said_there(walked: tuple[Walked,
     assert walk.stops_s
 
 
+@pytest.mark.slow
 def test_ranges_follow_the_air(walked: tuple[Walked, float]) -> None:
     """In 30 C the drivers read 5 % too near; what is said of the hazard is right to 3 %, give or take the noise."""
     walk, left_m = walked

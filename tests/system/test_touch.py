@@ -109,6 +109,7 @@ def test_without_sound_the_check_can_be_passed() -> None:
     assert walk.heard == ()
 
 
+@pytest.mark.slow
 def test_without_sound_the_guarding_tick_is_felt() -> None:
     """While the path is known and nothing else is felt, one soft tap says that it watches."""
     walk = silent_walk()
@@ -129,6 +130,7 @@ def test_without_sound_every_warning_is_felt_at_once() -> None:
     assert walk.contacts == 0
 
 
+@pytest.mark.slow
 def test_without_sound_a_caution_comes_before_the_warning() -> None:
     """What is heard on the way to a wall is felt on the way to a wall, in the same order, each pattern its own kind."""
     walk = silent_walk()
@@ -145,6 +147,7 @@ def test_the_lost_voice_is_told_by_touch() -> None:
     assert walk.touches("fault")
 
 
+@pytest.mark.slow
 def test_the_light_is_steady_while_it_guards() -> None:
     """Slow blinking through the check, then on, though nothing can be heard: this walker needs no voice."""
     walk = silent_walk()

@@ -104,6 +104,7 @@ def test_the_recording_replays_identically(recorded: Path) -> None:
     assert replay(recording.read(recorded / "walk.mcap")).identical
 
 
+@pytest.mark.slow
 def test_events_file_has_what_the_companion_said(recorded: Path) -> None:
     """Each line of events.jsonl is t, type, alert number and data, in order of time."""
     lines = [json.loads(line) for line in (recorded / "events.jsonl").read_bytes().splitlines()]

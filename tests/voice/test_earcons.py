@@ -191,6 +191,7 @@ def test_the_tick_is_short_and_quiet_but_never_mute():
     assert np.abs(_samples("tick", 0.2)).max() > 0.01
 
 
+@pytest.mark.slow
 def test_volume_scales_everything():
     for name in alerts.EARCONS:
         assert _rms(_samples(name, 0.5)) == pytest.approx(0.5 * _rms(_samples(name, 1.0)), rel=0.02)

@@ -152,6 +152,7 @@ def test_a_message_that_comes_back_is_heard(earcon: str, phrase: str):
     assert room.hearing.proof == "heard"
 
 
+@pytest.mark.slow
 def test_two_messages_in_a_row_that_do_not_come_back_are_a_fault():
     """One may be lost in a noise; the second is told, and one that is heard ends it."""
     room = checked()
@@ -198,6 +199,7 @@ def test_what_is_drowned_is_not_held_against_the_loudspeaker():
     assert (room.hearing.proof, room.hearing.fault) == ("heard", "")
 
 
+@pytest.mark.slow
 def test_a_hum_at_the_pitch_of_an_earcon_proves_nothing():
     """It was there before the message: neither heard nor unheard."""
     room = Room(probes=False)
@@ -248,6 +250,7 @@ def test_another_device_is_judged_anew():
 # -------------------------------------------------------------------------------------------- the microphone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["off", "deaf", "stuck"])
 def test_a_microphone_that_fails_is_a_fault_of_its_own(fault: str):
     """It proves nothing of the loudspeaker, and the loudness is the configured one."""
@@ -294,6 +297,7 @@ def test_a_headset_that_is_kept_awake_swallows_nothing():
     assert (room.hearing.proof, room.hearing.fault) == ("heard", "")
 
 
+@pytest.mark.slow
 def test_a_headset_that_is_slow_is_refused():
     """200 ms are too late for "Stop", however whole the word."""
     room = checked(headset=True, awake=True)
@@ -441,6 +445,7 @@ def test_a_door_that_slams_is_not_the_surroundings():
 # -------------------------------------------------------------------------------------------------- the cost
 
 
+@pytest.mark.slow
 def test_a_poll_is_spread_thin():
     """Whatever is looked for, no poll tries more than its share of delays: counted, because clocks of tests lie."""
     tried: list[int] = []

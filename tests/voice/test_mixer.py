@@ -375,6 +375,7 @@ def play(todo: list[Any], run: Run) -> int:
     return alert
 
 
+@pytest.mark.slow
 @given(actions)
 def test_blocks_always_have_the_length_asked_for(todo):
     """Whatever is asked, exactly so many frames come (`Run` checks each block), alike on both channels."""
@@ -384,6 +385,7 @@ def test_blocks_always_have_the_length_asked_for(todo):
     assert array("h", run.pcm)[0::2] == array("h", run.pcm)[1::2]
 
 
+@pytest.mark.slow
 @given(actions)
 def test_equal_requests_give_equal_sound(todo):
     """There is no clock, chance or memory of other runs in it."""
@@ -393,6 +395,7 @@ def test_equal_requests_give_equal_sound(todo):
     assert (first.pcm, first.told) == (second.pcm, second.told)
 
 
+@pytest.mark.slow
 @given(actions)
 def test_every_request_comes_to_exactly_one_end(todo):
     """Nobody waits for an answer that does not come, and nothing is told twice or out of order."""

@@ -171,6 +171,7 @@ def test_the_walker_hears_what_to_do_and_what_came_of_it(whole: Whole) -> None:
     assert not [line for line in it.told if "could not be said" in line]
 
 
+@pytest.mark.slow
 def test_the_cue_is_a_warning_to_ear_and_skin(whole: Whole) -> None:
     """Tone and word of a warning, vibration and buzzer, at each cue, and none besides."""
     it, _ = whole

@@ -93,8 +93,13 @@ class Row:
 
     @property
     def everyday(self) -> bool:
-        """Whether it belongs to the quick tests: the fault that every part has, of the default set."""
-        return not self.slow and self.device == "default" and Fault.parse(self.fault).kind in EVERYDAY
+        """Whether it belongs to the quick tests: the fault that every part has, of the default set, for a while."""
+        return (
+            not self.slow
+            and self.device == "default"
+            and Fault.parse(self.fault).kind in EVERYDAY
+            and ("@" in self.fault or self.fault.startswith("pi"))
+        )
 
     @property
     def begins_s(self) -> float:

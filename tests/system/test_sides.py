@@ -19,6 +19,8 @@ from retrowalk.sim.virtual import VirtualWalk
 from retrowalk.sim.world import Action, HandBehind, Place, Walk, Weather
 from retrowalk.voice import bank as banks
 
+pytestmark = pytest.mark.slow
+
 SIDES = Config(
     range_sensor=(
         HcSr04(name="left", bearing_left_deg=15.0),

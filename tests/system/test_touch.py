@@ -20,6 +20,8 @@ from retrowalk.sim.virtual import WornAlone
 from retrowalk.sim.world import Action, HandBehind, Place, Press, Walk, World
 from retrowalk.voice import bank as banks
 
+pytestmark = pytest.mark.slow
+
 BY_TOUCH = parse(b'[walker]\nhearing = "touch"\n[fall]\ncountdown_s = 30.0\n', "by touch")
 NO_SOUND = "voice:off"
 PRESS_S, WALK_S = 6.5, 16.0

@@ -204,9 +204,11 @@ while read -r line; do
     *" on sink"*|*" on server"*) pactl list sinks; pactl list sink-inputs; echo '== end ==' ;;
   esac
 done
+kill -9 0
 """
 """Lists sinks and streams at the start and after every change of one.  Its standard input is the life of whoever
-started it: once that ends, so does everything here (it is a session of its own)."""
+started it, and the server's life is that of `pactl subscribe`: once either ends, so does everything here (it is a
+session of its own).  Whoever reads sees the end, and asks the next server."""
 
 _END = "== end =="
 _NOWHERE = re.compile(r"auto_null|dummy output", re.IGNORECASE)

@@ -38,13 +38,12 @@ class Pulse:
         config = self.folder / "asoundrc"
         config.write_text("</usr/share/alsa/alsa.conf>\n" + ASOUNDRC)
         # Its threads of real time are killed after 200 ms without a pause, which a machine that stands still makes up.
-        settings = self.folder / "config" / "pulse" / "daemon.conf"
-        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings = self.folder / "daemon.conf"
         settings.write_text("rlimit-rttime = -1\n")
         self.environment = {
             **os.environ,
             "HOME": str(self.folder),
-            "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "PULSE_CONFIG": str(settings),
             "XDG_RUNTIME_DIR": str(self.folder),
             "PULSE_RUNTIME_PATH": str(self.folder / "pulse"),
             "PULSE_SERVER": f"unix:{self.folder / 'pulse' / 'native'}",

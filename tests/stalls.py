@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 LOOK_S = 0.005
+
+Made = TypeVar("Made")
 
 
 class Stalls:
@@ -36,3 +40,16 @@ class Stalls:
     ) -> None:
         self._over.set()
         self._thread.join()
+
+
+def undisturbed(make: Callable[[], Made], limit_s: float = 0.25, times: int = 3) -> Made:
+    """What `make` makes; made anew while the machine stood still meanwhile for longer than `limit_s`, at most `times`.
+    Whatever is wrong with the last one made is wrong.
+    """
+    for _ in range(times):
+        with Stalls() as stalls:
+            made = make()
+        if stalls.worst_s < limit_s:
+            break
+        print(f"the machine stood still for {stalls.worst_s:.2f} s")
+    return made

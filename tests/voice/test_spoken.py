@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tests.paced_card import card as paced
 from tests.paced_card.card import PretendCard
-from tests.stalls import Stalls
+from tests.stalls import undisturbed
 from tests.voice.helpers import SIDED
 from tests.voice.listening import (
     CORRELATION_MIN,
@@ -73,22 +73,16 @@ def speaker(folder: Path, rendered_bank: Bank, card_library: Path) -> Iterator[S
         yield speaker
 
 
-def undisturbed(speaker: Speaker, clip: Clip) -> Played:
+def played_alone(speaker: Speaker, clip: Clip) -> Played:
     """A phrase with its sound.  Of a machine that stood still meanwhile it is asked for again: no time told then is the
     voice's own.
     """
-    for _ in range(3):
-        with Stalls() as stalls:
-            sound = speaker.play(clip, earcon_of(clip[0]))
-        print(f"{clip}: stood still for {1000 * stalls.worst_s:.0f} ms")
-        if stalls.worst_s < ERROR_MAX_S / 2:
-            break
-    return sound
+    return undisturbed(lambda: speaker.play(clip, earcon_of(clip[0])), limit_s=ERROR_MAX_S / 2, times=5)
 
 
 @pytest.fixture(scope="module")
 def played(speaker: Speaker) -> dict[Clip, Played]:
-    return {clip: undisturbed(speaker, clip) for clip in PHRASES}
+    return {clip: played_alone(speaker, clip) for clip in PHRASES}
 
 
 def test_what_leaves_the_card_is_the_phrase_that_was_asked_for(played: dict[Clip, Played], book: Phrasebook):

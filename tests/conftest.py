@@ -6,18 +6,25 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.again import Again
 
 DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 
-TOGETHER = ("courier", "hub", "test_messages.py")
+TOGETHER = ("courier", "hub", "test_messages.py", "voice/test_bank.py", "voice/test_texts.py")
 """Folders and files whose real processes are judged by what they do and not by how soon: they share the machine."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A test of real processes is asked again when the machine stood still."""
+    config.pluginmanager.register(Again())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks these, for `script/test`."""
     here = Path(__file__).parent
+    together = [here / name for name in TOGETHER]
     for item in items:
-        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in TOGETHER:
+        if any(item.path.is_relative_to(path) for path in together):
             item.add_marker(pytest.mark.together)
 
 

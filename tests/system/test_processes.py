@@ -22,7 +22,6 @@ from pathlib import Path
 import pytest
 from tests.broker import Heard as Message
 from tests.broker import Mosquitto, Stranger
-from tests.stalls import Stalls, undisturbed
 from tests.system.sound import match, match_pieces, read_wav
 from tests.system.walks import Finished, walk
 
@@ -75,25 +74,12 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(phrases: banks.Bank, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """`retrowalk demo` in real time, its output in a file and not on a terminal.
-
-    A machine that stands still for a quarter of a second makes every sensor silent, and the demo says so, rightly: such
-    a walk is walked again.
-    """
-    for _ in range(3):
-        out = tmp_path_factory.mktemp("demo")
-        command = [sys.executable, "-m", "retrowalk", "demo", "--seed", str(SEED), "--out", str(out)]
-        with Stalls() as stalls:
-            ran = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=150.0,
-                text=True,
-            )
-        if stalls.worst_s < 0.25:
-            break
+    """`retrowalk demo` in real time, its output in a file and not on a terminal."""
+    out = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "retrowalk", "demo", "--seed", str(SEED), "--out", str(out)]
+    ran = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=150.0, text=True
+    )
     assert (out / "walk.mcap").exists(), ran.stdout[-2000:]
     return Demo(ran.returncode, ran.stdout, out, recording.read(out / "walk.mcap"))
 
@@ -191,7 +177,7 @@ def kills(directory: Path, name: str, *moments: tuple[float, float]) -> Killed:
 @pytest.fixture(scope="module")
 def guard_killed(phrases: banks.Bank, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     """The guard is killed while it guards, and again while it counts down after the fall."""
-    return undisturbed(lambda: kills(tmp_path_factory.mktemp("guard"), "guard", (6.6, 9.0), (16.0, 25.0)))
+    return kills(tmp_path_factory.mktemp("guard"), "guard", (6.6, 9.0), (16.0, 25.0))
 
 
 def test_a_dead_guard_is_heard(guard_killed: Killed) -> None:
@@ -279,26 +265,18 @@ class Voiceless:
 @pytest.fixture(scope="module")
 def voiceless(phrases: banks.Bank, tmp_path_factory: pytest.TempPathFactory) -> Voiceless:
     """The voice is frozen for two seconds, goes on, and is killed later."""
+    draw = random.Random(f"voice:{SEED}")
+    at_s: list[float] = []
 
-    def walked() -> Voiceless:
-        draw = random.Random(f"voice:{SEED}")
-        at_s: list[float] = []
+    def happens(real: RealWalk) -> None:
+        real.run_until(draw.uniform(6.6, 8.0))
+        for number, wait_s in ((signal.SIGSTOP, 2.0), (signal.SIGCONT, draw.uniform(3.0, 15.0)), (signal.SIGKILL, 0.0)):
+            at_s.append(real.now())
+            real.kill("voice", number)
+            real.run_until(real.now() + wait_s)
 
-        def happens(real: RealWalk) -> None:
-            real.run_until(draw.uniform(6.6, 8.0))
-            for number, wait_s in (
-                (signal.SIGSTOP, 2.0),
-                (signal.SIGCONT, draw.uniform(3.0, 15.0)),
-                (signal.SIGKILL, 0.0),
-            ):
-                at_s.append(real.now())
-                real.kill("voice", number)
-                real.run_until(real.now() + wait_s)
-
-        # It may be killed in the last seconds of the walk, while the alarm has more to say than that the voice is back.
-        return Voiceless(walk(tmp_path_factory.mktemp("voice"), SEED, happens, beyond_s=10.0), *at_s)
-
-    return undisturbed(walked)
+    # It may be killed in the last seconds of the walk, while the alarm has more to say than that the voice is back.
+    return Voiceless(walk(tmp_path_factory.mktemp("voice"), SEED, happens, beyond_s=10.0), *at_s)
 
 
 def test_a_frozen_voice_is_felt(voiceless: Voiceless) -> None:
@@ -349,7 +327,7 @@ def test_a_dead_voice_stops_nothing_else(voiceless: Voiceless) -> None:
 @pytest.fixture(scope="module")
 def courier_killed(phrases: banks.Bank, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     """The courier is killed while the walker walks, and again at any moment of the alarm."""
-    return undisturbed(lambda: kills(tmp_path_factory.mktemp("courier"), "courier", (6.6, 11.5), (16.0, 25.0)))
+    return kills(tmp_path_factory.mktemp("courier"), "courier", (6.6, 11.5), (16.0, 25.0))
 
 
 def test_a_dead_courier_is_felt_and_heard(courier_killed: Killed) -> None:
